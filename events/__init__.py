@@ -1,0 +1,1 @@
+"""The log: its codec, its two implementations, the fold, the state, the replica and the commit."""

@@ -1,0 +1,1 @@
+"""What things look like: kinds, defaults, validation, patches, revisions and the event envelope. Pure."""

@@ -1,0 +1,1 @@
+"""The programs: command line, dispatcher, controllers, workers, broker, agents and projector."""

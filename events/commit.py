@@ -1,0 +1,380 @@
+"""From changes to one atomic batch: what a commit writes, and what it expects.
+
+`prepare` is pure: changes, a reader and an intent in, a batch out. `Committer` gives it a clock, uids and a log, and
+decides again when another writer was faster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from events.codec import Entry, decode, encode
+from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
+from events.memory import wall_clock
+from schemas.changes import Change, Create, Delete, Replace
+from schemas.envelopes import CREATE, DELETE, READER_VERSION, REPLACE, SCHEMA_VERSION, UPDATE, Actor, Event
+from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, NotFound
+from schemas.event_types import changed_type, created_type, deleted_type
+from schemas.kinds import CONTROLLER_REVISION, NAMESPACE
+from schemas.objects import (
+    Key,
+    Object,
+    is_terminating,
+    key_of,
+    key_of_object,
+    namespace_of,
+    uid_of,
+    version_of,
+    with_metadata,
+)
+from schemas.patching import apply_merge_patch, merge_patch_between, strictly_equal
+from schemas.positions import Position
+from schemas.revisions import DERIVATION, derive, revisions_of
+from schemas.times import Milliseconds, rfc3339
+
+ATTEMPTS = 5
+"""How often a decision is taken again when its commit conflicts."""
+REMEMBER_PERSON = 86_400
+REMEMBER_CONTROLLER = 600
+"""Seconds a command id is remembered. A controller's late retry is refused by its guard anyway (docs/adr)."""
+_DERIVING = ("StatefulSet", "DaemonSet")
+_GENERATIONS = ("StatefulSet", "DaemonSet", "Pod")
+
+
+class Reader(Protocol):
+    """What a commit reads: the State of a replica, or the projections."""
+
+    def get(self, key: Key) -> Object | None:
+        """Return the object under `key` with its resourceVersion, or None."""
+
+    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        """Return the objects of a resource in a namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Who wants a commit, and why.
+
+    command       id of the command; a retry with the same id and digest returns the first result
+    digest        of the command's content as the user gave it; empty: the digest of the events themselves
+    cause         the position that led here; 0 for a person's wish
+    guard         (name, position at which it was read): checked and advanced, so that of two workers one wins
+    """
+
+    actor: Actor
+    command: str
+    digest: str = ""
+    cause: Position = 0
+    guard: tuple[str, Position] | None = None
+    remember: int = REMEMBER_PERSON
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What a commit takes from the world: a clock, uids, and the sealing of Secrets' values."""
+
+    clock: Callable[[], Milliseconds] = wall_clock
+    new_uid: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
+    seal: Callable[[Object, Object | None], Object] = field(default=lambda new, old: new)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The events of a batch, not yet positioned, and the heads they rest upon."""
+
+    events: tuple[Event, ...]
+    expected: dict[str, Position]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of a commit: where it stands, and its events with their positions (none: nothing to do)."""
+
+    appended: Appended
+    events: tuple[Event, ...]
+
+
+def prepare(
+    changes: Iterable[Change], rests_on: Iterable[Object], reader: Reader, intent: Intent, edges: Edges
+) -> Prepared:
+    """Return the events that changes come to, with every head they expect.
+
+    A change that changes nothing appends nothing. A StatefulSet or DaemonSet whose template changed brings its
+    ControllerRevisions along (SEMANTICS: derivation). Raises Conflict, NotFound, Forbidden (namespace), BadRequest.
+    """
+    now = edges.clock()
+    batch = _Preparation(reader, edges, now)
+    for change in changes:
+        batch.add(change)
+    for obj in rests_on:
+        batch.expect(key_of_object(obj), version_of(obj))
+    if intent.guard and batch.steps:
+        batch.expect(*intent.guard)
+    if len(batch.steps) > MAX_EVENTS:
+        raise BadRequest(
+            f"{len(batch.steps)} changes are too many for one atomic batch: at most {MAX_EVENTS}"
+        )
+    size = len(batch.steps)
+    events = tuple(_event(step, index, size, intent, now) for index, step in enumerate(batch.steps))
+    return Prepared(events, batch.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One change on its way to become an event; `derived_from` is the index of the step it follows from."""
+
+    key: Key
+    old: Object | None
+    new: Object | None
+    derived_from: int = -1
+
+
+class _Preparation:
+    """The batch while it is being put together."""
+
+    def __init__(self, reader: Reader, edges: Edges, now: Milliseconds) -> None:
+        self.steps: list[_Step] = []
+        self.expected: dict[str, Position] = {}
+        self._reader = reader
+        self._edges = edges
+        self._now = now
+        self._touched: set[Key] = set()
+
+    def expect(self, key: Key, position: Position) -> None:
+        if self.expected.setdefault(key, position) != position:
+            raise Conflict(key, position, self.expected[key])
+
+    def add(self, change: Change, derived_from: int = -1) -> None:
+        key = change.key
+        if key in self._touched:
+            raise BadRequest(f"{key} is changed twice in one batch")
+        match change:
+            case Create(obj):
+                self._create(key, obj, derived_from)
+            case Replace(old, new):
+                self._replace(key, old, new, derived_from)
+            case Delete(old):
+                self._append(_Step(key, old, None, derived_from))
+
+    def _append(self, step: _Step) -> None:
+        self.expect(step.key, version_of(step.old) if step.old else 0)
+        self._touched.add(step.key)
+        self.steps.append(step)
+
+    def _create(self, key: Key, obj: Object, derived_from: int) -> None:
+        self._expect_namespace(obj)
+        metadata = dict(obj["metadata"])
+        metadata.pop("resourceVersion", None)
+        metadata["uid"] = self._edges.new_uid()
+        metadata["creationTimestamp"] = rfc3339(self._now)
+        if obj["kind"] in _GENERATIONS:
+            metadata["generation"] = 1
+        new = self._edges.seal({**obj, "metadata": metadata}, None)
+        self._write(key, None, new, derived_from)
+
+    def _replace(self, key: Key, old: Object, new: Object, derived_from: int) -> None:
+        kept = {
+            name: old["metadata"].get(name)
+            for name in ("uid", "creationTimestamp", "resourceVersion", "generation")
+        }
+        if old["kind"] in _GENERATIONS and (
+            not strictly_equal(old.get("spec"), new.get("spec"))
+            or (is_terminating(new) and not is_terminating(old))
+        ):
+            kept["generation"] = old["metadata"].get("generation", 0) + 1
+        new = self._edges.seal(with_metadata(new, **kept), old)
+        if _is_finished(new):
+            self._append(_Step(key, old, None, derived_from))
+        elif not strictly_equal(old, new):
+            self._write(key, old, new, derived_from)
+        else:
+            self.expect(key, version_of(old))
+
+    def _write(self, key: Key, old: Object | None, new: Object, derived_from: int) -> None:
+        if new["kind"] not in _DERIVING or is_terminating(new) or not _template_moved(old, new):
+            self._append(_Step(key, old, new, derived_from))
+            return
+        revisions = list(self._reader.list(CONTROLLER_REVISION.resource, namespace_of(new)))
+        derivation = derive(new, revisions)
+        index = len(self.steps)
+        self._append(_Step(key, old, derivation.workload, derived_from))
+        for revision in revisions_of(new, revisions):
+            self.expect(key_of_object(revision), version_of(revision))
+        for change in derivation.changes:
+            self.add(change, derived_from=index)
+
+    def _expect_namespace(self, obj: Object) -> None:
+        namespace = namespace_of(obj)
+        if not namespace:
+            return
+        key = key_of(NAMESPACE.resource, "", namespace)
+        found = self._reader.get(key)
+        if found is None:
+            raise NotFound(f'namespaces "{namespace}" not found')
+        if is_terminating(found):
+            raise Forbidden(
+                f"{key_of_object(obj)}: unable to create new content in namespace {namespace} because it is being terminated"
+            )
+        self.expect(key, version_of(found))
+
+
+def _template_moved(old: Object | None, new: Object) -> bool:
+    return old is None or not strictly_equal(old["spec"]["template"], new["spec"]["template"])
+
+
+def _is_finished(obj: Object) -> bool:
+    """True for a terminating object that nothing holds any more: no finalizer, no grace left for an agent to confirm."""
+    metadata = obj["metadata"]
+    return (
+        is_terminating(obj)
+        and not metadata.get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+    )
+
+
+def _event(step: _Step, index: int, size: int, intent: Intent, now: Milliseconds) -> Event:
+    op, kind_of_event, body = _content(step)
+    subject = step.new if step.new is not None else step.old
+    assert subject is not None
+    derived = step.derived_from >= 0
+    actor = intent.actor
+    if derived:
+        actor = Actor(f"controller:{_owner_kind(subject)}", actor.authenticated)
+    return Event(
+        position=0,
+        key=step.key,
+        type=kind_of_event,
+        after=0,
+        version=SCHEMA_VERSION,
+        min_reader=READER_VERSION,
+        op=op,
+        uid=uid_of(subject),
+        body=body,
+        previous=version_of(step.old) if step.old else 0,
+        at=now,
+        actor=actor,
+        cause=step.derived_from - index if derived else intent.cause,
+        command=intent.command,
+        index=index,
+        size=size,
+        guard=intent.guard[0] if intent.guard else "",
+        derivation=DERIVATION if derived else 0,
+    )
+
+
+def _owner_kind(revision: Object) -> str:
+    return str(revision["metadata"]["ownerReferences"][0]["kind"]).lower()
+
+
+def _content(step: _Step) -> tuple[str, str, Object | None]:
+    """Return op, type and body of a step: a merge patch where it says exactly the change, else the whole object."""
+    match step.old, step.new:
+        case None, new if new is not None:
+            return CREATE, created_type(new["kind"]), new
+        case old, None if old is not None:
+            return DELETE, deleted_type(old["kind"]), None
+        case old, new:
+            assert old is not None and new is not None
+            patch = merge_patch_between(old, new)
+            if patch is not None and strictly_equal(apply_merge_patch(old, patch), new):
+                return UPDATE, changed_type(old, new), patch
+            whole = with_metadata(new, resourceVersion=None)
+            return REPLACE, changed_type(old, new), whole
+    raise AssertionError("a step has an old or a new object")
+
+
+def batch_of(prepared: Prepared, intent: Intent, clock: Milliseconds) -> Batch:
+    """Return the batch to append. Raises BadRequest where an event does not survive encoding and decoding."""
+    drafts = tuple(_draft(event) for event in prepared.events)
+    digest = intent.digest or digest_of(b"".join(draft.data for draft in drafts))
+    guards = (intent.guard[0],) if intent.guard and drafts else ()
+    return Batch(drafts, prepared.expected, guards, intent.command, digest, clock, intent.remember)
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest under which a command's content is remembered."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _draft(event: Event) -> Draft:
+    try:
+        data = encode(event)
+        read_back = decode(Entry(0, event.key, event.type, 0, data))
+    except (ValueError, OverflowError, TypeError) as error:
+        raise BadRequest(f"{event.key} cannot be written to the log: {error}") from error
+    if not strictly_equal(read_back.body, event.body) or read_back._replace(body=None) != event._replace(
+        body=None
+    ):
+        raise BadRequest(f"{event.key} does not survive encoding: use JSON values only")
+    return Draft(event.key, event.type, data, event.op == DELETE)
+
+
+Decide = Callable[[], tuple[Iterable[Change], Iterable[Object]]]
+"""Reads, and returns the changes and what else they rest upon. Called again after a conflict."""
+
+
+class Committer:
+    """Commits decisions to a log, and decides again, with jitter, when another writer was faster.
+
+    `catch_up(position)` makes the reader see at least that position.
+    """
+
+    def __init__(
+        self, log: Log, reader: Reader, catch_up: Callable[[Position], None], edges: Edges | None = None
+    ) -> None:
+        self._log = log
+        self._reader = reader
+        self._catch_up = catch_up
+        self._edges = edges or Edges()
+
+    def commit(self, decide: Decide, intent: Intent, attempts: int = ATTEMPTS) -> Committed:
+        """Carry out what `decide` concludes, once. Raises Conflict when it lost `attempts` times in a row."""
+        for attempt in range(1, attempts + 1):
+            try:
+                changes, rests_on = decide()
+                return self.append(prepare(changes, rests_on, self._reader, intent, self._edges), intent)
+            except Conflict as conflict:
+                if attempt == attempts:
+                    raise
+                self._catch_up(max(conflict.actual, conflict.expected))
+                time.sleep(random.uniform(0, 0.002 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def append(self, prepared: Prepared, intent: Intent) -> Committed:
+        """Append what was prepared. Nothing to do is remembered only for commands of people."""
+        if not prepared.events and intent.remember != REMEMBER_PERSON:
+            end = self._log.last()
+            return Committed(Appended(end, end, 0, False), ())
+        appended = self._log.append(batch_of(prepared, intent, self._edges.clock()))
+        if appended.repeated:
+            return Committed(appended, self.events_of(appended))
+        events = tuple(
+            event._replace(position=appended.first + event.index, cause=_absolute(event, appended.first))
+            for event in prepared.events
+        )
+        return Committed(appended, events)
+
+    def earlier(self, intent: Intent) -> Committed | None:
+        """Return the result of a command that was carried out before. Raises CommandReused for other content."""
+        found = self._log.command(intent.command)
+        if found is None:
+            return None
+        if found.digest != intent.digest:
+            raise CommandReused(f"command id {intent.command} was used before with other content")
+        return Committed(found.result._replace(repeated=True), self.events_of(found.result))
+
+    def events_of(self, appended: Appended) -> tuple[Event, ...]:
+        """Return the events of a batch by reading them back from the log."""
+        if appended.count == 0:
+            return ()
+        return tuple(map(decode, self._log.read(appended.first - 1, appended.count, appended.last)))
+
+
+def _absolute(event: Event, first: Position) -> Position:
+    return first + event.index + event.cause if event.cause < 0 else event.cause

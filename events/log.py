@@ -1,0 +1,104 @@
+"""The log as a small protocol with two complete implementations: events.memory and events.redis_log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from events.codec import Entry
+from schemas.objects import Key
+from schemas.positions import Position
+
+MAX_EVENTS = 1000
+"""Events in one batch."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of data in one batch."""
+MAX_CLOCK_SKEW_MS = 60_000
+
+
+class Draft(NamedTuple):
+    """An entry before the log has given it a position."""
+
+    key: Key
+    type: str
+    data: bytes
+    ends: bool
+    """True where the object does not exist afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one append asks for: all of it happens, or none.
+
+    expected      head (position of the batch that last moved it; 0: must not exist) of each object or guard named
+    guards        the heads to advance besides those of the drafts' objects
+    command       the id under which the result is remembered for `remember` seconds
+    digest        of the command's content: the same id with another digest is refused
+    clock         the writer's wall clock in milliseconds
+    """
+
+    drafts: tuple[Draft, ...]
+    expected: Mapping[str, Position]
+    guards: tuple[str, ...]
+    command: str
+    digest: str
+    clock: int
+    remember: int = 86_400
+
+
+class Appended(NamedTuple):
+    """Where a batch stands. `count` 0: there was nothing to do, and `last` is the log's end at that time."""
+
+    first: Position
+    last: Position
+    count: int
+    repeated: bool
+    """True where the command had been carried out before and this is its first result."""
+
+
+class Remembered(NamedTuple):
+    """The result of an earlier command."""
+
+    digest: str
+    result: Appended
+
+
+class Log(Protocol):
+    """An append-only sequence of entries with optimistic concurrency by heads.
+
+    Every method raises schemas.errors.Unavailable where the server cannot be reached within the log's patience.
+    """
+
+    cluster: str
+
+    def create(self) -> str:
+        """Create the log with its genesis entry and return its random id. Raises AlreadyExists."""
+
+    def log_id(self) -> str:
+        """Return the id that `create` gave. Raises NotFound where there is no log."""
+
+    def append(self, batch: Batch) -> Appended:
+        """Append a batch atomically.
+
+        Raises Conflict (a head has moved), CommandReused, LostHistory (another log than this object knew),
+        Forbidden (the log refuses writes for now; the message says why), BadRequest (clock skew, limits).
+        """
+
+    def command(self, command: str) -> Remembered | None:
+        """Return what an earlier command came to, while it is remembered."""
+
+    def last(self) -> Position:
+        """Return the position of the last entry. Raises NotFound where there is no log."""
+
+    def heads(self, keys: list[str]) -> dict[str, Position]:
+        """Return the heads of the keys or guards; 0 for those that do not exist."""
+
+    def read(self, after: Position, limit: int, until: Position | None = None) -> list[Entry]:
+        """Return at most `limit` entries behind `after`, in order, at once; none beyond `until`."""
+
+    def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
+        """As `read`, but wait up to `timeout` seconds for the first entry."""
+
+    def close(self) -> None:
+        """Let go of the connections."""

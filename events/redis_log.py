@@ -1,0 +1,192 @@
+"""The log on Redis or Valkey: one stream, one script.
+
+The client given must not retry by itself: an append is re-sent here, under its command id, until the server has
+answered or the patience is over.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import redis
+
+from events.codec import Entry, encode
+from events.genesis import GENESIS_TYPE, genesis_event
+from events.keys import command_key, heads_key, log_key, meta_key
+from events.log import Appended, Batch, Remembered
+from events.memory import check_limits, clock_skew, wall_clock
+from schemas.envelopes import LOG_KEY, Actor
+from schemas.errors import (
+    AlreadyExists,
+    BadRequest,
+    CommandReused,
+    Conflict,
+    Forbidden,
+    LostHistory,
+    NotFound,
+    Unavailable,
+)
+from schemas.positions import Position, position_of, stream_id_of
+
+T = TypeVar("T")
+
+_CREATE = files("events").joinpath("create.lua").read_text()
+_APPEND = files("events").joinpath("append.lua").read_text()
+_TRANSIENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, ConnectionError)
+
+
+class RedisLog:
+    """A Log on a Redis server. `patience` is how many seconds a call tries again while the server is away."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        cluster: str = "chronoset",
+        patience: float = 30.0,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
+        self.cluster = cluster
+        self._client = client
+        self._patience = patience
+        self._clock = clock
+        self._known = ""
+        self._log, self._heads, self._meta = log_key(cluster), heads_key(cluster), meta_key(cluster)
+        self._create_script = client.register_script(_CREATE)
+        self._append_script = client.register_script(_APPEND)
+
+    def create(self) -> str:
+        log_id = uuid.uuid4().hex
+        event = genesis_event(self.cluster, log_id, Actor("system:init"), self._clock())
+        answer = self._insist(
+            lambda: self._create_script(
+                keys=[self._log, self._heads, self._meta], args=[log_id, LOG_KEY, GENESIS_TYPE, encode(event)]
+            )
+        )
+        found = log_id if answer[0] == b"created" else answer[1].decode()
+        if found != log_id:
+            raise AlreadyExists(f"cluster {self.cluster} has a log already: {found or 'a damaged one'}")
+        return log_id
+
+    def log_id(self) -> str:
+        found = self._insist(lambda: self._client.hget(self._meta, "log"))
+        if found is None:
+            raise NotFound(f"cluster {self.cluster} has no log on this server")
+        return str(found.decode())
+
+    def append(self, batch: Batch) -> Appended:
+        check_limits(batch)
+        self._known = self._known or self.log_id()
+        keys = [self._log, self._heads, self._meta, command_key(self.cluster, batch.command)]
+        args = self._arguments(batch)
+        answer = self._insist(lambda: self._append_script(keys=keys, args=args))
+        return self._result(batch, answer)
+
+    def command(self, command: str) -> Remembered | None:
+        found = self._insist(lambda: self._client.get(command_key(self.cluster, command)))
+        if found is None:
+            return None
+        digest, first, last, count = found.decode().split(" ")
+        return Remembered(digest, Appended(position_of(first), position_of(last), int(count), True))
+
+    def last(self) -> Position:
+        tail = self._insist(lambda: self._client.hget(self._meta, "tail"))
+        if tail is None:
+            raise NotFound(f"cluster {self.cluster} has no log on this server")
+        return position_of(tail)
+
+    def heads(self, keys: list[str]) -> dict[str, Position]:
+        if not keys:
+            return {}
+        found = self._insist(lambda: self._client.hmget(self._heads, keys))
+        return {key: position_of(head) if head else 0 for key, head in zip(keys, found, strict=True)}
+
+    def read(self, after: Position, limit: int, until: Position | None = None) -> list[Entry]:
+        stop = "+" if until is None else stream_id_of(until)
+        if until is not None and until <= after:
+            return []
+        found = self._insist(lambda: self._client.xrange(self._log, f"({stream_id_of(after)}", stop, limit))
+        return [_entry(identifier, fields) for identifier, fields in found]
+
+    def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
+        """As the protocol says; a lost connection is raised at once, since the log may be another one afterwards."""
+        milliseconds = max(1, int(timeout * 1000))
+        try:
+            found = self._client.xread({self._log: stream_id_of(after)}, limit, milliseconds)
+        except _TRANSIENT as error:
+            raise Unavailable(f"the log's server cannot be reached: {error}") from error
+        return [_entry(identifier, fields) for identifier, fields in found[0][1]] if found else []
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _arguments(self, batch: Batch) -> list[Any]:
+        args: list[Any] = [
+            self._known,
+            batch.clock,
+            batch.digest,
+            batch.remember,
+            len(batch.expected),
+            len(batch.drafts),
+            len(batch.guards),
+        ]
+        for key, position in batch.expected.items():
+            args += (key, stream_id_of(position))
+        for draft in batch.drafts:
+            args += (draft.key, draft.type, draft.data, "1" if draft.ends else "0")
+        args += batch.guards
+        return args
+
+    def _result(self, batch: Batch, answer: list[Any]) -> Appended:
+        match [part.decode() if isinstance(part, bytes) else part for part in answer]:
+            case ["appended" | "repeated" as how, first, last, count]:
+                return Appended(position_of(first), position_of(last), int(count), how == "repeated")
+            case ["conflict", key, expected, actual]:
+                raise Conflict(key, position_of(expected), position_of(actual))
+            case ["reused"]:
+                raise CommandReused(f"command id {batch.command} was used before with other content")
+            case ["foreign", found]:
+                raise LostHistory(f"the log on this server is {found or 'empty'}, not {self._known}")
+            case ["clock", theirs]:
+                raise clock_skew(batch.clock, int(theirs))
+            case ["refused", reason]:
+                raise Forbidden(f"the log refuses writes: {reason}")
+            case other:
+                raise BadRequest(f"the log refused a batch: {' '.join(map(str, other))}")
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """Call, and again while the server is away, with jitter, until the patience is over."""
+        deadline = time.monotonic() + self._patience
+        pause = 0.02
+        while True:
+            try:
+                return call()
+            except _TRANSIENT as error:
+                if time.monotonic() + pause > deadline:
+                    raise Unavailable(f"the log's server cannot be reached: {error}") from error
+            except redis.exceptions.NoPermissionError as error:
+                raise Forbidden(f"the log's server refuses this user: {error}") from error
+            except redis.exceptions.ReadOnlyError as error:
+                raise Unavailable(f"the log's server is a read-only replica: {error}") from error
+            except redis.exceptions.OutOfMemoryError as error:
+                raise Forbidden(f"the log's server is out of memory: {error}") from error
+            except redis.exceptions.ResponseError as error:
+                if "MISCONF" not in str(error):
+                    raise
+                raise Forbidden(f"the log's server cannot write to its disk: {error}") from error
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, 0.5)
+
+
+def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> Entry:
+    return Entry(
+        position_of(identifier),
+        fields[b"key"].decode(),
+        fields[b"type"].decode(),
+        position_of(fields[b"after"]),
+        fields[b"data"],
+    )

@@ -1,0 +1,191 @@
+"""A replica: a State, and a thread that follows the log.
+
+Batches are applied whole and under the replica's lock; whoever decides on the state holds the same lock, for at
+most some 25 ms. A gap or an event that does not fold ends the replica: it keeps what it has, says what is wrong
+(`failure`) and moves no further.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from events.codec import Entry, decode
+from events.fold import apply, whole_batches
+from events.log import Log
+from events.state import State
+from schemas.envelopes import Event
+from schemas.errors import LostHistory, NotFound, Unavailable
+from schemas.objects import Object
+from schemas.positions import Position, stream_id_of
+
+CHUNK = 1000
+"""Entries in one read: a whole batch always fits."""
+BLOCK_SECONDS = 2.0
+BUSY_PAUSE = 0.002
+"""Seconds between two reads of a busy tail: waking costs more than reading."""
+BUSY_READS = 8
+"""Wakes in `BUSY_WINDOW` seconds from which a tail counts as busy."""
+BUSY_WINDOW = 0.02
+COLLECT_IDLE_AFTER = 5.0
+"""Idle seconds after which the replica lets the cyclic garbage collector look once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One event as it was folded, with its object before and after."""
+
+    event: Event
+    old: Object | None
+    new: Object | None
+
+
+class Replica:
+    """Follows a log. `on_applied` is called after each chunk, outside the lock, by the following thread."""
+
+    def __init__(
+        self,
+        log: Log,
+        state: State | None = None,
+        on_applied: Callable[[Sequence[Applied]], None] | None = None,
+    ) -> None:
+        self.failure: LostHistory | None = None
+        self.unreachable = ""
+        self.wakes = 0
+        self._log = log
+        self._state = state or State()
+        self._on_applied = on_applied
+        self._pending: list[Event] = []
+        self._moved = threading.Condition(threading.RLock())
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="replica", daemon=True)
+
+    @property
+    def position(self) -> Position:
+        return self._state.position
+
+    @contextmanager
+    def reading(self) -> Iterator[State]:
+        """Hold the state still. Raises LostHistory where the replica has stopped."""
+        with self._moved:
+            if self.failure:
+                raise self.failure
+            yield self._state
+
+    def load(self) -> None:
+        """Fold the log up to its present end, in this thread. Raises NotFound, Unavailable, LostHistory."""
+        self._check_identity()
+        end = self._log.last()
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            while self._state.position < end and self._fold(self._log.read(self._read_from(), CHUNK)):
+                pass
+        finally:
+            if collecting:
+                gc.enable()
+        if self._state.position < end:
+            raise LostHistory(
+                f"the log ends at {stream_id_of(self._state.position)}, before its recorded end {stream_id_of(end)}",
+                self._state.position,
+            )
+
+    def start(self) -> None:
+        """Start to follow. Call `load` first to stand at the log's end."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; returns when the thread has ended or after the longest read."""
+        self._stopping.set()
+        with self._moved:
+            self._moved.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(BLOCK_SECONDS + 1)
+
+    def wait_for(self, position: Position, timeout: float) -> bool:
+        """Wait until the state is at `position` or later. Raises LostHistory where the replica has stopped."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._state.position >= position or self._ended(), timeout)
+            if self.failure:
+                raise self.failure
+            return self._state.position >= position
+
+    def _ended(self) -> bool:
+        return self.failure is not None or self._stopping.is_set()
+
+    def _follow(self) -> None:
+        wakes: list[float] = []
+        connected = True
+        pause = 0.02
+        gc.disable()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    if not connected:
+                        self._check_identity()
+                        connected, self.unreachable, pause = True, "", 0.02
+                    entries = self._log.follow(self._read_from(), CHUNK, BLOCK_SECONDS)
+                except Unavailable as error:
+                    connected, self.unreachable = False, str(error)
+                    self._stopping.wait(pause)
+                    pause = min(pause * 2, 0.5)
+                    continue
+                if not entries:
+                    self._rest()
+                    continue
+                self._fold(entries)
+                self.wakes += 1
+                now = time.monotonic()
+                wakes = [wake for wake in wakes if now - wake < BUSY_WINDOW] + [now]
+                if len(wakes) >= BUSY_READS:
+                    self._stopping.wait(BUSY_PAUSE)
+        except (LostHistory, NotFound) as error:
+            failure = error if isinstance(error, LostHistory) else LostHistory(str(error))
+            with self._moved:
+                self.failure = failure
+                self._moved.notify_all()
+
+    def _rest(self) -> None:
+        """Idle: let the cyclic collector look once, then take what survived out of its sight again."""
+        with self._moved:
+            gc.unfreeze()
+            gc.collect(0)
+            gc.freeze()
+
+    def _check_identity(self) -> None:
+        """Raise LostHistory where the log is not the one that was followed, or ends before what was read of it."""
+        found = self._log.log_id()
+        if self._state.log_id and found != self._state.log_id:
+            raise LostHistory(f"the log is {found}, not {self._state.log_id} that was followed until now")
+        last = self._log.last()
+        if last < self._read_from():
+            raise LostHistory(
+                f"the log ends at {stream_id_of(last)}, before {stream_id_of(self._read_from())} that was read from it",
+                last,
+            )
+
+    def _read_from(self) -> Position:
+        return self._pending[-1].position if self._pending else self._state.position
+
+    def _fold(self, entries: Sequence[Entry]) -> bool:
+        """Apply the whole batches among what was read; keep the beginning of an unfinished one for the next read."""
+        events = [*self._pending, *map(decode, entries)]
+        count = whole_batches(events)
+        self._pending = events[count:]
+        applied: list[Applied] = []
+        observed = self._on_applied is not None
+        with self._moved:
+            state = self._state
+            for event in events[:count]:
+                old = state.objects.get(event.key) if observed else None
+                apply(state, event)
+                if observed:
+                    applied.append(Applied(event, old, state.objects.get(event.key)))
+            self._moved.notify_all()
+        if applied and self._on_applied is not None:
+            self._on_applied(applied)
+        return bool(entries)

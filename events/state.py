@@ -1,0 +1,142 @@
+"""The state of a cluster at a position: every object, and the indexes that controllers read.
+
+A State is moved forward only by `events.fold.apply`. The objects in it are never edited: an event puts a new
+object in the place of the old one and shares what did not change, so a reader may keep an object for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from schemas.objects import Key, Object, split_key
+from schemas.positions import Position
+from schemas.times import Milliseconds
+
+UNSCHEDULED = ""
+
+
+class Failure(NamedTuple):
+    """How often the pod of one name was removed while Failed, since it was last Ready, and when it last was."""
+
+    count: int
+    last: Milliseconds
+
+
+class State:
+    """Objects by key, with indexes by kind and namespace, owner and node, and facts that only a fold can know.
+
+    position      the last event folded; readers see it only at the end of a batch
+    guards        guard -> the position that last advanced it
+    ever_ready    uids of the pods that were Ready at least once since they were created
+    failures      (uid of the owner, pod name) -> Failure
+    """
+
+    __slots__ = (
+        "_by_kind",
+        "_by_node",
+        "_by_owner",
+        "ever_ready",
+        "failures",
+        "guards",
+        "log_id",
+        "objects",
+        "position",
+    )
+
+    def __init__(self) -> None:
+        self.position: Position = 0
+        self.log_id = ""
+        self.objects: dict[Key, Object] = {}
+        self.guards: dict[str, Position] = {}
+        self.ever_ready: set[str] = set()
+        self.failures: dict[tuple[str, str], Failure] = {}
+        self._by_kind: dict[str, dict[str, dict[Key, Object]]] = {}
+        self._by_owner: dict[str, dict[Key, None]] = {}
+        self._by_node: dict[str, dict[Key, None]] = {}
+
+    def get(self, key: Key) -> Object | None:
+        """Return the object under `key`, or None."""
+        return self.objects.get(key)
+
+    def list(self, resource: str, namespace: str = "") -> list[Object]:
+        """Return the objects of a resource (`core/pods`), of one namespace or of all; in no particular order."""
+        namespaces = self._by_kind.get(resource, {})
+        if namespace:
+            return [*namespaces.get(namespace, {}).values()]
+        return [obj for objects in namespaces.values() for obj in objects.values()]
+
+    def owned_by(self, uid: str) -> list[Object]:
+        """Return the objects that have an owner reference to `uid`."""
+        return [self.objects[key] for key in self._by_owner.get(uid, ())]
+
+    def pods_on(self, node: str) -> list[Object]:
+        """Return the pods bound to a node; with "" those bound to none."""
+        return [self.objects[key] for key in self._by_node.get(node, ())]
+
+    def heads(self) -> Iterator[tuple[Key, Position]]:
+        """Yield what the log's heads must be at this position: every object's, then every guard's."""
+        for key, obj in self.objects.items():
+            yield key, int(obj["metadata"]["resourceVersion"])
+        yield from self.guards.items()
+
+    def copy(self) -> State:
+        """Return a State that can be moved forward without moving this one. The objects are shared."""
+        other = State()
+        other.position, other.log_id = self.position, self.log_id
+        other.objects = dict(self.objects)
+        other.guards = dict(self.guards)
+        other.ever_ready = set(self.ever_ready)
+        other.failures = dict(self.failures)
+        other._by_kind = {
+            resource: {namespace: dict(objects) for namespace, objects in namespaces.items()}
+            for resource, namespaces in self._by_kind.items()
+        }
+        other._by_owner = {uid: dict(keys) for uid, keys in self._by_owner.items()}
+        other._by_node = {node: dict(keys) for node, keys in self._by_node.items()}
+        return other
+
+    def put(self, key: Key, old: Object | None, new: Object) -> None:
+        """Set the object under `key`. For the fold only."""
+        self.objects[key] = new
+        resource, namespace, _ = split_key(key)
+        self._by_kind.setdefault(resource, {}).setdefault(namespace, {})[key] = new
+        owners = new["metadata"].get("ownerReferences")
+        old_owners = old["metadata"].get("ownerReferences") if old else None
+        if owners is not old_owners:
+            self._disown(key, old_owners)
+            for reference in owners or ():
+                self._by_owner.setdefault(reference["uid"], {})[key] = None
+        if resource == "core/pods":
+            node = new["spec"].get("nodeName", UNSCHEDULED)
+            old_node = old["spec"].get("nodeName", UNSCHEDULED) if old else None
+            if node != old_node:
+                if old_node is not None:
+                    self._leave(old_node, key)
+                self._by_node.setdefault(node, {})[key] = None
+
+    def remove(self, key: Key, old: Object) -> None:
+        """Remove the object under `key`. For the fold only."""
+        del self.objects[key]
+        resource, namespace, _ = split_key(key)
+        namespaces = self._by_kind[resource]
+        del namespaces[namespace][key]
+        if not namespaces[namespace]:
+            del namespaces[namespace]
+        self._disown(key, old["metadata"].get("ownerReferences"))
+        if resource == "core/pods":
+            self._leave(old["spec"].get("nodeName", UNSCHEDULED), key)
+
+    def _disown(self, key: Key, references: list[Object] | None) -> None:
+        for reference in references or ():
+            owned = self._by_owner.get(reference["uid"])
+            if owned is not None:
+                owned.pop(key, None)
+                if not owned:
+                    del self._by_owner[reference["uid"]]
+
+    def _leave(self, node: str, key: Key) -> None:
+        pods = self._by_node[node]
+        del pods[key]
+        if not pods:
+            del self._by_node[node]

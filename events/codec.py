@@ -70,8 +70,8 @@ def encode(event: Event) -> bytes:
     if event.cause:
         data["cause"] = event.cause
     data["cmd"] = event.command
-    if event.index:
-        data["i"] = event.index
+    if event.offset:
+        data["i"] = event.offset
     if event.size != 1:
         data["n"] = event.size
     if event.guard:

@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from events.codec import Entry, decode, encode
@@ -81,7 +81,7 @@ class Edges:
 
     clock: Callable[[], Milliseconds] = wall_clock
     new_uid: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
-    seal: Callable[[Object, Object | None], Object] = field(default=lambda new, old: new)
+    seal: Callable[[Object, Object | None], Object] = field(default=lambda new, _old: new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,8 @@ class _Preparation:
             raise NotFound(f'namespaces "{namespace}" not found')
         if is_terminating(found):
             raise Forbidden(
-                f"{key_of_object(obj)}: unable to create new content in namespace {namespace} because it is being terminated"
+                f"{key_of_object(obj)}: unable to create new content in namespace {namespace} "
+                "because it is being terminated"
             )
         self.expect(key, version_of(found))
 
@@ -229,7 +230,7 @@ def _template_moved(old: Object | None, new: Object) -> bool:
 
 
 def _is_finished(obj: Object) -> bool:
-    """True for a terminating object that nothing holds any more: no finalizer, no grace left for an agent to confirm."""
+    """True for a terminating object that nothing holds: no finalizer, no grace that an agent must confirm."""
     metadata = obj["metadata"]
     return (
         is_terminating(obj)
@@ -261,7 +262,7 @@ def _event(step: _Step, index: int, size: int, intent: Intent, now: Milliseconds
         actor=actor,
         cause=step.derived_from - index if derived else intent.cause,
         command=intent.command,
-        index=index,
+        offset=index,
         size=size,
         guard=intent.guard[0] if intent.guard else "",
         derivation=DERIVATION if derived else 0,
@@ -355,7 +356,7 @@ class Committer:
         if appended.repeated:
             return Committed(appended, self.events_of(appended))
         events = tuple(
-            event._replace(position=appended.first + event.index, cause=_absolute(event, appended.first))
+            event._replace(position=appended.first + event.offset, cause=_absolute(event, appended.first))
             for event in prepared.events
         )
         return Committed(appended, events)
@@ -367,7 +368,7 @@ class Committer:
             return None
         if found.digest != intent.digest:
             raise CommandReused(f"command id {intent.command} was used before with other content")
-        return Committed(found.result._replace(repeated=True), self.events_of(found.result))
+        return Committed(replace(found.result, repeated=True), self.events_of(found.result))
 
     def events_of(self, appended: Appended) -> tuple[Event, ...]:
         """Return the events of a batch by reading them back from the log."""
@@ -377,4 +378,4 @@ class Committer:
 
 
 def _absolute(event: Event, first: Position) -> Position:
-    return first + event.index + event.cause if event.cause < 0 else event.cause
+    return first + event.offset + event.cause if event.cause < 0 else event.cause

@@ -12,11 +12,12 @@ from events.codec import Entry, decode
 from events.state import Failure, State
 from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, LOG_KEY, READER_VERSION, REPLACE, UPDATE, Event
 from schemas.errors import LostHistory
-from schemas.objects import Key, Object, controller_of
+from schemas.objects import Object, controller_of
 from schemas.patching import apply_merge_patch
 from schemas.positions import stream_id_of
 
 _POD_PREFIX = "core/pods/"
+_LOG_OPS = (GENESIS, EPOCH)
 
 
 def apply(state: State, event: Event) -> None:
@@ -26,7 +27,7 @@ def apply(state: State, event: Event) -> None:
     if event.min_reader > READER_VERSION:
         raise _lost(event, f"it needs a reader of version {event.min_reader}, this one has {READER_VERSION}")
     op, key = event.op, event.key
-    if op is GENESIS or op == GENESIS or op == EPOCH:
+    if op in _LOG_OPS:
         _apply_log_event(state, event)
     else:
         old = state.objects.get(key)
@@ -57,7 +58,7 @@ def apply_entries(state: State, entries: Iterable[Entry]) -> None:
 def whole_batches(events: Sequence[Event]) -> int:
     """Return how many of the events, from the first, are whole batches: a reader stands only on batch ends."""
     count = len(events)
-    while count and events[count - 1].index != events[count - 1].size - 1:
+    while count and events[count - 1].offset != events[count - 1].size - 1:
         count -= 1
     return count
 

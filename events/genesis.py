@@ -25,7 +25,7 @@ def genesis_event(cluster: str, log_id: str, actor: Actor, now: Milliseconds) ->
         actor=actor,
         cause=0,
         command=log_id,
-        index=0,
+        offset=0,
         size=1,
         guard="",
         derivation=0,

@@ -47,7 +47,8 @@ class Batch:
     remember: int = 86_400
 
 
-class Appended(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Appended:
     """Where a batch stands. `count` 0: there was nothing to do, and `last` is the log's end at that time."""
 
     first: Position

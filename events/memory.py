@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
@@ -70,7 +71,7 @@ class MemoryLog:
             if remembered and remembered[0] > now:
                 if remembered[1].digest != batch.digest:
                     raise CommandReused(f"command id {batch.command} was used before with other content")
-                return remembered[1].result._replace(repeated=True)
+                return replace(remembered[1].result, repeated=True)
             self._check(batch, now)
             result = self._write(batch, now)
             self._commands[batch.command] = (now + batch.remember * 1000, Remembered(batch.digest, result))

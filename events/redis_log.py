@@ -51,7 +51,7 @@ class RedisLog:
         clock: Callable[[], int] = wall_clock,
     ) -> None:
         self.cluster = cluster
-        self._client = client
+        self._client: Any = client
         self._patience = patience
         self._clock = clock
         self._known = ""

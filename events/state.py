@@ -7,16 +7,18 @@ object in the place of the old one and shares what did not change, so a reader m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from schemas.objects import Key, Object, split_key
 from schemas.positions import Position
 from schemas.times import Milliseconds
 
 UNSCHEDULED = ""
+Objects = list[Object]
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failure:
     """How often the pod of one name was removed while Failed, since it was last Ready, and when it last was."""
 
     count: int
@@ -59,18 +61,18 @@ class State:
         """Return the object under `key`, or None."""
         return self.objects.get(key)
 
-    def list(self, resource: str, namespace: str = "") -> list[Object]:
+    def list(self, resource: str, namespace: str = "") -> Objects:
         """Return the objects of a resource (`core/pods`), of one namespace or of all; in no particular order."""
         namespaces = self._by_kind.get(resource, {})
         if namespace:
             return [*namespaces.get(namespace, {}).values()]
         return [obj for objects in namespaces.values() for obj in objects.values()]
 
-    def owned_by(self, uid: str) -> list[Object]:
+    def owned_by(self, uid: str) -> Objects:
         """Return the objects that have an owner reference to `uid`."""
         return [self.objects[key] for key in self._by_owner.get(uid, ())]
 
-    def pods_on(self, node: str) -> list[Object]:
+    def pods_on(self, node: str) -> Objects:
         """Return the pods bound to a node; with "" those bound to none."""
         return [self.objects[key] for key in self._by_node.get(node, ())]
 
@@ -127,7 +129,7 @@ class State:
         if resource == "core/pods":
             self._leave(old["spec"].get("nodeName", UNSCHEDULED), key)
 
-    def _disown(self, key: Key, references: list[Object] | None) -> None:
+    def _disown(self, key: Key, references: Objects | None) -> None:
         for reference in references or ():
             owned = self._by_owner.get(reference["uid"])
             if owned is not None:

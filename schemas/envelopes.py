@@ -62,7 +62,8 @@ class Event(NamedTuple):
     cause: Position
     """The position that led to this event; 0 where a person's wish is the beginning."""
     command: str
-    index: int
+    offset: int
+    """Place in the batch, from 0."""
     size: int
     guard: str
     """The head that this batch advanced besides its objects' own; empty where none."""
@@ -72,4 +73,4 @@ class Event(NamedTuple):
     @property
     def resource_version(self) -> Position:
         """The position of the last entry of this event's batch: the version all objects of the batch carry."""
-        return self.position + self.size - 1 - self.index
+        return self.position + self.size - 1 - self.offset

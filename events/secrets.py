@@ -1,0 +1,151 @@
+"""Secrets' values are encrypted before they enter the log, which forgets nothing.
+
+Each Secret has a key of its own, apart from the log and on disk before the append. Destroying the key erases every
+version of the Secret from history, without touching the log. Encrypted are the values of `data` and the annotation
+that repeats them; names and types stay readable. A value reads `sealed:v1:<base64 of nonce and AES-256-GCM text>`,
+bound to the Secret's uid and the value's name.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from schemas.errors import Unavailable
+from schemas.objects import Object, uid_of, with_metadata
+
+SEALED = "sealed:v1:"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_NONCE = 12
+
+
+class Keyring:
+    """One file of 32 random bytes for each Secret's uid, in a folder that only its owner may enter."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, AESGCM] = {}
+
+    def key(self, uid: str) -> AESGCM | None:
+        """Return the key of a Secret, or None where there is none (it was destroyed, or is kept elsewhere)."""
+        if uid not in self._known:
+            try:
+                self._known[uid] = AESGCM((self._folder / f"{uid}.key").read_bytes())
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise Unavailable(f"the key of Secret {uid} cannot be read: {error}") from error
+        return self._known[uid]
+
+    def key_for_writing(self, uid: str) -> AESGCM:
+        """Return the key of a Secret; a new one is on disk for good when this returns."""
+        found = self.key(uid)
+        if found is not None:
+            return found
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_durably(self._folder / f"{uid}.key", AESGCM.generate_key(256))
+        except OSError as error:
+            raise Unavailable(
+                f"the key of Secret {uid} cannot be written to {self._folder}: {error}"
+            ) from error
+        written = self.key(uid)
+        assert written is not None
+        return written
+
+    def destroy(self, uid: str) -> None:
+        """Destroy the key of a Secret: no version of it can be read any more, by anyone."""
+        self._known.pop(uid, None)
+        (self._folder / f"{uid}.key").unlink(missing_ok=True)
+
+    def seal(self, new: Object, old: Object | None) -> Object:
+        """Return `new` with a Secret's values encrypted; a value that has not changed keeps its text in `old`.
+
+        Objects of other kinds are returned as they are.
+        """
+        if new["kind"] != "Secret":
+            return new
+        uid = uid_of(new)
+        before = _values(old) if old else {}
+        sealed = {
+            name: self._sealed(uid, name, text, before.get(name, "")) for name, text in _values(new).items()
+        }
+        return _with_values(new, sealed)
+
+    def unseal(self, obj: Object) -> Object:
+        """Return a Secret with its values in the clear, where its key is at hand; else, and for other kinds, `obj`."""
+        if obj["kind"] != "Secret":
+            return obj
+        key = self.key(uid_of(obj))
+        if key is None:
+            return obj
+        return _with_values(
+            obj, {name: _opened(key, uid_of(obj), name, text) for name, text in _values(obj).items()}
+        )
+
+    def _sealed(self, uid: str, name: str, text: str, before: str) -> str:
+        if text == before:
+            return text
+        key = self.key_for_writing(uid)
+        if before.startswith(SEALED) and _opened(key, uid, name, before) == text:
+            return before
+        nonce = os.urandom(_NONCE)
+        cipher = key.encrypt(nonce, text.encode(), _bound_to(uid, name))
+        return SEALED + base64.b64encode(nonce + cipher).decode()
+
+
+def _values(obj: Object) -> dict[str, str]:
+    """Return what must be secret: `data/<name>` -> value, and the last-applied annotation."""
+    values = {f"data/{name}": value for name, value in (obj.get("data") or {}).items()}
+    annotation = (obj["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    return values if annotation is None else {**values, LAST_APPLIED: annotation}
+
+
+def _with_values(obj: Object, values: dict[str, str]) -> Object:
+    if LAST_APPLIED in values:
+        annotations = {**obj["metadata"]["annotations"], LAST_APPLIED: values[LAST_APPLIED]}
+        obj = with_metadata(obj, annotations=annotations)
+    data = {name.removeprefix("data/"): value for name, value in values.items() if name != LAST_APPLIED}
+    return {**obj, "data": data} if data else obj
+
+
+def _opened(key: AESGCM, uid: str, name: str, text: str) -> str:
+    if not text.startswith(SEALED):
+        return text
+    raw = base64.b64decode(text.removeprefix(SEALED))
+    try:
+        return key.decrypt(raw[:_NONCE], raw[_NONCE:], _bound_to(uid, name)).decode()
+    except InvalidTag as error:
+        raise Unavailable(
+            f"{name} of Secret {uid} does not open with its key: the text or the key was altered"
+        ) from error
+
+
+def _bound_to(uid: str, name: str) -> bytes:
+    return f"{uid}/{name}".encode()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Write a file that exists whole or not at all, and is on disk when this returns; the first writer wins."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(draft)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

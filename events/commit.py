@@ -63,16 +63,27 @@ class Intent:
 
     command       id of the command; a retry with the same id and digest returns the first result
     digest        of the command's content as the user gave it; empty: the digest of the events themselves
-    cause         the position that led here; 0 for a person's wish
-    guard         (name, position at which it was read): checked and advanced, so that of two workers one wins
     """
 
     actor: Actor
     command: str
     digest: str = ""
-    cause: Position = 0
-    guard: tuple[str, Position] | None = None
     remember: int = REMEMBER_PERSON
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is to be committed, as decided from one reading.
+
+    rests_on      objects, as read, that must not have moved, besides those that change
+    guard         (name, position at which it was read): checked and advanced, so that of two workers one wins
+    cause         the position that led here; 0 for a person's wish
+    """
+
+    changes: Iterable[Change]
+    rests_on: Iterable[Object] = ()
+    guard: tuple[str, Position] | None = None
+    cause: Position = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,7 @@ class Prepared:
 
     events: tuple[Event, ...]
     expected: dict[str, Position]
+    guard: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +112,31 @@ class Committed:
     events: tuple[Event, ...]
 
 
-def prepare(
-    changes: Iterable[Change], rests_on: Iterable[Object], reader: Reader, intent: Intent, edges: Edges
-) -> Prepared:
-    """Return the events that changes come to, with every head they expect.
+def prepare(proposal: Proposal, reader: Reader, intent: Intent, edges: Edges) -> Prepared:
+    """Return the events that a proposal comes to, with every head they expect.
 
     A change that changes nothing appends nothing. A StatefulSet or DaemonSet whose template changed brings its
     ControllerRevisions along (SEMANTICS: derivation). Raises Conflict, NotFound, Forbidden (namespace), BadRequest.
     """
     now = edges.clock()
     batch = _Preparation(reader, edges, now)
-    for change in changes:
+    for change in proposal.changes:
         batch.add(change)
-    for obj in rests_on:
+    for obj in proposal.rests_on:
         batch.expect(key_of_object(obj), version_of(obj))
-    if intent.guard and batch.steps:
-        batch.expect(*intent.guard)
+    if proposal.guard:
+        batch.expect(*proposal.guard)
     if len(batch.steps) > MAX_EVENTS:
         raise BadRequest(
             f"{len(batch.steps)} changes are too many for one atomic batch: at most {MAX_EVENTS}"
         )
     size = len(batch.steps)
-    events = tuple(_event(step, index, size, intent, now) for index, step in enumerate(batch.steps))
-    return Prepared(events, batch.expected)
+    guard = proposal.guard[0] if proposal.guard else ""
+    events = tuple(
+        _event(step, (index, size), intent, proposal.cause, now)._replace(guard=guard)
+        for index, step in enumerate(batch.steps)
+    )
+    return Prepared(events, batch.expected, guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +253,8 @@ def _is_finished(obj: Object) -> bool:
     )
 
 
-def _event(step: _Step, index: int, size: int, intent: Intent, now: Milliseconds) -> Event:
+def _event(step: _Step, place: tuple[int, int], intent: Intent, cause: Position, now: Milliseconds) -> Event:
+    index, size = place
     op, kind_of_event, body = _content(step)
     subject = step.new if step.new is not None else step.old
     assert subject is not None
@@ -260,11 +275,11 @@ def _event(step: _Step, index: int, size: int, intent: Intent, now: Milliseconds
         previous=version_of(step.old) if step.old else 0,
         at=now,
         actor=actor,
-        cause=step.derived_from - index if derived else intent.cause,
+        cause=step.derived_from - index if derived else cause,
         command=intent.command,
         offset=index,
         size=size,
-        guard=intent.guard[0] if intent.guard else "",
+        guard="",
         derivation=DERIVATION if derived else 0,
     )
 
@@ -294,7 +309,7 @@ def batch_of(prepared: Prepared, intent: Intent, clock: Milliseconds) -> Batch:
     """Return the batch to append. Raises BadRequest where an event does not survive encoding and decoding."""
     drafts = tuple(_draft(event) for event in prepared.events)
     digest = intent.digest or digest_of(b"".join(draft.data for draft in drafts))
-    guards = (intent.guard[0],) if intent.guard and drafts else ()
+    guards = (prepared.guard,) if prepared.guard and drafts else ()
     return Batch(drafts, prepared.expected, guards, intent.command, digest, clock, intent.remember)
 
 
@@ -316,8 +331,8 @@ def _draft(event: Event) -> Draft:
     return Draft(event.key, event.type, data, event.op == DELETE)
 
 
-Decide = Callable[[], tuple[Iterable[Change], Iterable[Object]]]
-"""Reads, and returns the changes and what else they rest upon. Called again after a conflict."""
+Decide = Callable[[], Proposal]
+"""Reads and decides. Called again after a conflict."""
 
 
 class Committer:
@@ -338,8 +353,7 @@ class Committer:
         """Carry out what `decide` concludes, once. Raises Conflict when it lost `attempts` times in a row."""
         for attempt in range(1, attempts + 1):
             try:
-                changes, rests_on = decide()
-                return self.append(prepare(changes, rests_on, self._reader, intent, self._edges), intent)
+                return self.append(prepare(decide(), self._reader, intent, self._edges), intent)
             except Conflict as conflict:
                 if attempt == attempts:
                     raise

@@ -1,0 +1,85 @@
+"""Programs: what the supervisor forks, and what a forked child does before and after it runs one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from setproctitle import setproctitle
+
+from schemas.errors import ChronosetError
+from services.logs import log_to_file
+from services.processes import Forked, die_with_parent
+from services.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program to run `count` times, each in a process forked from the supervisor.
+
+    run     blocks until it is told to stop; SIGTERM raises SystemExit in it unless it sets a handler of its own
+    once    it does one thing: ending with 0 it is not started again
+    grace   seconds from SIGTERM to SIGKILL
+    """
+
+    name: str
+    run: Callable[[Settings], None]
+    count: int = 1
+    once: bool = False
+    grace: float = 10.0
+
+
+def fork(body: Callable[[], int], close: int) -> Forked:
+    """Run `body` in a child that dies with us and has a session of its own; its result is the exit code.
+
+    `close` is the descriptor of the data directory's lock, which is not for programs. The child leaves without the
+    parent's exit handlers.
+    """
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return Forked(pid)
+    code = 1
+    try:
+        die_with_parent(parent)
+        os.close(close)
+        os.setsid()
+        signal.signal(signal.SIGTERM, _leave)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        code = body()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    finally:
+        os._exit(code)
+
+
+def run_program(program: Program, name: str, log_file: Path, settings: Settings) -> int:
+    """Run a program with its output in its log file and return its exit code; what it raises is logged."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    log_to_file(log_file, name)
+    setproctitle(f"chronoset: {name} ({settings.cluster})")
+    log = structlog.get_logger()
+    log.info("program started")
+    try:
+        program.run(settings)
+    except ChronosetError as error:
+        log.error("program failed", error=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    except Exception:
+        log.exception("program failed")
+        return 1
+    return 0
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

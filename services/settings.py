@@ -1,0 +1,218 @@
+"""Settings: what the environment, or the cluster that runs in the data directory, says. Read once, at the edge.
+
+Everything below takes a Settings value, so that no other module looks at the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from schemas.errors import BadRequest, NotFound, Unavailable
+from services.clusters import ClusterRecord, read_record
+from services.processes import is_alive
+from services.sockets import socket_dir_of
+
+DEFAULT_CLUSTER = "chronoset"
+DEFAULT_DATA_DIR = ".chronoset"
+SCHEMES = ("redis", "rediss", "unix")
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class Durability(StrEnum):
+    """When the log's server calls fsync: before each answer, or once a second (a crash may lose that second)."""
+
+    ALWAYS = "always"
+    EVERYSEC = "everysec"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process' view of its cluster.
+
+    `socket_dir` is private to the data directory (services.sockets); the supervisor makes it. The URLs are `redis://`,
+    `rediss://` or `unix://`, and may carry a password: print `redacted(url)`. They are left out of the repr. An empty
+    one means that `up` starts a server of its own.
+    """
+
+    cluster: str
+    data_dir: Path
+    durability: Durability
+    keys_dir: Path
+    image_dir: Path
+    socket_dir: Path
+    log_url: str = field(default="", repr=False)
+    queue_url: str = field(default="", repr=False)
+    views_url: str = field(default="", repr=False)
+    node_names: tuple[str, ...] = ()
+
+
+def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> Settings:
+    """Return the settings that `CHRONOSET_*` variables give; an argument wins over its variable, empty is unset.
+
+    Raises BadRequest that names the variable, its value and what would be accepted.
+    """
+
+    def value(name: str, default: str = "") -> str:
+        return environ.get(f"CHRONOSET_{name}", "") or default
+
+    directory = data_dir or Path(value("DATA_DIR", DEFAULT_DATA_DIR))
+    log_url, queue_url = _url(environ, "LOG"), _url(environ, "QUEUE")
+    if log_url and log_url == queue_url:
+        raise BadRequest(
+            f"CHRONOSET_QUEUE_URL: {redacted(queue_url)!r} is the log's: give the queue a server or a database "
+            "number of its own, for example redis://host:6379/1"
+        )
+    return Settings(
+        cluster=checked_cluster(value("CLUSTER", DEFAULT_CLUSTER), "CHRONOSET_CLUSTER"),
+        data_dir=directory,
+        durability=checked_durability(value("DURABILITY", "always"), "CHRONOSET_DURABILITY"),
+        keys_dir=Path(value("KEYS_DIR", str(directory / "keys"))),
+        image_dir=Path(value("IMAGE_DIR", str(directory / "images"))),
+        socket_dir=socket_dir_of(directory, environ),
+        log_url=log_url,
+        queue_url=queue_url,
+        views_url=_url(environ, "VIEWS") or queue_url,
+    )
+
+
+def joined(settings: Settings) -> Settings:
+    """Return settings that can reach a cluster: those given, else those of the cluster in the data directory.
+
+    Raises NotFound (exit 2) where there is neither, Unavailable where it is still starting, and BadRequest where a URL
+    is wanting.
+    """
+    if settings.log_url:
+        if not settings.queue_url:
+            raise BadRequest(
+                "CHRONOSET_QUEUE_URL: is not set, though CHRONOSET_LOG_URL is: name the queue's server"
+            )
+        return settings
+    record = read_record(settings.data_dir)
+    if record is None or not is_alive(record.supervisor):
+        shown = shown_path(settings.data_dir)
+        raise NotFound(f"no cluster in {shown}; run ./scripts/up or set CHRONOSET_LOG_URL")
+    if not record.ready:
+        raise Unavailable(f"the cluster in {shown_path(settings.data_dir)} is still starting: try again soon")
+    return _with_record(settings, record)
+
+
+def with_servers(settings: Settings, log_url: str, queue_url: str) -> Settings:
+    """Return settings that name these servers; the views stay where they were, by default with the queue."""
+    return replace(settings, log_url=log_url, queue_url=queue_url, views_url=settings.views_url or queue_url)
+
+
+def exports(settings: Settings) -> dict[str, str]:
+    """Return the variables by which another process joins this cluster; a URL with a password is left out."""
+    urls = {"LOG": settings.log_url, "QUEUE": settings.queue_url, "VIEWS": settings.views_url}
+    shown = {f"CHRONOSET_{name}_URL": url for name, url in urls.items() if url and not has_password(url)}
+    sockets = {f"CHRONOSET_{name}_SOCKET": socket_of(url) for name, url in urls.items()}
+    return {
+        **shown,
+        **{name: path for name, path in sockets.items() if path},
+        "CHRONOSET_CLUSTER": settings.cluster,
+        "CHRONOSET_DATA_DIR": str(settings.data_dir.absolute()),
+        "CHRONOSET_DURABILITY": settings.durability.value,
+        "CHRONOSET_KEYS_DIR": str(settings.keys_dir.absolute()),
+        "CHRONOSET_IMAGE_DIR": str(settings.image_dir.absolute()),
+    }
+
+
+def checked_cluster(name: str, source: str) -> str:
+    """Return the cluster's name. Raises BadRequest where it is no DNS label (RFC 1123: the log's keys carry it)."""
+    if _DNS_LABEL.fullmatch(name):
+        return name
+    raise BadRequest(
+        f"{source}: {name!r} is no DNS label: 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"
+    )
+
+
+def checked_durability(name: str, source: str) -> Durability:
+    """Return the durability. Raises BadRequest for anything but `always` and `everysec`."""
+    try:
+        return Durability(name)
+    except ValueError:
+        raise BadRequest(f"{source}: {name!r} is not known: write always or everysec") from None
+
+
+def redacted(url: str) -> str:
+    """Return a URL as it may be printed: every password in it is `***`."""
+    parts = urlsplit(url)
+    query = [(name, "***" if "password" in name else value) for name, value in parse_qsl(parts.query)]
+    netloc = parts.netloc
+    if parts.password is not None:
+        netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"
+    return urlunsplit(SplitResult(parts.scheme, netloc, parts.path, urlencode(query, safe="*/"), ""))
+
+
+def has_password(url: str) -> bool:
+    """Say whether a URL carries a password anywhere."""
+    parts = urlsplit(url)
+    return parts.password is not None or any("password" in name for name, _ in parse_qsl(parts.query))
+
+
+def socket_of(url: str) -> str:
+    """Return the path of a `unix://` URL, else nothing."""
+    parts = urlsplit(url)
+    return unquote(parts.path) if parts.scheme == "unix" else ""
+
+
+def url_of_socket(path: Path) -> str:
+    """Return the `unix://` URL of a socket."""
+    return f"unix://{quote(str(path))}"
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as people write it: `./.chronoset`."""
+    return str(path) if path.is_absolute() or path.parts[:1] == ("..",) else f"./{path}"
+
+
+def _with_record(settings: Settings, record: ClusterRecord) -> Settings:
+    urls = {
+        "LOG": record.log_url,
+        "QUEUE": settings.queue_url or record.queue_url,
+        "VIEWS": settings.views_url or record.views_url,
+    }
+    for name, url in urls.items():
+        if not url:
+            raise BadRequest(
+                f"CHRONOSET_{name}_URL: is not set, and the cluster in {shown_path(settings.data_dir)} does not tell "
+                "its own, since it carries a password: set it as it was set for `up`"
+            )
+    return replace(
+        settings,
+        cluster=record.cluster,
+        durability=Durability(record.durability),
+        log_url=urls["LOG"],
+        queue_url=urls["QUEUE"],
+        views_url=urls["VIEWS"],
+        node_names=record.node_names,
+    )
+
+
+def _url(environ: Mapping[str, str], name: str) -> str:
+    url = environ.get(f"CHRONOSET_{name}_URL", "")
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in SCHEMES and bool(parts.hostname if parts.scheme != "unix" else parts.path)
+        good = good and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise BadRequest(
+            f"CHRONOSET_{name}_URL: {_shown(url)!r} is no server: write redis://host:6379/0, "
+            "rediss://user:password@host:6380/0 or unix:///path/to/socket"
+        )
+    return url
+
+
+def _shown(url: str) -> str:
+    """Return what may be printed of something that may not even be a URL: nothing that could be a password."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://***@{tail}" if at else url.partition("?")[0]

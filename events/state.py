@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from schemas.objects import Key, Object, split_key
+from schemas.objects import Key, Object, controller_of, split_key
 from schemas.positions import Position
 from schemas.times import Milliseconds
 
 UNSCHEDULED = ""
+_ADOPTABLE = frozenset({"core/pods", "apps/controllerrevisions"})
+"""What controllers adopt where it has no controller."""
 Objects = list[Object]
 
 
@@ -38,6 +40,7 @@ class State:
         "_by_kind",
         "_by_node",
         "_by_owner",
+        "_orphans",
         "ever_ready",
         "failures",
         "guards",
@@ -56,6 +59,7 @@ class State:
         self._by_kind: dict[str, dict[str, dict[Key, Object]]] = {}
         self._by_owner: dict[str, dict[Key, None]] = {}
         self._by_node: dict[str, dict[Key, None]] = {}
+        self._orphans: dict[tuple[str, str], dict[Key, None]] = {}
 
     def get(self, key: Key) -> Object | None:
         """Return the object under `key`, or None."""
@@ -71,6 +75,10 @@ class State:
     def owned_by(self, uid: str) -> Objects:
         """Return the objects that have an owner reference to `uid`."""
         return [self.objects[key] for key in self._by_owner.get(uid, ())]
+
+    def orphans(self, resource: str, namespace: str) -> Objects:
+        """Return the pods or ControllerRevisions of a namespace that have no controller, so that one may adopt them."""
+        return [self.objects[key] for key in self._orphans.get((resource, namespace), ())]
 
     def pods_on(self, node: str) -> Objects:
         """Return the pods bound to a node; with "" those bound to none."""
@@ -96,6 +104,7 @@ class State:
         }
         other._by_owner = {uid: dict(keys) for uid, keys in self._by_owner.items()}
         other._by_node = {node: dict(keys) for node, keys in self._by_node.items()}
+        other._orphans = {place: dict(keys) for place, keys in self._orphans.items()}
         return other
 
     def put(self, key: Key, old: Object | None, new: Object) -> None:
@@ -109,6 +118,10 @@ class State:
             self._disown(key, old_owners)
             for reference in owners or ():
                 self._by_owner.setdefault(reference["uid"], {})[key] = None
+        if resource in _ADOPTABLE and (old is None or owners is not old_owners):
+            self._forget_orphan(resource, namespace, key)
+            if controller_of(new) is None:
+                self._orphans.setdefault((resource, namespace), {})[key] = None
         if resource == "core/pods":
             node = new["spec"].get("nodeName", UNSCHEDULED)
             old_node = old["spec"].get("nodeName", UNSCHEDULED) if old else None
@@ -126,6 +139,7 @@ class State:
         if not namespaces[namespace]:
             del namespaces[namespace]
         self._disown(key, old["metadata"].get("ownerReferences"))
+        self._forget_orphan(resource, namespace, key)
         if resource == "core/pods":
             self._leave(old["spec"].get("nodeName", UNSCHEDULED), key)
 
@@ -136,6 +150,11 @@ class State:
                 owned.pop(key, None)
                 if not owned:
                     del self._by_owner[reference["uid"]]
+
+    def _forget_orphan(self, resource: str, namespace: str, key: Key) -> None:
+        orphans = self._orphans.get((resource, namespace))
+        if orphans is not None and orphans.pop(key, key) is None and not orphans:
+            del self._orphans[resource, namespace]
 
     def _leave(self, node: str, key: Key) -> None:
         pods = self._by_node[node]

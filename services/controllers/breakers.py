@@ -1,0 +1,64 @@
+"""The runaway breaker: a controller that keeps writing about one workload, without being told to, is parked.
+
+A log that is kept for ever must not be flooded by a controller and a pod that fight. More than ten events a minute
+for each object that the workload owns, within one generation of its spec, parks the key for a minute: creating 5,000
+pods is no runaway, creating one twenty times is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from events.state import State
+from schemas.changes import Decision
+from schemas.objects import Key, Object, uid_of
+from schemas.times import Milliseconds
+
+EVENTS_PER_OBJECT = 10
+WINDOW_MS = 60_000
+FEWEST_OBJECTS = 3
+"""A set of one pod owns that pod, a revision and a claim: it may write 30 events a minute."""
+
+
+class Breaker:
+    """Counts what one process appended for each key within the last minute."""
+
+    def __init__(self) -> None:
+        self._appended: dict[tuple[str, Key], deque[tuple[Milliseconds, int]]] = {}
+        self._generations: dict[tuple[str, Key], int] = {}
+
+    def count(self, controller: str, key: Key, events: int, now: Milliseconds) -> None:
+        """Remember that `events` were appended for a key."""
+        if events:
+            self._appended.setdefault((controller, key), deque()).append((now, events))
+
+    def parked(
+        self, controller: str, key: Key, obj: Object | None, state: State, now: Milliseconds
+    ) -> Decision | None:
+        """Return what to do instead of reconciling, where the key's controller has run away; else None.
+
+        Keys that are not a workload's (the scheduler's) are never parked; a new generation starts from zero.
+        """
+        which = (controller, key)
+        if obj is None:
+            self._appended.pop(which, None)
+            self._generations.pop(which, None)
+            return None
+        generation = obj["metadata"].get("generation", 0)
+        if self._generations.get(which) != generation:
+            self._generations[which] = generation
+            self._appended.pop(which, None)
+        recent = self._appended.get(which)
+        if not recent:
+            return None
+        while recent and recent[0][0] <= now - WINDOW_MS:
+            recent.popleft()
+        written = sum(events for _, events in recent)
+        owned = max(FEWEST_OBJECTS, len(state.owned_by(uid_of(obj))))
+        if written <= EVENTS_PER_OBJECT * owned:
+            return None
+        return Decision(
+            waiting_for=f"parked as a runaway: {written} events in a minute for {owned} objects "
+            f"(at most {EVENTS_PER_OBJECT} each); it goes on by itself, or at once when its spec changes",
+            requeue_at=recent[0][0] + WINDOW_MS + 1,
+        )

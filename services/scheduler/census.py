@@ -1,0 +1,188 @@
+"""What the scheduler knows of the nodes: what each offers and what its pods leave free.
+
+Counting 50,000 pods takes longer than placing 300, so a census remembers a node's count for as long as the node and
+its pods are the very same objects (an object is never edited in place).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import is_
+
+from events.state import State
+from schemas.kinds import CLAIM, NODE, VOLUME
+from schemas.objects import Key, Object, controller_of, is_terminating, key_of, name_of, namespace_of
+from schemas.taints import HARD, SOFT, taints_of
+from services.scheduler.requirements import Amounts, Port, amounts_of, ports_of, requests_of
+
+FINISHED = frozenset({"Succeeded", "Failed"})
+_SCORED = ("cpu", "memory", "pods")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeView:
+    """A node as the scheduler sees it.
+
+    load          the sum of the shares taken of cpu, memory and pods
+    controllers   uid of a controller -> how many of its pods run here
+    """
+
+    name: str
+    node: Object
+    hard_taints: tuple[Object, ...]
+    soft_taints: tuple[Object, ...]
+    allocatable: Amounts
+    free: Amounts
+    ports: frozenset[Port]
+    load: float
+    controllers: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """All that one scheduling decision rests on.
+
+    nodes     by name
+    pending   the pods to place, in the order in which they are placed
+    spread    uid of a controller -> node -> how many of its pods run there; for the controllers of pending pods
+    claims    the claims that pending pods name, by key, where they exist
+    volumes   the volumes that these claims name or would get, by name, where they exist
+    """
+
+    nodes: tuple[NodeView, ...]
+    pending: tuple[Object, ...]
+    spread: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    claims: Mapping[Key, Object] = field(default_factory=dict)
+    volumes: Mapping[str, Object] = field(default_factory=dict)
+
+
+class Census:
+    """Makes views of states, and remembers what it counted. It holds nothing that a state does not say."""
+
+    def __init__(self) -> None:
+        self._counted: dict[str, tuple[NodeView, list[Object]]] = {}
+
+    def view_of(self, state: State, _key: Key) -> ClusterView | None:
+        """Return what to decide on, or None where no pod waits for a node."""
+        pending = sorted((pod for pod in state.pods_on("") if is_pending(pod)), key=_turn_of)
+        if not pending:
+            return None
+        claims = {key: claim for pod in pending for key in claim_keys_of(pod) if (claim := state.get(key))}
+        names = {volume_name_of(claim) for claim in claims.values()}
+        nodes = self._nodes(state)
+        return ClusterView(
+            nodes=nodes,
+            pending=tuple(pending),
+            spread=_spread_of({uid for pod in pending if (uid := controller_uid_of(pod))}, nodes),
+            claims=claims,
+            volumes={
+                name: volume for name in names if (volume := state.get(key_of(VOLUME.resource, "", name)))
+            },
+        )
+
+    def _nodes(self, state: State) -> tuple[NodeView, ...]:
+        counted = {}
+        for node in state.list(NODE.resource):
+            name = name_of(node)
+            pods = state.pods_on(name)
+            known = self._counted.get(name)
+            if known is None or known[0].node is not node or not _are_same(known[1], pods):
+                known = (node_view_of(node, pods), pods)
+            counted[name] = known
+        self._counted = counted
+        return tuple(counted[name][0] for name in sorted(counted))
+
+
+def node_view_of(node: Object, pods: Iterable[Object]) -> NodeView:
+    """Return a node with what its pods leave free; pods that Succeeded or Failed take nothing."""
+    allocatable = amounts_of(node.get("status", {}).get("allocatable") or {})
+    running = [pod for pod in pods if not is_finished(pod)]
+    free = dict(allocatable)
+    for pod in running:
+        for name, amount in requests_of(pod).items():
+            free[name] = free.get(name, 0) - amount
+    taints = taints_of(node)
+    return NodeView(
+        name=name_of(node),
+        node=node,
+        hard_taints=tuple(taint for taint in taints if taint["effect"] in HARD),
+        soft_taints=tuple(taint for taint in taints if taint["effect"] in SOFT),
+        allocatable=allocatable,
+        free=free,
+        ports=frozenset(port for pod in running for port in ports_of(pod)),
+        load=load_of(allocatable, free),
+        controllers=Counter(
+            uid for pod in running if not is_terminating(pod) and (uid := controller_uid_of(pod))
+        ),
+    )
+
+
+def load_of(allocatable: Amounts, free: Amounts) -> float:
+    """Return the sum of the shares taken of cpu, memory and pods: 0 where a node is empty, 3 where it is full."""
+    return sum(1 - free[name] / allocatable[name] for name in _SCORED if allocatable.get(name))
+
+
+def is_pending(pod: Object) -> bool:
+    """True if this scheduler is to find a node for the pod: no node, gate or end yet, and no other scheduler's."""
+    spec = pod["spec"]
+    return (
+        not spec.get("nodeName")
+        and not spec.get("schedulingGates")
+        and spec.get("schedulerName", "default-scheduler") == "default-scheduler"
+        and not is_terminating(pod)
+        and not is_finished(pod)
+    )
+
+
+def is_finished(pod: Object) -> bool:
+    """True if all containers of the pod have ended for good."""
+    return pod.get("status", {}).get("phase") in FINISHED
+
+
+def controller_uid_of(pod: Object) -> str:
+    """Return the uid of the pod's controller; empty where it has none."""
+    controller = controller_of(pod)
+    return controller["uid"] if controller else ""
+
+
+def claim_keys_of(pod: Object) -> list[Key]:
+    """Return the keys of the claims that a pod's volumes name."""
+    namespace = namespace_of(pod)
+    return [
+        key_of(CLAIM.resource, namespace, volume["persistentVolumeClaim"]["claimName"])
+        for volume in pod["spec"].get("volumes") or ()
+        if volume.get("persistentVolumeClaim")
+    ]
+
+
+def volume_name_of(claim: Object) -> str:
+    """Return the name of the volume that a claim is bound to, or that it would get (`pvc-<uid>`)."""
+    return claim["spec"].get("volumeName") or f"pvc-{claim['metadata']['uid']}"
+
+
+def _turn_of(pod: Object) -> tuple[int, str, str, str, int, str]:
+    """Highest priority first, then the oldest; pods of one controller side by side, in the order of their ordinals."""
+    metadata = pod["metadata"]
+    name = metadata["name"]
+    return (
+        -pod["spec"].get("priority", 0),
+        metadata.get("creationTimestamp", ""),
+        metadata.get("namespace", ""),
+        controller_uid_of(pod),
+        len(name),
+        name,
+    )
+
+
+def _spread_of(controllers: set[str], nodes: Iterable[NodeView]) -> dict[str, dict[str, int]]:
+    spread: dict[str, dict[str, int]] = {uid: {} for uid in controllers}
+    for view in nodes:
+        for uid in view.controllers.keys() & controllers:
+            spread[uid][view.name] = view.controllers[uid]
+    return spread
+
+
+def _are_same(left: list[Object], right: list[Object]) -> bool:
+    return len(left) == len(right) and all(map(is_, left, right))

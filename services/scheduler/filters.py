@@ -1,0 +1,109 @@
+"""Whether a pod may run on a node, in Kubernetes' words.
+
+The rules come in the order of kube-scheduler's default plugins, and a node is named with the first one it fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from schemas.selectors import matches_node, matches_node_term
+from schemas.taints import SOFT, first_untolerated, is_cordoned
+from services.scheduler.census import NodeView, load_of
+from services.scheduler.requirements import Requirements, is_port_taken
+
+NO_NODES = "no nodes available to schedule pods"
+CORDONED = "node(s) were unschedulable"
+NO_MATCH = "node(s) didn't match Pod's node affinity/selector"
+NOT_NAMED = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
+NO_PORTS = "node(s) didn't have free ports for the requested pod ports"
+NOT_AT_VOLUME = "node(s) didn't match PersistentVolume's node affinity"
+TOO_MANY_PODS = "Too many pods"
+
+Rank = tuple[int, int]
+"""How gladly a pod goes to a node as far as taints and affinity say; less is better."""
+
+
+class Room:
+    """What is still free on a node while one decision places pods on it."""
+
+    __slots__ = ("free", "load", "name", "ports", "view")
+
+    def __init__(self, view: NodeView) -> None:
+        self.view = view
+        self.name = view.name
+        self.free = view.free
+        self.ports = view.ports
+        self.load = view.load
+
+    def take(self, wanted: Requirements) -> None:
+        """Count a pod in. The view is left as it is."""
+        free = dict(self.free)
+        for name, amount in wanted.requests:
+            free[name] = free.get(name, 0) - amount
+        self.free = free
+        self.ports |= wanted.ports
+        self.load = load_of(self.view.allocatable, free)
+
+
+def lasting_refusal(wanted: Requirements, view: NodeView) -> str:
+    """Return why a node cannot take such a pod whatever runs there, or an empty string."""
+    if is_cordoned(view.node, wanted.tolerations):
+        return CORDONED
+    taint = first_untolerated(view.hard_taints, wanted.tolerations) if view.hard_taints else None
+    if taint is not None:
+        return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+    if wanted.selector and not _has_labels(view, wanted.selector):
+        return NO_MATCH
+    if wanted.required is not None and not matches_node(wanted.required, view.node):
+        return NO_MATCH
+    return ""
+
+
+def passing_refusals(wanted: Requirements, room: Room) -> list[str]:
+    """Return what a node lacks for such a pod while others run there: ports, or else every resource too short."""
+    if wanted.ports and any(is_port_taken(port, room.ports) for port in wanted.ports):
+        return [NO_PORTS]
+    return [
+        TOO_MANY_PODS if name == "pods" else f"Insufficient {name}"
+        for name, amount in wanted.requests
+        if room.free.get(name, 0) < amount
+    ]
+
+
+def has_room(wanted: Requirements, room: Room) -> bool:
+    """True if ports and resources of a node suffice for one more such pod."""
+    free = room.free
+    for name, amount in wanted.requests:
+        if free.get(name, 0) < amount:
+            return False
+    return not wanted.ports or not any(is_port_taken(port, room.ports) for port in wanted.ports)
+
+
+def rank_of(wanted: Requirements, view: NodeView) -> Rank:
+    """Return (PreferNoSchedule taints not tolerated, minus the weights of the preferred affinity that match)."""
+    if not view.soft_taints and not wanted.preferred:
+        return (0, 0)
+    shunned = sum(
+        first_untolerated((taint,), wanted.tolerations, SOFT) is not None for taint in view.soft_taints
+    )
+    weight = sum(
+        preference["weight"]
+        for preference in wanted.preferred
+        if matches_node_term(preference["preference"], view.node)
+    )
+    return (shunned, -weight)
+
+
+def sentence_of(refusals: Mapping[str, int], nodes: int) -> str:
+    """Return Kubernetes' sentence: `0/3 nodes are available: 1 Insufficient cpu, 2 Too many pods.` (FitError)."""
+    if not nodes:
+        return NO_NODES
+    counted = ", ".join(sorted(f"{count} {reason}" for reason, count in Counter(refusals).items() if count))
+    return f"0/{nodes} nodes are available: {counted}."
+
+
+def _has_labels(view: NodeView, selector: dict[str, str]) -> bool:
+    labels = view.node["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in selector.items())

@@ -1,0 +1,189 @@
+"""One decision: every pod that waits for a node gets one, or is told why not.
+
+All pods of a view are placed in one batch, bounded in size; what does not fit into it comes in the next, at once.
+One guard serialises the decisions, and each rests on the nodes and claims it bound to, so no two of them can take
+the same room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from schemas.changes import Change, Decision, Replace
+from schemas.objects import Key, Object, key_of_object, name_of, namespace_of
+from schemas.times import Milliseconds, rfc3339
+from services.scheduler.census import ClusterView, controller_uid_of
+from services.scheduler.filters import NO_NODES, NOT_AT_VOLUME, NOT_NAMED, Room
+from services.scheduler.placement import Placement, Spread
+from services.scheduler.requirements import Requirements, requirements_of
+from services.scheduler.storage import Storage, hosts_of, provision, rooms_at, storage_of
+
+MOST_PODS = 300
+MOST_CHANGES = 900
+
+_count = re.compile(r"^\d+ ")
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a decision has gathered so far."""
+
+    placement: Placement
+    hosts: dict[str, list[Room]]
+    spread: dict[str, Spread]
+    chosen: dict[Key, Room] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    rests_on: dict[Key, Object] = field(default_factory=dict)
+    bound: int = 0
+    misfits: list[Misfit] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A pod that fits nowhere. `rooms` are the nodes in question, if only some are, the others being `refused`."""
+
+    pod: Object
+    wanted: Requirements
+    problem: str = ""
+    rooms: tuple[Room, ...] | None = None
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def schedule(view: ClusterView, now: Milliseconds) -> Decision:
+    """Bind the pods of a view to nodes, and say of those that fit nowhere why (pkg/scheduler/schedule_one.go).
+
+    At most `MOST_PODS` pods are bound and about `MOST_CHANGES` objects changed; asks for the next decision at once
+    where pods are left over.
+    """
+    placement = Placement(view.nodes)
+    spread = {uid: dict(counts) for uid, counts in view.spread.items()}
+    batch = Batch(placement, hosts_of(placement.rooms), spread)
+    left_over = False
+    for pod in view.pending:
+        if batch.bound >= MOST_PODS or len(batch.changes) >= MOST_CHANGES:
+            left_over = True
+            break
+        _place(pod, view, batch, now)
+    sentences = _sentences(batch)
+    unsaid = [(misfit.pod, said) for misfit, said in zip(batch.misfits, sentences, strict=True)]
+    unsaid = [(pod, said) for pod, said in unsaid if not _is_said(pod, said)]
+    space = max(0, MOST_CHANGES - len(batch.changes))
+    batch.changes += [Replace(pod, with_scheduled(pod, "False", said, now)) for pod, said in unsaid[:space]]
+    left_over = left_over or len(unsaid) > space
+    return Decision(
+        changes=tuple(batch.changes),
+        rests_on=tuple(batch.rests_on.values()),
+        waiting_for=_waiting_for(batch.misfits, sentences),
+        requeue_at=now if left_over else None,
+    )
+
+
+def _place(pod: Object, view: ClusterView, batch: Batch, now: Milliseconds) -> None:
+    wanted = requirements_of(pod)
+    storage = storage_of(pod, view, batch.chosen)
+    if storage.problem:
+        batch.misfits.append(Misfit(pod, wanted, storage.problem))
+        return
+    spread = batch.spread.setdefault(controller_uid_of(pod), {})
+    rooms, refused = _candidates(wanted, storage, batch)
+    if rooms is None:
+        room = batch.placement.place(wanted, spread)
+    else:
+        room = batch.placement.place_among(wanted, spread, rooms)
+    if room is None:
+        batch.misfits.append(Misfit(pod, wanted, "", rooms, refused))
+        return
+    _bind(pod, room, storage, batch, now)
+
+
+def _candidates(
+    wanted: Requirements, storage: Storage, batch: Batch
+) -> tuple[tuple[Room, ...] | None, Counter[str]]:
+    """Return the nodes that affinity names and volumes are on (None: all come into question); count the others."""
+    all_rooms = batch.placement.rooms
+    refused: Counter[str] = Counter()
+    named: dict[str, Room] | None = None
+    if wanted.names is not None:
+        named = {name: all_rooms[name] for name in sorted(wanted.names) if name in all_rooms}
+        refused[NOT_NAMED] = len(all_rooms) - len(named)
+    for affinity in storage.affinities:
+        there = {room.name: room for room in rooms_at(affinity, all_rooms, batch.hosts)}
+        before = all_rooms if named is None else named
+        named = {name: room for name, room in before.items() if name in there} if named else there
+        refused[NOT_AT_VOLUME] += len(before) - len(named)
+    return (None if named is None else tuple(named.values())), refused
+
+
+def _bind(pod: Object, room: Room, storage: Storage, batch: Batch, now: Milliseconds) -> None:
+    node = room.view.node
+    for claim in storage.unbound:
+        batch.changes.extend(provision(claim, node))
+        batch.chosen[key_of_object(claim)] = room
+    for claim in storage.claims:
+        if not any(claim is unbound for unbound in storage.unbound):
+            batch.rests_on[key_of_object(claim)] = claim
+    batch.rests_on[room.name] = node
+    bound = {**pod, "spec": {**pod["spec"], "nodeName": room.name}}
+    batch.changes.append(Replace(pod, with_scheduled(bound, "True", "", now)))
+    batch.bound += 1
+
+
+def _sentences(batch: Batch) -> list[str]:
+    """Say why pods fit nowhere, by what is free after the last bind: so pods that ask the same share an answer."""
+    shared: dict[str, str] = {}
+    return [_sentence_for(misfit, batch.placement, shared) for misfit in batch.misfits]
+
+
+def _sentence_for(misfit: Misfit, placement: Placement, shared: dict[str, str]) -> str:
+    if misfit.problem:
+        nodes = len(placement.rooms)
+        return f"0/{nodes} nodes are available: {misfit.problem}." if nodes else NO_NODES
+    if misfit.rooms is not None:
+        return placement.why_not_among(misfit.wanted, misfit.rooms, misfit.refused)
+    signature = misfit.wanted.place + misfit.wanted.room
+    if signature not in shared:
+        shared[signature] = placement.why_not(misfit.wanted)
+    return shared[signature]
+
+
+def with_scheduled(pod: Object, status: str, message: str, now: Milliseconds) -> Object:
+    """Return the pod with its condition PodScheduled set; the time of transition moves only with the status."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    condition = {"type": "PodScheduled", "status": status, "lastTransitionTime": rfc3339(now)}
+    if message:
+        condition |= {"reason": "Unschedulable", "message": message}
+    others = []
+    for other in conditions:
+        if other["type"] != "PodScheduled":
+            others.append(other)
+        elif other["status"] == status and "lastTransitionTime" in other:
+            condition["lastTransitionTime"] = other["lastTransitionTime"]
+    return {**pod, "status": {**pod.get("status", {}), "conditions": [*others, condition]}}
+
+
+def _is_said(pod: Object, sentence: str) -> bool:
+    """True if the pod's condition gives these reasons, in whatever numbers.
+
+    In a full cluster the numbers change with every pod that ends: an event for each pod that waits, each time.
+    """
+    return any(
+        condition["type"] == "PodScheduled"
+        and condition["status"] == "False"
+        and _reasons_in(condition.get("message", "")) == _reasons_in(sentence)
+        for condition in pod.get("status", {}).get("conditions") or ()
+    )
+
+
+def _reasons_in(sentence: str) -> set[str]:
+    reasons = sentence.partition(" nodes are available: ")[2] or sentence
+    return {_count.sub("", reason) for reason in reasons.rstrip(".").split(", ")}
+
+
+def _waiting_for(misfits: list[Misfit], sentences: list[str]) -> str:
+    if not misfits:
+        return ""
+    pod = misfits[0].pod
+    others = f" (and {len(misfits) - 1} more pods that fit no node)" if len(misfits) > 1 else ""
+    return f"room for {namespace_of(pod)}/{name_of(pod)}: {sentences[0]}{others}"

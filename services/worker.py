@@ -1,0 +1,182 @@
+"""The worker: takes a dirty key, looks at the log's present state of it, decides, commits.
+
+A message says only which key to look at. Everything else is read from the replica once it has reached the log's end,
+so a lost, late or repeated message changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from events.commit import REMEMBER_CONTROLLER, Committer, Edges, Intent, Proposal
+from events.log import Log
+from events.replica import Replica
+from schemas.changes import Create, Decision
+from schemas.envelopes import Actor
+from schemas.errors import ChronosetError, LostHistory, Unavailable
+from schemas.objects import Key, Object, version_of
+from schemas.positions import Position, stream_id_of
+from services.breakers import Breaker
+from services.broker.hints import Hints
+from services.controllers.controller import Controller
+from services.controllers.switches import is_paused
+
+CATCH_UP_SECONDS = 10.0
+RETRY_FIRST_MS = 100
+RETRY_MOST_MS = 60_000
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a key came to."""
+
+    decision: Decision
+    position: Position
+    appended: int
+
+
+class Reconciler:
+    """Looks at keys. One per process, used by one thread at a time."""
+
+    def __init__(
+        self,
+        log: Log,
+        replica: Replica,
+        hints: Hints,
+        controllers: Iterable[Controller[Any]],
+        edges: Edges,
+        on_failure: Callable[[], object],
+    ) -> None:
+        self.failure: LostHistory | None = None
+        self._on_failure = on_failure
+        self._log = log
+        self._replica = replica
+        self._hints = hints
+        self._controllers: Mapping[str, Controller[Any]] = {each.name: each for each in controllers}
+        self._edges = edges
+        self._committer = Committer(log, _Reader(replica), self._catch_up, edges)
+        self._breaker = Breaker()
+        self._failures: dict[tuple[str, Key], int] = {}
+
+    def look(self, name: str, key: Key) -> None:
+        """Reconcile one key, unless it runs elsewhere (then it runs once more after that)."""
+        controller = self._controllers.get(name)
+        if controller is None:
+            _log.error("a hint for a controller that this worker does not have", controller=name, key=key)
+            return
+        run = self._hints.take(name, key)
+        if run is None:
+            return
+        try:
+            self._look(controller, key)
+        except LostHistory as error:
+            self.failure = error
+            self._on_failure()
+            raise
+        except ChronosetError as error:
+            self._try_later(name, key, str(error))
+        except Exception as error:  # noqa: BLE001 - the boundary of a message: said, and tried again
+            _log.exception("a reconcile failed", controller=name, key=key)
+            self._try_later(name, key, f"its reconcile failed: {error!r}")
+        finally:
+            self._hints.release(run)
+
+    def _look(self, controller: Controller[Any], key: Key) -> None:
+        self._catch_up(self._log.last())
+        decision = Decision()
+
+        def decide() -> Proposal:
+            nonlocal decision
+            decision, proposal = self._decide(controller, key)
+            return proposal
+
+        intent = Intent(
+            Actor(f"controller:{controller.name}", "socket"), uuid.uuid4().hex, remember=REMEMBER_CONTROLLER
+        )
+        committed = self._committer.commit(decide, intent)
+        self._failures.pop((controller.name, key), None)
+        look = Look(decision, committed.appended.last, committed.appended.count)
+        self._breaker.count(controller.name, key, look.appended, self._edges.clock())
+        self._report(controller.name, key, look)
+
+    def _decide(self, controller: Controller[Any], key: Key) -> tuple[Decision, Proposal]:
+        """Decide under the replica's lock: view, guard and cause are of one moment."""
+        with self._replica.reading() as state:
+            now = self._edges.clock()
+            obj = state.get(key)
+            if is_paused(state, controller.name):
+                decision = Decision(waiting_for=f"controller {controller.name} is paused (chronoset resume)")
+            elif parked := self._breaker.parked(controller.name, key, obj, state, now):
+                decision = parked
+            else:
+                view = controller.view_of(state, key)
+                decision = controller.reconcile(view, now) if view is not None else Decision()
+            guard = f"guard/{controller.name}/{key}"
+            proposal = Proposal(
+                decision.changes,
+                decision.rests_on,
+                (guard, state.guards.get(guard, 0)),
+                _cause_of(decision, obj),
+            )
+            return decision, proposal
+
+    def _report(self, name: str, key: Key, look: Look) -> None:
+        decision = look.decision
+        if decision.requeue_at is not None:
+            self._hints.at(name, key, decision.requeue_at)
+        self._hints.waiting_for(name, key, decision.waiting_for, look.position)
+        if look.appended or decision.waiting_for:
+            _log.info(
+                "reconciled",
+                controller=name,
+                key=key,
+                position=stream_id_of(look.position),
+                decision=[f"{type(change).__name__} {change.key}" for change in decision.changes[:10]],
+                changes=len(decision.changes),
+                appended=look.appended,
+                waiting_for=decision.waiting_for,
+                requeue_at=decision.requeue_at,
+            )
+
+    def _try_later(self, name: str, key: Key, why: str) -> None:
+        """Look again after a pause that doubles with each failure in a row, and say why."""
+        failures = self._failures[name, key] = self._failures.get((name, key), 0) + 1
+        pause = min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MOST_MS)
+        _log.warning("will look again", controller=name, key=key, why=why, in_ms=pause, failures=failures)
+        self._hints.at(name, key, self._edges.clock() + pause)
+        self._hints.waiting_for(name, key, f"{why} (tried {failures} times)", self._replica.position)
+
+    def _catch_up(self, position: Position) -> None:
+        if not self._replica.wait_for(position, CATCH_UP_SECONDS):
+            at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
+            raise Unavailable(f"this worker's replica is at {at}, not yet at {wanted}")
+
+
+class _Reader:
+    """The replica's present state, as a commit reads it."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def get(self, key: Key) -> Object | None:
+        with self._replica.reading() as state:
+            return state.get(key)
+
+    def list(self, resource: str, namespace: str = "") -> list[Object]:
+        with self._replica.reading() as state:
+            return state.list(resource, namespace)
+
+
+def _cause_of(decision: Decision, obj: Object | None) -> Position:
+    """Return the latest change among what was decided for and upon: the position that led here."""
+    read = [change.old for change in decision.changes if not isinstance(change, Create)]
+    return max(
+        (version_of(each) for each in (*read, *decision.rests_on, *((obj,) if obj else ()))), default=0
+    )

@@ -1,0 +1,304 @@
+"""The life of a container, as a table of transitions; an event that does not belong to a phase raises.
+
+    WAITING --Begun--> STARTING --Started--> RUNNING --StopAsked--> STOPPING
+       ^  ^---Blocked-----'  `---Exited---.     `-----Exited-----.     | Exited
+       |                                  v                      v     v
+       `------------BackedOff--------- EXITED <----------------------------      EXITED --Begun--> STARTING
+
+Everything here is a value: the agent's shell feeds in what happened (events), `plans` reads off what to do next,
+`statuses` writes down what Kubernetes' clients see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from schemas.errors import ChronosetError
+from schemas.objects import Object
+from schemas.times import Milliseconds
+from services.agent.probes import ProbeKind, ProbeState, probe_of
+from services.agent.restarts import BackOff, next_back_off
+
+
+CREATING = "ContainerCreating"
+SOON: Milliseconds = 500
+"""How soon a container that waits for something of the cluster (a claim to be bound) is tried again."""
+
+
+class IllegalTransition(ChronosetError):
+    """An event reached a container in a phase in which it cannot happen: a bug of the shell."""
+
+
+class Phase(StrEnum):
+    """Where a container is in its life."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a run ended: Kubernetes' ContainerStateTerminated. `signal` is 0 where the program ended by itself."""
+
+    code: int
+    signal: int
+    reason: str
+    message: str
+    started_at: Milliseconds
+    finished_at: Milliseconds
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of a pod, now.
+
+    attempt    the number of the current or last run, -1 before the first; Kubernetes' restartCount
+    reason, message   why it waits
+    retry_at   when to try again, while WAITING
+    exit, last    how the last run ended, and the one before it
+    kill_at    when the grace period of a stop ends, while STOPPING
+    stop_reason, why   what the stop is for
+    shows_exit    whether people still see the end of the last run while the next one starts
+    """
+
+    name: str
+    is_init: bool = False
+    phase: Phase = Phase.WAITING
+    attempt: int = -1
+    reason: str = CREATING
+    message: str = ""
+    retry_at: Milliseconds = 0
+    container_id: str = ""
+    image_id: str = ""
+    is_verified: bool = True
+    started_at: Milliseconds = 0
+    exit: Exit | None = None
+    last: Exit | None = None
+    kill_at: Milliseconds = 0
+    is_killed: bool = False
+    shows_exit: bool = False
+    back_off: BackOff | None = None
+    pull_back_off: BackOff | None = None
+    probes: tuple[ProbeState, ...] = ()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process of it may exist."""
+        return self.phase in (Phase.STARTING, Phase.RUNNING, Phase.STOPPING)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The runtime was asked to start the next run."""
+
+    at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The program runs. `image_id` names what runs; `is_verified` whether it came from the image store."""
+
+    container_id: str
+    image_id: str
+    is_verified: bool
+    at: Milliseconds
+    probes: tuple[ProbeState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The run could not begin: the image is missing (ErrImagePull) or the configuration is wrong."""
+
+    reason: str
+    message: str
+    at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The program and all that it started are gone."""
+
+    exit: Exit
+
+
+@dataclass(frozen=True, slots=True)
+class BackedOff:
+    """The container crashed and waits until `retry_at` for its restart."""
+
+    message: str
+    retry_at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The program was asked to end (TERM); after `kill_at` it will be made to."""
+
+    kill_at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class KillAsked:
+    """The grace period is over and everything was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDue:
+    """A wait for an image shows as ImagePullBackOff from now on."""
+
+
+ContainerEvent = Begun | Started | Blocked | Exited | BackedOff | StopAsked | KillAsked | RetryDue
+
+
+def with_event(container: Container, event: ContainerEvent) -> Container:
+    """Return the container after `event`. Raises IllegalTransition where the table has no such row."""
+    step = TRANSITIONS.get((container.phase, type(event)))
+    if step is None:
+        raise IllegalTransition(
+            f"container {container.name!r} is {container.phase}: {type(event).__name__} cannot happen to it"
+        )
+    return step(container, event)
+
+
+def probes_of(spec: Object, at: Milliseconds) -> tuple[ProbeState, ...]:
+    """Return the probes of a run of the container `spec` that began at `at`."""
+    found = (probe_of(spec, kind, at) for kind in ProbeKind)
+    return tuple(probe for probe in found if probe is not None)
+
+
+def is_started(container: Container) -> bool:
+    """Return whether the container runs and its startup probe, if it has one, has passed."""
+    return container.phase in (Phase.RUNNING, Phase.STOPPING) and all(
+        probe.passing is True for probe in container.probes if probe.kind is ProbeKind.STARTUP
+    )
+
+
+def is_ready(container: Container) -> bool:
+    """Return whether the container is started and its readiness probe, if it has one, passes."""
+    return is_started(container) and all(
+        probe.passing is True for probe in container.probes if probe.kind is ProbeKind.READINESS
+    )
+
+
+def failed_probe_of(container: Container) -> ProbeState | None:
+    """Return the liveness or startup probe for whose failure the container must be restarted, if any."""
+    for probe in container.probes:
+        if probe.kind is not ProbeKind.READINESS and probe.passing is False:
+            return probe
+    return None
+
+
+def _begin(container: Container, event: Begun) -> Container:
+    back_off = container.back_off
+    if container.exit is not None:
+        back_off = next_back_off(back_off, container.exit.finished_at, event.at)
+    return replace(
+        container, phase=Phase.STARTING, shows_exit=container.phase is Phase.EXITED, back_off=back_off
+    )
+
+
+def _start(container: Container, event: Started) -> Container:
+    return replace(
+        container,
+        phase=Phase.RUNNING,
+        attempt=container.attempt + 1,
+        reason="",
+        message="",
+        container_id=event.container_id,
+        image_id=event.image_id,
+        is_verified=event.is_verified,
+        started_at=event.at,
+        last=container.exit,
+        exit=None,
+        is_killed=False,
+        shows_exit=False,
+        pull_back_off=None,
+        probes=event.probes,
+    )
+
+
+def _block(container: Container, event: Blocked) -> Container:
+    again = container.pull_back_off is not None and event.reason == "ErrImagePull"
+    if event.reason == CREATING:
+        return replace(
+            container,
+            phase=Phase.WAITING,
+            reason=CREATING,
+            message=event.message,
+            retry_at=event.at + SOON,
+            shows_exit=False,
+        )
+    back_off = next_back_off(container.pull_back_off, event.at, event.at)
+    return replace(
+        container,
+        phase=Phase.WAITING,
+        reason="ImagePullBackOff" if again else event.reason,
+        message=f"Back-off pulling image: {event.message}" if again else event.message,
+        retry_at=event.at + back_off.delay,
+        pull_back_off=back_off,
+        shows_exit=False,
+    )
+
+
+def _exit(container: Container, event: Exited) -> Container:
+    began_now = container.phase is Phase.STARTING
+    return replace(
+        container,
+        phase=Phase.EXITED,
+        attempt=container.attempt + 1 if began_now else container.attempt,
+        container_id=event.exit.container_id or container.container_id,
+        last=container.exit if began_now else container.last,
+        exit=event.exit,
+        shows_exit=False,
+        probes=(),
+    )
+
+
+def _back_off(container: Container, event: BackedOff) -> Container:
+    return replace(
+        container,
+        phase=Phase.WAITING,
+        reason="CrashLoopBackOff",
+        message=event.message,
+        retry_at=event.retry_at,
+    )
+
+
+def _stop(container: Container, event: StopAsked) -> Container:
+    return replace(container, phase=Phase.STOPPING, kill_at=event.kill_at, is_killed=False)
+
+
+def _hasten(container: Container, event: StopAsked) -> Container:
+    return replace(container, kill_at=min(container.kill_at, event.kill_at))
+
+
+def _kill(container: Container, _: KillAsked) -> Container:
+    return replace(container, is_killed=True)
+
+
+def _show_back_off(container: Container, _: RetryDue) -> Container:
+    return replace(
+        container, reason="ImagePullBackOff", message=f"Back-off pulling image: {container.message}"
+    )
+
+
+TRANSITIONS: dict[tuple[Phase, type[Any]], Callable[[Container, Any], Container]] = {
+    (Phase.WAITING, Begun): _begin,
+    (Phase.WAITING, RetryDue): _show_back_off,
+    (Phase.STARTING, Started): _start,
+    (Phase.STARTING, Blocked): _block,
+    (Phase.STARTING, Exited): _exit,
+    (Phase.RUNNING, StopAsked): _stop,
+    (Phase.RUNNING, Exited): _exit,
+    (Phase.STOPPING, StopAsked): _hasten,
+    (Phase.STOPPING, KillAsked): _kill,
+    (Phase.STOPPING, Exited): _exit,
+    (Phase.EXITED, Begun): _begin,
+    (Phase.EXITED, BackedOff): _back_off,
+}

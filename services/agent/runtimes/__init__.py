@@ -1,0 +1,1 @@
+"""Runtimes: what starts and stops containers. One port, several adapters."""

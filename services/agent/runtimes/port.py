@@ -1,0 +1,120 @@
+"""What an agent needs of a runtime. Adapters: process, simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from schemas.errors import ChronosetError
+from schemas.objects import Object
+from schemas.times import Milliseconds
+from services.agent.lifecycle import Exit, Started
+from services.agent.statuses import Remark
+
+
+class Refused(ChronosetError):
+    """The container cannot be started as it is written. `reason` is Kubernetes' waiting reason (ErrImagePull,
+    InvalidImageName, CreateContainerConfigError, CreateContainerError); trying again later may help."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A pod's surroundings, ready for containers: its address and what could not be done as Kubernetes would."""
+
+    address: str
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A container of a pod to start: the pod (with podIP and hostIP in its status), which container, which run."""
+
+    pod: Object
+    container: str
+    attempt: int
+    claims: Mapping[str, str] = field(default_factory=dict)
+    """claim name -> directory of its volume"""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """The last run of a container that a runtime knew before the agent started: still running if `exit` is None."""
+
+    container: str
+    attempt: int
+    started: Started
+    exit: Exit | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPod:
+    """A pod that a runtime knew before the agent started, as it was when its sandbox was opened."""
+
+    pod: Object
+    address: str
+    accepted_at: Milliseconds
+    runs: tuple[FoundRun, ...]
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command run inside a container said."""
+
+    code: int
+    output: str
+
+
+OnExit = Callable[[str, str, Exit], None]
+"""Called with (pod uid, container name, how it ended), from a thread of the runtime, once for each end."""
+
+
+class Runtime(Protocol):
+    """Starts and stops containers on one node. Every method may be called from any thread."""
+
+    name: str
+
+    def open(self, pod: Object, address: str, now: Milliseconds) -> Sandbox:
+        """Make the pod's surroundings; `address` is the wish, the answer says what it became. Idempotent."""
+        ...
+
+    def start(self, run: Run) -> Started | Exit:
+        """Start a container and return at once; an Exit says that it could not even begin. Raises Refused."""
+        ...
+
+    def watch(self, uid: str, container: str) -> None:
+        """Report the end of the run that was started or found, from now on, also if it has ended already."""
+        ...
+
+    def stop(self, uid: str, container: str) -> None:
+        """Ask the container's program to end (TERM). Does nothing where it has ended."""
+        ...
+
+    def kill(self, uid: str, container: str) -> None:
+        """Kill the container's program and everything it started. Does nothing where it has ended."""
+        ...
+
+    def execute(self, uid: str, container: str, command: list[str], timeout: Milliseconds) -> Answer:
+        """Run a command in the container's surroundings. Raises TimeoutError; Refused where nothing runs."""
+        ...
+
+    def found(self) -> list[FoundPod]:
+        """Return the pods known from before. Called once, first."""
+        ...
+
+    def write_hosts(self, uid: str, text: str) -> None:
+        """Make `text` the pod's hosts file."""
+        ...
+
+    def close(self, uid: str) -> None:
+        """Forget a pod of which nothing runs: its directories and logs go."""
+        ...
+
+    def shut_down(self) -> None:
+        """Let go of everything without stopping any container."""
+        ...

@@ -1,0 +1,352 @@
+"""The process runtime: containers are plain processes of this machine. No root, no daemon.
+
+Every container has a shim (see `zygote`) that outlives the agent and keeps its story in files, so an agent that is
+killed and started again finds its pods running and learns how those ended that did not wait:
+
+    <node>/pods/<uid>/pod.json                            the pod as it was accepted, and its address
+    <node>/pods/<uid>/hosts                               its hosts file
+    <node>/pods/<uid>/volumes/<name>/                     its emptyDir volumes
+    <node>/pods/<uid>/containers/<name>/work/             its working directory
+    <node>/pods/<uid>/containers/<name>/<n>/              run n: program.json, running.json, exit.json, log
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.objects import Object, uid_of
+from schemas.times import Milliseconds
+from services.agent.images import ImageStore
+from services.agent.lifecycle import Exit, Started, probes_of
+from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox
+from services.agent.runtimes.programs import Folders, program_of
+from services.agent.runtimes.zygote import boot_id, start_of, write_file
+from services.agent.runtimes.zygotes import Zygote
+from services.agent.statuses import Remark, spec_of
+
+Json = dict[str, Any]
+
+KEPT_RUNS = 2
+"""How many runs of a container keep their log: the current one and the one before (`logs --previous`)."""
+HOSTS_FILE = "/etc/hosts"
+_NO_NAMESPACES = Remark(
+    "VolumesAtMountPath",
+    "False",
+    "NoMountNamespaces",
+    "this machine allows no mount namespaces: volumes are folders of the working directory, named by $VOLUME_<NAME>, "
+    "and the names of peers are in $CHRONOSET_HOSTS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A run whose shim we know."""
+
+    uid: str
+    container: str
+    attempt: int
+    identity: Json
+
+
+class ProcessRuntime:
+    """Runs the pods of one node below `directory`; `on_exit` hears of every end that is watched."""
+
+    name = "process"
+
+    def __init__(self, directory: Path, images: ImageStore, zygote: Zygote, on_exit: OnExit) -> None:
+        self._pods = directory / "pods"
+        self._pods.mkdir(parents=True, exist_ok=True)
+        self._images = images
+        self._zygote = zygote
+        self._on_exit = on_exit
+        self._boot = boot_id()
+        self._lock = threading.Lock()
+        self._runs: dict[tuple[str, str], _Running] = {}
+        self._watched: dict[int, _Running] = {}
+        self._epoll = select.epoll()
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._epoll.register(self._stop, select.EPOLLIN)
+        self._mode = self._find_mode(directory)
+        self._watcher = threading.Thread(target=self._watch_ends, name="container-ends", daemon=True)
+        self._watcher.start()
+
+    # --- pods
+
+    def open(self, pod: Object, address: str, now: Milliseconds) -> Sandbox:
+        """Make the pod's folders and remember it there. See Runtime.open."""
+        folder = self._pods / uid_of(pod)
+        (folder / "root").mkdir(parents=True, exist_ok=True)
+        record = folder / "pod.json"
+        if record.exists():
+            address = json.loads(record.read_bytes())["address"]
+        else:
+            self.write_hosts(uid_of(pod), "127.0.0.1 localhost\n")
+            write_file(str(record), {"pod": pod, "address": address, "accepted_at": now}, sync=False)
+        return Sandbox(address, self._remarks_on(pod))
+
+    def write_hosts(self, uid: str, text: str) -> None:
+        """Overwrite in place, since the file may be mounted over /etc/hosts; never empty, not for a moment."""
+        descriptor = os.open(self._pods / uid / "hosts", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(descriptor, os.write(descriptor, text.encode()))
+        finally:
+            os.close(descriptor)
+
+    def close(self, uid: str) -> None:
+        """Remove the pod's folders; claim volumes are not among them."""
+        with self._lock:
+            for key in [key for key in self._runs if key[0] == uid]:
+                del self._runs[key]
+        shutil.rmtree(self._pods / uid, ignore_errors=True)
+
+    def found(self) -> list[FoundPod]:
+        """Return the pods below the directory; half-made ones that never ran anything are removed."""
+        pods: list[FoundPod] = []
+        for folder in sorted(self._pods.iterdir()):
+            try:
+                record = json.loads((folder / "pod.json").read_bytes())
+            except FileNotFoundError:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            pod = record["pod"]
+            runs = tuple(self._found_runs(pod, folder))
+            pods.append(FoundPod(pod, record["address"], record["accepted_at"], runs, self._remarks_on(pod)))
+        return pods
+
+    # --- containers
+
+    def start(self, run: Run) -> Started | Exit:
+        """Start a run. See Runtime.start."""
+        uid = uid_of(run.pod)
+        folders = Folders(self._pods / uid, run.container)
+        container_id = _container_id(uid, run.container, run.attempt)
+        program = program_of(run, folders, self._images, container_id)
+        state = folders.home / str(run.attempt)
+        state.mkdir(parents=True, exist_ok=True)
+        self._forget_old_runs(folders.home, run.attempt)
+        record = asdict(program) | {
+            "mode": self._mode,
+            "root": str(folders.pod / "root"),
+            "hostname": program.env["HOSTNAME"],
+            "mounts": [list(mount) for mount in program.mounts] + self._hosts_mount(folders),
+        }
+        write_file(str(state / "program.json"), record, sync=False)
+        answer = self._zygote.ask(
+            record
+            | {
+                "do": "start",
+                "state": str(state),
+                "log": str(state / "log"),
+                "lock": str(folders.home / "lock"),
+            }
+        )
+        return self._result_of(run, answer, state)
+
+    def watch(self, uid: str, container: str) -> None:
+        """See Runtime.watch."""
+        with self._lock:
+            running = self._runs.get((uid, container))
+        if running is None:
+            return
+        handle = self._open_shim(running)
+        if handle is None:
+            self._end(running)
+            return
+        self._watched[handle] = running
+        self._epoll.register(handle, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def stop(self, uid: str, container: str) -> None:
+        """See Runtime.stop."""
+        self._signal(uid, container, signal.SIGTERM)
+
+    def kill(self, uid: str, container: str) -> None:
+        """See Runtime.kill."""
+        self._signal(uid, container, signal.SIGUSR1)
+
+    def execute(self, uid: str, container: str, command: list[str], timeout: Milliseconds) -> Answer:
+        """See Runtime.execute."""
+        with self._lock:
+            running = self._runs.get((uid, container))
+        if running is None:
+            raise Refused("NotRunning", f"container {container!r} does not run")
+        record = json.loads((self._state_of(running) / "program.json").read_bytes())
+        identity = running.identity
+        request = {"do": "execute", "command": command, "timeout": timeout}
+        joined = {"join": identity["main"], "join_start": identity["main_start"]}
+        answer = self._zygote.ask(record | request | joined, timeout / 1000 + 10)
+        if "timeout" in answer:
+            raise TimeoutError(f"command {command} timed out after {timeout / 1000:g} s")
+        if "code" not in answer:
+            raise Refused("NotRunning", str(answer.get("failed", f"container {container!r} has ended")))
+        return Answer(answer["code"], answer["output"])
+
+    def shut_down(self) -> None:
+        """Stop watching; containers run on."""
+        os.eventfd_write(self._stop, 1)
+        self._watcher.join()
+        for handle in self._watched:
+            os.close(handle)
+        self._watched.clear()
+        self._epoll.close()
+        os.close(self._stop)
+
+    # --- how
+
+    def _result_of(self, run: Run, answer: Json, state: Path) -> Started | Exit:
+        uid = uid_of(run.pod)
+        container_id = _container_id(uid, run.container, run.attempt)
+        if "busy" in answer and (state / "running.json").exists() and not (state / "exit.json").exists():
+            answer = json.loads((state / "running.json").read_bytes())
+        if "error" in answer:
+            now = time.time_ns() // 1_000_000
+            return Exit(128, 0, "StartError", answer["error"], now, now, container_id)
+        if "shim" not in answer:
+            raise Refused("CreateContainerError", str(answer.get("busy") or answer.get("failed") or answer))
+        with self._lock:
+            self._runs[uid, run.container] = _Running(uid, run.container, run.attempt, answer)
+        return self._started(run.pod, run.container, state, answer)
+
+    def _started(self, pod: Object, container: str, state: Path, identity: Json) -> Started:
+        program = json.loads((state / "program.json").read_bytes())
+        at = int(identity["started_at"])
+        return Started(
+            container_id=_container_id(uid_of(pod), container, int(state.name)),
+            image_id=program["image_id"],
+            is_verified=program["is_verified"],
+            at=at,
+            probes=probes_of(spec_of(pod, container), at),
+        )
+
+    def _found_runs(self, pod: Object, folder: Path) -> Iterator[FoundRun]:
+        """Yield the last run of each container that began; its end too, where it has come."""
+        for home in sorted((folder / "containers").glob("*")):
+            states = [state for state in _runs_in(home) if (state / "running.json").exists()]
+            if not states:
+                continue
+            state = states[-1]
+            identity = json.loads((state / "running.json").read_bytes())
+            running = _Running(uid_of(pod), home.name, int(state.name), identity)
+            is_alive = self._is_alive(identity)
+            with self._lock:
+                self._runs[uid_of(pod), home.name] = running
+            yield FoundRun(
+                container=home.name,
+                attempt=int(state.name),
+                started=self._started(pod, home.name, state, identity),
+                exit=None if is_alive else self._exit_of(running),
+            )
+
+    def _is_alive(self, identity: Json) -> bool:
+        return bool(identity["boot"] == self._boot and start_of(identity["shim"]) == identity["shim_start"])
+
+    def _exit_of(self, running: _Running) -> Exit:
+        """Return how a run ended whose shim is gone; where the shim was killed, end what it left behind."""
+        container_id = _container_id(running.uid, running.container, running.attempt)
+        try:
+            record = json.loads((self._state_of(running) / "exit.json").read_bytes())
+        except FileNotFoundError:
+            _kill_marked(container_id)
+            message = "the container's shim was lost, and with it how the program ended"
+            now = time.time_ns() // 1_000_000
+            started_at = running.identity["started_at"]
+            return Exit(137, 0, "ContainerStatusUnknown", message, started_at, now, container_id)
+        return Exit(**record, container_id=container_id)
+
+    def _watch_ends(self) -> None:
+        while True:
+            for handle, _ in self._epoll.poll():
+                if handle == self._stop:
+                    return
+                running = self._watched.pop(handle)
+                os.close(handle)
+                self._end(running)
+
+    def _end(self, running: _Running) -> None:
+        end = self._exit_of(running)
+        with self._lock:
+            if self._runs.get((running.uid, running.container)) is running:
+                del self._runs[running.uid, running.container]
+        self._on_exit(running.uid, running.container, end)
+
+    def _open_shim(self, running: _Running) -> int | None:
+        """Return a descriptor that means this very shim, whatever happens to its pid; None if it is gone."""
+        try:
+            handle = os.pidfd_open(running.identity["shim"])
+        except ProcessLookupError:
+            return None
+        if self._is_alive(running.identity):
+            return handle
+        os.close(handle)
+        return None
+
+    def _signal(self, uid: str, container: str, number: signal.Signals) -> None:
+        with self._lock:
+            running = self._runs.get((uid, container))
+        handle = self._open_shim(running) if running else None
+        if handle is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
+            os.close(handle)
+
+    def _find_mode(self, directory: Path) -> str:
+        root = directory / "namespace-probe"
+        root.mkdir(exist_ok=True)
+        mode = str(self._zygote.ask({"do": "mode", "root": str(root)}).get("mode", "none"))
+        root.rmdir()
+        return mode
+
+    def _remarks_on(self, pod: Object) -> tuple[Remark, ...]:
+        mounts = any(container.get("volumeMounts") for container in pod["spec"]["containers"])
+        return (_NO_NAMESPACES,) if self._mode == "none" and mounts else ()
+
+    def _hosts_mount(self, folders: Folders) -> list[list[str]]:
+        return [[str(folders.hosts), HOSTS_FILE]] if os.path.isfile(HOSTS_FILE) else []
+
+    def _state_of(self, running: _Running) -> Path:
+        return self._pods / running.uid / "containers" / running.container / str(running.attempt)
+
+    def _forget_old_runs(self, home: Path, attempt: int) -> None:
+        for state in _runs_in(home):
+            if int(state.name) <= attempt - KEPT_RUNS:
+                shutil.rmtree(state, ignore_errors=True)
+
+
+def _runs_in(home: Path) -> list[Path]:
+    """Return the folders of a container's runs, oldest first."""
+    return sorted((path for path in home.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def _container_id(uid: str, container: str, attempt: int) -> str:
+    return f"process://{uid}/{container}/{attempt}"
+
+
+def _kill_marked(container_id: str) -> None:
+    """Kill every process that carries this container id in its environment, until there is none."""
+    mark = f"CHRONOSET_CONTAINER={container_id}".encode()
+    while marked := [pid for pid in _pids() if mark in _environ_of(pid).split(b"\0")]:
+        for pid in marked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _environ_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""

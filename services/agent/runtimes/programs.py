@@ -1,0 +1,181 @@
+"""From a container's specification to the program that a process runtime executes: image, volumes, environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.objects import Object
+from services.agent.environments import BadConfiguration, environment_of, expand
+from services.agent.images import ImageStore
+from services.agent.runtimes.port import Refused, Run
+from services.agent.statuses import spec_of
+
+ENTRYPOINT = "entrypoint"
+"""The file of an image that runs where the container names no command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to execute. `mounts` are (directory, mountPath); `image_id` the digest of what runs."""
+
+    command: list[str]
+    env: dict[str, str]
+    directory: str
+    mounts: list[tuple[str, str]]
+    image_id: str
+    is_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where a container of a process pod lives on disk."""
+
+    pod: Path
+    container: str
+
+    @property
+    def hosts(self) -> Path:
+        return self.pod / "hosts"
+
+    @property
+    def home(self) -> Path:
+        return self.pod / "containers" / self.container
+
+    @property
+    def work(self) -> Path:
+        return self.home / "work"
+
+
+def program_of(run: Run, folders: Folders, images: ImageStore, container_id: str) -> Program:
+    """Return the program of a run, with its folders made. Raises Refused where it cannot run as written."""
+    spec = spec_of(run.pod, run.container)
+    tree = _find_image(spec, images)
+    mounts = _mounts_of(run, spec, folders.pod)
+    folders.work.mkdir(parents=True, exist_ok=True)
+    for source, target in mounts:
+        _link(folders.work / target.lstrip("/"), source)
+    try:
+        env = environment_of(
+            run.pod, spec, _base_of(run.pod, folders, tree, container_id) | _volumes_env(run, spec, mounts)
+        )
+    except BadConfiguration as error:
+        raise Refused("CreateContainerConfigError", str(error)) from None
+    command = _command_of(spec, tree, env)
+    runs = tree or Path(shutil.which(command[0], path=env.get("PATH")) or "/dev/null")
+    return Program(
+        command=command,
+        env=env,
+        directory=str(_directory_of(spec, folders.work, tree)),
+        mounts=mounts,
+        image_id=images.digest_of(runs),
+        is_verified=tree is not None,
+    )
+
+
+def _find_image(spec: Object, images: ImageStore) -> Path | None:
+    try:
+        return images.find(spec.get("image", ""))
+    except Refused as error:
+        if error.reason == "ErrImagePull" and spec.get("imagePullPolicy") == "Never":
+            raise Refused("ErrImageNeverPull", str(error)) from None
+        raise
+
+
+def _base_of(pod: Object, folders: Folders, tree: Path | None, container_id: str) -> dict[str, str]:
+    """Return what every program finds in its environment. Nothing of the agent's own but the search path."""
+    path = os.environ.get("PATH", os.defpath)
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    base = {
+        "PATH": f"{tree}:{tree}/bin:{path}" if tree else path,
+        "HOME": str(folders.work),
+        "HOSTNAME": pod["spec"].get("hostname") or name,
+        "LANG": "C.UTF-8",
+        "POD_IP": pod["status"].get("podIP", ""),
+        "POD_NAME": name,
+        "POD_NAMESPACE": namespace,
+        "CHRONOSET_HOSTS": str(folders.hosts),
+        "CHRONOSET_CONTAINER": container_id,
+    }
+    return base | ({"IMAGE_DIR": str(tree)} if tree else {})
+
+
+def _volumes_env(run: Run, spec: Object, mounts: list[tuple[str, str]]) -> dict[str, str]:
+    names = [mount["name"] for mount in spec.get("volumeMounts") or ()]
+    return {
+        "VOLUME_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper(): source
+        for name, (source, _) in zip(names, mounts, strict=True)
+    }
+
+
+def _mounts_of(run: Run, spec: Object, pod_folder: Path) -> list[tuple[str, str]]:
+    volumes = {volume["name"]: volume for volume in run.pod["spec"].get("volumes") or ()}
+    mounts: list[tuple[str, str]] = []
+    for mount in spec.get("volumeMounts") or ():
+        volume = volumes.get(mount["name"])
+        if volume is None:
+            raise Refused("CreateContainerConfigError", f"volumeMounts: there is no volume {mount['name']!r}")
+        folder = _folder_of(volume, pod_folder, run.claims)
+        if below := mount.get("subPath"):
+            if ".." in Path(below).parts or os.path.isabs(below):
+                raise Refused(
+                    "CreateContainerConfigError", f"volumeMounts: subPath {below!r} leaves the volume"
+                )
+            folder = folder / below
+        folder.mkdir(parents=True, exist_ok=True)
+        mounts.append((str(folder), mount["mountPath"]))
+    return mounts
+
+
+def _folder_of(volume: Object, pod_folder: Path, claims: Mapping[str, str]) -> Path:
+    if "emptyDir" in volume:
+        return pod_folder / "volumes" / str(volume["name"])
+    if claim := volume.get("persistentVolumeClaim"):
+        return Path(claims[claim["claimName"]])
+    if path := volume.get("hostPath"):
+        return Path(path["path"])
+    source = next((name for name in volume if name != "name"), "none")
+    raise Refused(
+        "CreateContainerConfigError",
+        f"volume {volume['name']!r}: {source} is not supported; accepted are emptyDir, persistentVolumeClaim, hostPath",
+    )
+
+
+def _link(place: Path, target: str) -> None:
+    """Make `place` a link to the volume, so that its mount path works below the working directory too."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink():
+        place.unlink()
+    if not place.exists():
+        place.symlink_to(target)
+
+
+def _directory_of(spec: Object, work: Path, tree: Path | None) -> Path:
+    """Return the working directory: workingDir inside the image, else below the container's own folder."""
+    wish = (spec.get("workingDir") or "").lstrip("/")
+    if not wish:
+        return work
+    if tree is not None and (tree / wish).is_dir():
+        return tree / wish
+    (work / wish).mkdir(parents=True, exist_ok=True)
+    return work / wish
+
+
+def _command_of(spec: Object, tree: Path | None, env: Mapping[str, str]) -> list[str]:
+    """Return command and args, expanded. A program with a slash in its name is looked up in the image first."""
+    command = [expand(word, env) for word in spec.get("command") or ()]
+    arguments = [expand(word, env) for word in spec.get("args") or ()]
+    if not command:
+        if tree is None or not (tree / ENTRYPOINT).exists():
+            raise Refused(
+                "CreateContainerError",
+                f"container {spec['name']!r} names no command and its image has no file {ENTRYPOINT!r}",
+            )
+        command = [str(tree / ENTRYPOINT)]
+    elif tree is not None and "/" in command[0] and (inside := tree / command[0].lstrip("/")).is_file():
+        command[0] = str(inside)
+    return command + arguments

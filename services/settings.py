@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from schemas.errors import BadRequest, NotFound, Unavailable
 from services.clusters import ClusterRecord, read_record
@@ -146,7 +146,8 @@ def redacted(url: str) -> str:
     netloc = parts.netloc
     if parts.password is not None:
         netloc = f"{parts.username or ''}:***@{netloc.rpartition('@')[2]}"
-    return urlunsplit(SplitResult(parts.scheme, netloc, parts.path, urlencode(query, safe="*/"), ""))
+    options = f"?{urlencode(query, safe='*/')}" if query else ""
+    return f"{parts.scheme}://{netloc}{parts.path}{options}"
 
 
 def has_password(url: str) -> bool:

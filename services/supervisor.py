@@ -140,6 +140,7 @@ class Supervisor:
         record = read_record(self.settings.data_dir)
         rival = record is not None and is_alive(record.supervisor)
         self._lock = lock_data_dir(self.settings.data_dir, 0.0 if rival else 5.0)
+        remove_record(self.settings.data_dir)
 
     def _begin(self) -> None:
         servers = self._plan_servers()

@@ -1,0 +1,69 @@
+"""A supervisor with small programs, for the tests to run as a process of its own:
+
+python -m tests.services.supervised DATA_DIR [lost]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import redis
+
+from events.keys import meta_key
+from schemas.errors import LostHistory
+from services.connections import connect
+from services.programs import Program
+from services.settings import Settings, settings_from
+from services.supervisor import Supervisor
+
+
+def tick(settings: Settings) -> None:
+    """Count in the log's server for ever, patient with its restarts."""
+    client = connect(settings.log_url, "tick")
+    while True:
+        client.incr("ticks")
+        time.sleep(0.01)
+
+
+def ignore_everything(_settings: Settings) -> None:
+    """A program that must be killed."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(60)
+
+
+def write_once(settings: Settings) -> None:
+    (settings.data_dir / "once").open("a").write("x")
+
+
+def lose_history(settings: Settings) -> None:
+    with (settings.data_dir / "losses").open("a") as file:
+        file.write("x")
+    raise LostHistory("the log is shorter than remembered", position=7 << 20)
+
+
+def create_log(settings: Settings) -> None:
+    client: redis.Redis = connect(settings.log_url, "prepare", retries=0)
+    client.hset(meta_key(settings.cluster), "log", "an-id")
+    client.close()
+
+
+def main(data_dir: str, *modes: str) -> int:
+    programs = [
+        Program("tick", tick, count=2),
+        Program("stubborn", ignore_everything, grace=0.2),
+        Program("once", write_once, once=True),
+    ]
+    if "lost" in modes:
+        programs.append(Program("loser", lose_history))
+    settings = settings_from(os.environ, Path(data_dir))
+    return Supervisor(settings, programs, prepare=create_log).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

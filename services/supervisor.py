@@ -51,8 +51,8 @@ LONGEST_PAUSE = 5.0
 CALM = 30.0
 """Seconds that a child must have run for the pause to be the first one again."""
 INSPECTION = 1.0
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-_WATCHED = ENDING | {signal.SIGCHLD}
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_WATCHED = _ENDING | {signal.SIGCHLD}
 
 _log = structlog.get_logger()
 
@@ -89,6 +89,11 @@ class Child:
 def next_pause(pause: float, ran: float) -> float:
     """Return the pause before the start after the next one: twice this one, or the first again after a calm run."""
     return FIRST_PAUSE if ran >= CALM else min(pause * 2, LONGEST_PAUSE)
+
+
+def is_ending(number: int) -> bool:
+    """Say whether a signal tells us to end: SIGTERM, SIGINT, and SIGHUP unless we were started by nohup."""
+    return number in _ENDING and (number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN)
 
 
 @dataclass(slots=True)
@@ -168,7 +173,7 @@ class Supervisor:
             self._inspect()
             self._publish()
             found = signal.sigtimedwait(_WATCHED, self._until_next())
-            if found is not None and found.si_signo in ENDING:
+            if found is not None and is_ending(found.si_signo):
                 return
 
     def _plan_servers(self) -> list[Child]:
@@ -330,7 +335,8 @@ class _Ended(Exception):
 
 
 def _poll_or_end(process: Running) -> int | None:
-    if signal.sigtimedwait(ENDING, 0) is not None:
+    found = signal.sigtimedwait(_ENDING, 0)
+    if found is not None and is_ending(found.si_signo):
         raise _Ended
     return process.poll()
 
@@ -344,7 +350,7 @@ def _end_family(children: Sequence[Child]) -> None:
     deadline = time.monotonic() + max((child.grace for child in children), default=0.0)
     while any(process.poll() is None for process in running):
         found = signal.sigtimedwait(_WATCHED, max(0.0, min(0.1, deadline - time.monotonic())))
-        if time.monotonic() >= deadline or (found is not None and found.si_signo in ENDING):
+        if time.monotonic() >= deadline or (found is not None and is_ending(found.si_signo)):
             break
     for process in running:
         end_child(process, 0.0)

@@ -155,6 +155,21 @@ def test_a_signal_to_end_leaves_no_process_no_socket_and_no_record(tmp_path: Pat
     assert read_record(tmp_path) is None
 
 
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.services.supervised", str(tmp_path)]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    up = subprocess.Popen(["nohup", *command], **quiet)  # type: ignore[call-overload]
+    try:
+        wait_for(lambda: is_complete(tmp_path))
+        up.send_signal(signal.SIGHUP)
+        os.kill(process_of(tmp_path, "tick-1").pid, signal.SIGKILL)
+        wait_for(lambda: members_of(tmp_path)["tick-1"].exits == 1)
+        assert up.poll() is None
+    finally:
+        up.terminate()
+        assert up.wait(PATIENCE) == 0
+
+
 def test_ctrl_c_reaches_the_supervisor_alone(tmp_path: Path) -> None:
     """The terminal signals a whole process group: the children are in none of it, so they end in order."""
     with running_cluster(tmp_path) as up:

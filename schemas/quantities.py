@@ -40,6 +40,11 @@ class Quantity:
         binary = self.format == "BinarySI" and abs(self.nanos) >= 1024 * NANO and not self.nanos % NANO
         return _in_binary(self.nanos // NANO) if binary else _in_decimal(self.nanos, self.format)
 
+    def rounded_to_milli(self) -> Quantity:
+        """Return the quantity rounded away from zero to thousandths, as resource lists are stored."""
+        thousandths = _away_from_zero(Fraction(self.nanos, NANO // 1000))
+        return Quantity(thousandths * (NANO // 1000), self.format)
+
     def rounded_up(self) -> int:
         """Return the least whole number not below the quantity (Quantity.Value: away from zero)."""
         return _away_from_zero(Fraction(self.nanos, NANO))

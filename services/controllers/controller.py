@@ -1,8 +1,8 @@
 """What a controller is: four pure functions and a name.
 
-The dispatcher asks `triggers` which keys an event may concern and enqueues them; a worker folds the log, takes the
-view of one key and reconciles it; the commit writes what was decided. A controller never does any of that itself,
-so the same value runs in a worker, in a test and in a replay.
+The dispatcher asks `triggers` which keys an event may concern and enqueues them; a worker folds the log,
+takes the view of one key and reconciles it; the commit writes what was decided. A controller never does any
+of that itself, so the same value runs in a worker, in a test and in a replay.
 """
 
 from __future__ import annotations

@@ -69,7 +69,11 @@ def revision_of(pod: PodView) -> str:
 def is_unschedulable(pod: PodView) -> bool:
     """True if the scheduler found no node for the pod."""
     condition = pod.condition("PodScheduled")
-    return condition is not None and condition["status"] == "False" and condition.get("reason") == "Unschedulable"
+    return (
+        condition is not None
+        and condition["status"] == "False"
+        and condition.get("reason") == "Unschedulable"
+    )
 
 
 def is_failing(pod: PodView) -> bool:
@@ -80,7 +84,8 @@ def is_failing(pod: PodView) -> bool:
 
 
 def why_not_ready(pod: PodView) -> str:
-    """Return, for people, what keeps a pod from being Ready: `container db waits in ImagePullBackOff (db:5.7.99)`."""
+    """Return, for people, what keeps a pod from being Ready: `container db waits in ImagePullBackOff
+    (db:5.7.99)`."""
     if is_finished(pod):
         return f"it is {pod.phase}" + (f" ({pod.reason or pod.message})" if pod.reason or pod.message else "")
     if not pod.node:

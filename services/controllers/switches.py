@@ -1,4 +1,5 @@
-"""Which controllers are paused: an ordinary ConfigMap, so that every pause has a who and a when like all else."""
+"""Which controllers are paused: an ordinary ConfigMap, so that every pause has a who and a when like all
+else."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def is_paused(state: State, controller: str) -> bool:
 
 
 def with_switch(found: Object | None, controller: str, paused: bool) -> Object:
-    """Return the ConfigMap with one controller paused or running; `found` is the present one, if there is one."""
+    """Return the ConfigMap with one controller paused or running; `found` is the present one, if there is
+    one."""
     base = found or {
         "apiVersion": "v1",
         "kind": "ConfigMap",

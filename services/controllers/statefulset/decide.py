@@ -1,0 +1,287 @@
+"""What to do next for a set whose pods are classified: which to create, which to delete, and what it waits
+for.
+
+Each phase looks at the situation and returns a plan. With OrderedReady a phase that has acted, or that must
+wait, ends the pass; with Parallel all phases are walked (updateStatefulSet, stateful_set_control.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from schemas.times import Milliseconds
+from services.controllers.backoff import delay_after
+from services.controllers.pods import is_failing, why_not_ready
+from services.controllers.statefulset.claims import blocking_claim
+from services.controllers.statefulset.classify import Member, Situation
+
+STUCK_AFTER = 60
+STUCK_AFTER_ANNOTATION = "chronoset.dev/stuck-after-seconds"
+"""On a StatefulSet: after how many seconds a pod that was never Ready counts as stuck (60)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a phase concludes.
+
+    create        indexes of the replicas to create
+    delete        members to delete
+    waiting_for   one sentence, empty where nothing is awaited
+    requeue_at    when time alone changes the conclusion
+    ends          True where an ordered set must not go on to the next phase
+    """
+
+    create: tuple[int, ...] = ()
+    delete: tuple[Member, ...] = ()
+    waiting_for: str = ""
+    requeue_at: Milliseconds | None = None
+    ends: bool = False
+
+    def then(self, later: Plan) -> Plan:
+        """Return both plans as one: see `joined`."""
+        return joined((self, later))
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Return several plans as one: no pod is deleted twice, and the first thing awaited is the one told."""
+    delete = {member.ordinal: member for plan in plans for member in plan.delete}
+    return Plan(
+        create=tuple(index for plan in plans for index in plan.create),
+        delete=tuple(delete.values()),
+        waiting_for=next((plan.waiting_for for plan in plans if plan.waiting_for), ""),
+        requeue_at=earliest(*(plan.requeue_at for plan in plans)),
+        ends=any(plan.ends for plan in plans),
+    )
+
+
+Phase = Callable[[Situation, Milliseconds], Plan]
+
+
+def decide(situation: Situation, now: Milliseconds) -> Plan:
+    """Conclude what to do at `now`. A set being deleted does nothing but tell its status."""
+    if situation.owner.is_terminating:
+        return Plan(waiting_for="the set is being deleted")
+    parallel = situation.owner.is_parallel
+    plan = Plan()
+    for phase in PARALLEL if parallel else ORDERED:
+        plan = plan.then(phase(situation, now))
+        if plan.ends and not parallel:
+            break
+    return plan
+
+
+def heal(situation: Situation, now: Milliseconds) -> Plan:
+    """Delete the highest stuck pod, one at a time, and none while a pod of the set terminates (ours).
+
+    Kubernetes waits for ever here (its docs call the way out "forced rollback"). A pod that was Ready once,
+    or that is merely slow, is never taken. Of a Parallel set only the pods below the partition are healed
+    here: those above are replaced by the update itself.
+    """
+    owner = situation.owner
+    if not owner.is_rolling:
+        return Plan()
+    patience = _stuck_after(situation) * 1000
+    limit = owner.partition if owner.is_parallel else owner.replicas
+    requeue_at = None
+    stuck = None
+    for index, member in enumerate(situation.replicas[:limit]):
+        if (
+            member is None
+            or member.is_ready
+            or member.is_terminating
+            or member.revision == situation.target(index)
+        ):
+            continue
+        if member.pod.uid in situation.view.ever_ready:
+            continue
+        deadline = member.pod.created_at + patience
+        if is_failing(member.pod) or now >= deadline:
+            stuck = member
+        else:
+            requeue_at = earliest(requeue_at, deadline)
+    if stuck is None:
+        return Plan(requeue_at=requeue_at)
+    if leaving := next((member for member in situation.members if member.is_terminating), None):
+        return Plan(waiting_for=_terminates(leaving, now), ends=True)
+    told = f"{stuck.pod.name} is replaced, its revision {stuck.revision} is stuck: {why_not_ready(stuck.pod)}"
+    return Plan(delete=(stuck,), waiting_for=told, ends=True)
+
+
+def fill_in_order(situation: Situation, now: Milliseconds) -> Plan:
+    """Make every replica available, one after the other, ascending (processReplica, monotonic)."""
+    for index, member in enumerate(situation.replicas):
+        if member is None:
+            return _create(situation, index)
+        if member.is_finished and not member.is_terminating:
+            return _replace_finished(situation, index, member, now)
+        if not member.is_healthy:
+            return Plan(waiting_for=why_waiting(situation, member, now), ends=True)
+    return Plan()
+
+
+def fill_at_once(situation: Situation, now: Milliseconds) -> Plan:
+    """Create and replace whatever is missing or has ended, without waiting for others (processReplica,
+    burst)."""
+    plans = []
+    for index, member in enumerate(situation.replicas):
+        if member is None:
+            plans.append(_create(situation, index))
+        elif member.is_finished and not member.is_terminating:
+            plans.append(_replace_finished(situation, index, member, now))
+        elif not member.is_healthy and not plans:
+            plans.append(Plan(waiting_for=why_waiting(situation, member, now)))
+    return joined(plans)
+
+
+def condemn_in_order(situation: Situation, now: Milliseconds) -> Plan:
+    """Delete the highest condemned pod (processCondemned, monotonic).
+
+    Assumption: every replica is available. An unhealthy condemned pod goes only if it is the lowest unhealthy
+    one: pods end in the order opposite to that in which they began.
+    """
+    if not situation.condemned:
+        return Plan()
+    highest = situation.condemned[0]
+    unhealthy = [member for member in situation.condemned if not member.is_healthy]
+    if highest.is_terminating:
+        return Plan(waiting_for=_terminates(highest, now), ends=True)
+    if not highest.is_healthy and highest is not unhealthy[-1]:
+        return Plan(waiting_for=why_waiting(situation, unhealthy[-1], now), ends=True)
+    return Plan(delete=(highest,), waiting_for=f"{highest.pod.name} ends: the set is scaled down", ends=True)
+
+
+def condemn_at_once(situation: Situation, now: Milliseconds) -> Plan:
+    """Delete every condemned pod (processCondemned, burst)."""
+    if not situation.condemned:
+        return Plan()
+    delete = tuple(member for member in situation.condemned if not member.is_terminating)
+    if not delete:
+        return Plan(waiting_for=_terminates(situation.condemned[0], now))
+    return Plan(delete=delete, waiting_for=f"{_count(len(delete), 'pod')} end: the set is scaled down")
+
+
+def update_in_order(situation: Situation, _now: Milliseconds) -> Plan:
+    """Delete outdated pods from the top down to the partition, within the budget.
+
+    Invariant: the phases before have ended the pass unless every replica is available, so the whole budget is
+    free (updateStatefulSetAfterInvariantEstablished).
+    """
+    outdated = _outdated(situation)[: situation.budget]
+    return _update(situation, outdated) if outdated else _rest(situation)
+
+
+def update_at_once(situation: Situation, _now: Milliseconds) -> Plan:
+    """Delete outdated pods at or above the partition: all unavailable ones, uncharged, then others within the
+    budget.
+
+    Unavailable are missing, terminating and not yet available replicas, wherever they are (the two phases of
+    1.37).
+    """
+    outdated = _outdated(situation)
+    if not outdated:
+        return _rest(situation)
+    unavailable = sum(1 for member in situation.replicas if member is None or not member.is_healthy)
+    free = max(situation.budget - unavailable, 0)
+    delete = [member for member in outdated if not member.is_available]
+    delete += [member for member in outdated if member.is_available][:free]
+    if delete:
+        return _update(situation, delete)
+    told = f"{unavailable} of at most {situation.budget} unavailable: {_count(len(outdated), 'pod')} still to update"
+    return Plan(waiting_for=told)
+
+
+ORDERED: tuple[Phase, ...] = (heal, fill_in_order, condemn_in_order, update_in_order)
+PARALLEL: tuple[Phase, ...] = (fill_at_once, heal, condemn_at_once, update_at_once)
+
+
+def why_waiting(situation: Situation, member: Member, now: Milliseconds) -> str:
+    """Return, for people, what keeps a member from being available: `db-1 is not Ready: it waits for a
+    node`."""
+    if member.is_terminating:
+        return _terminates(member, now)
+    if not member.is_ready or member.available_at is None:
+        return f"{member.pod.name} is not Ready: {why_not_ready(member.pod)}"
+    needed = situation.owner.min_ready_seconds
+    ready_for = max(needed - (member.available_at - now + 999) // 1000, 0)
+    return f"{member.pod.name} is Ready since {ready_for} s of the {needed} s that minReadySeconds asks for"
+
+
+def earliest(*moments: Milliseconds | None) -> Milliseconds | None:
+    """Return the first of some moments, or None if there is none."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _create(situation: Situation, index: int) -> Plan:
+    name = situation.name_at(index)
+    if name in situation.view.strangers:
+        return Plan(
+            waiting_for=f"{name} is created once the pod of that name, which is not the set's, is gone",
+            ends=True,
+        )
+    claim = blocking_claim(situation.owner, situation.owner.start + index, situation.view.claims)
+    if claim:
+        return Plan(waiting_for=f"{name} is created once its claim {claim} is deleted", ends=True)
+    return Plan(create=(index,), waiting_for=f"{name} is not Ready: it was just created", ends=True)
+
+
+def _replace_finished(situation: Situation, index: int, member: Member, now: Milliseconds) -> Plan:
+    """Delete a pod that has ended; one that keeps failing waits longer each time, unless an update may cure
+    it."""
+    name = member.pod.name
+    failure = situation.view.failures.get(name)
+    outdated = situation.owner.is_rolling and member.revision != situation.target(index)
+    if failure is not None and not outdated:
+        again = failure.last + delay_after(failure.count)
+        if now < again:
+            times = _count(failure.count + 1, "time")
+            told = f"{name} ended {times} without being Ready: it is replaced in {-((now - again) // 1000)} s"
+            return Plan(waiting_for=told, requeue_at=again, ends=True)
+    return Plan(delete=(member,), waiting_for=f"{name} is replaced: {why_not_ready(member.pod)}", ends=True)
+
+
+def _outdated(situation: Situation) -> list[Member]:
+    """The replicas at or above the partition that an update has yet to replace, highest first; none for
+    OnDelete."""
+    if not situation.owner.is_rolling:
+        return []
+    above = situation.replicas[situation.owner.partition :]
+    return [
+        member
+        for member in reversed(above)
+        if member is not None and member.revision != situation.update and not member.is_terminating
+    ]
+
+
+def _update(situation: Situation, delete: list[Member]) -> Plan:
+    names = ", ".join(member.pod.name for member in delete[:5]) + (", ..." if len(delete) > 5 else "")
+    verb = "is" if len(delete) == 1 else "are"
+    told = f"{names} {verb} replaced: the update goes to revision {situation.update}"
+    return Plan(delete=tuple(delete), waiting_for=told, ends=True)
+
+
+def _rest(situation: Situation) -> Plan:
+    """Say which pods stay on another revision though there is nothing left to do."""
+    held = [
+        member for member in situation.replicas if member is not None and member.revision != situation.update
+    ]
+    if not held:
+        return Plan()
+    others = sorted({member.revision for member in held})
+    pods = f"{_count(len(held), 'pod')} on revision {', '.join(others)}"
+    if not situation.owner.is_rolling:
+        return Plan(waiting_for=f"OnDelete keeps {pods} until somebody deletes them")
+    return Plan(waiting_for=f"partition {situation.owner.partition} holds {pods}")
+
+
+def _terminates(member: Member, now: Milliseconds) -> str:
+    return f"{member.pod.name} terminates since {max(now - member.pod.deletion_asked_at, 0) // 1000} s"
+
+
+def _stuck_after(situation: Situation) -> int:
+    text = situation.owner.annotations.get(STUCK_AFTER_ANNOTATION, "")
+    return int(text) if text.isascii() and text.isdigit() else STUCK_AFTER
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

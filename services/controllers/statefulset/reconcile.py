@@ -1,0 +1,149 @@
+"""One pass over a StatefulSet: adopt, derive, classify, decide, describe.
+
+The result is whole: applying its changes and reconciling again at the same moment changes nothing more, or
+goes on with the next step. Nothing here reads a clock or writes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from schemas.changes import Change, Create, Decision, Delete, Replace
+from schemas.deletion import deletion_of
+from schemas.objects import Object, name_of, with_fields
+from schemas.revisions import Derivation, derive, go_json, history_to_truncate, template_of
+from schemas.selectors import selector_of
+from schemas.times import Milliseconds
+from services.controllers.pods import is_pending
+from services.controllers.statefulset.claims import missing_claims
+from services.controllers.statefulset.classify import Member, Situation, classify, members_of
+from services.controllers.statefulset.decide import Plan, decide, earliest
+from services.controllers.statefulset.identity import adopted, new_pod, ordinal_of, released, with_identity
+from services.controllers.statefulset.status import status_of
+from services.controllers.statefulset.view import View
+
+MOST_PODS = 400
+"""How many pods one batch creates or deletes at most; the rest follows when it has been appended."""
+MOST_BYTES = 2 << 20
+
+
+def reconcile(view: View, now: Milliseconds) -> Decision:
+    """Return what to change for a set at `now`, and what it waits for then."""
+    owner = view.owner
+    if changes := tuple(_ownership(view)):
+        return Decision(changes, rests_on=(owner.raw,), waiting_for="pods are adopted or released")
+    derivation = derive(owner.raw, view.revisions)
+    update = derivation.update_revision_name
+    known = {name_of(revision) for revision in derivation.revisions} | {update}
+    current = owner.status.get("currentRevision", "")
+    members = members_of(view, now)
+    situation = classify(view, members, current if current in known else update, update)
+    plan = _limited(situation, decide(situation, now))
+    return Decision(
+        changes=_changes(situation, plan, derivation, now),
+        rests_on=(owner.raw, *_relied_upon(situation, plan)),
+        waiting_for=plan.waiting_for,
+        requeue_at=earliest(plan.requeue_at, *_future_availability(members, now)),
+    )
+
+
+def _ownership(view: View) -> Iterator[Change]:
+    """Adopt orphans that are the set's by selector and name, release pods that no longer are (ClaimPods)."""
+    owner = view.owner
+    if owner.is_terminating:
+        return
+    selector = selector_of(owner.selector)
+    for pod in view.orphans:
+        ordinal = ordinal_of(owner.name, pod.name)
+        if ordinal is not None and not pod.is_terminating and selector.matches(pod.labels):
+            yield Replace(pod.raw, adopted(owner, pod, ordinal))
+    for pod in view.owned:
+        if ordinal_of(owner.name, pod.name) is None or not selector.matches(pod.labels):
+            yield Replace(pod.raw, released(owner, pod))
+
+
+def _limited(situation: Situation, plan: Plan) -> Plan:
+    """Return the plan cut to what fits one atomic batch; its own events bring the set back for the rest."""
+    per_pod = 1 + len(situation.owner.claim_templates)
+    most = MOST_PODS // per_pod
+    if len(plan.create) > 1:
+        most = min(most, MOST_BYTES // (len(go_json(situation.owner.raw["spec"])) + 1))
+    return replace(plan, create=plan.create[: max(most, 1)], delete=plan.delete[:MOST_PODS])
+
+
+def _changes(
+    situation: Situation, plan: Plan, derivation: Derivation, now: Milliseconds
+) -> tuple[Change, ...]:
+    deletions = [deletion_of(member.pod.raw, now) for member in plan.delete]
+    removed = frozenset(name_of(each.old) for each in deletions if isinstance(each, Delete))
+    count = derivation.workload.get("status", {}).get("collisionCount", 0)
+    status = status_of(situation, plan, removed, count)
+    changes: list[Change] = [*deletions, *_restored_identities(situation, plan)]
+    if not situation.owner.is_terminating:
+        changes += _claims(situation, plan)
+        changes += _pods(situation, plan, derivation)
+        changes += derivation.changes or _truncation(situation, derivation, status)
+    if status != situation.owner.status:
+        changes.append(Replace(situation.owner.raw, with_fields(situation.owner.raw, status=status)))
+    return tuple(changes)
+
+
+def _pods(situation: Situation, plan: Plan, derivation: Derivation) -> Iterator[Change]:
+    owner = situation.owner
+    templates = {name_of(revision): revision for revision in derivation.revisions}
+    for index in plan.create:
+        revision = situation.revision_of_new(index)
+        template = owner.template if revision == situation.update else template_of(templates[revision])
+        yield Create(new_pod(owner, owner.start + index, revision, template))
+
+
+def _claims(situation: Situation, plan: Plan) -> Iterator[Change]:
+    """Create what claims are missing for pods about to be created, and for those still Pending."""
+    owner, present = situation.owner, situation.view.claims
+    if not owner.claim_templates:
+        return
+    leaving = {member.ordinal for member in plan.delete}
+    ordinals = [owner.start + index for index in plan.create]
+    ordinals += [
+        member.ordinal
+        for member in situation.replicas
+        if member is not None
+        and is_pending(member.pod)
+        and not member.is_terminating
+        and member.ordinal not in leaving
+    ]
+    for ordinal in ordinals:
+        for claim in missing_claims(owner, ordinal, present):
+            yield Create(claim)
+
+
+def _restored_identities(situation: Situation, plan: Plan) -> Iterator[Change]:
+    leaving = {member.ordinal for member in plan.delete}
+    for member in situation.replicas:
+        if member is not None and not member.is_terminating and member.ordinal not in leaving:
+            restored = with_identity(member.pod, member.ordinal)
+            if restored is not member.pod.raw:
+                yield Replace(member.pod.raw, restored)
+
+
+def _truncation(situation: Situation, derivation: Derivation, status: Object) -> tuple[Change, ...]:
+    live = {status["currentRevision"], status["updateRevision"]}
+    live |= {member.revision for member in situation.members}
+    beyond = history_to_truncate(situation.owner.raw, derivation.revisions, live)
+    return tuple(Delete(revision) for revision in beyond)
+
+
+def _relied_upon(situation: Situation, plan: Plan) -> Iterator[Object]:
+    """The pods counted as available, where the plan takes a Ready one away."""
+    if any(member.is_ready for member in plan.delete):
+        yield from (
+            member.pod.raw for member in situation.replicas if member is not None and member.is_healthy
+        )
+
+
+def _future_availability(members: list[Member], now: Milliseconds) -> Iterator[Milliseconds]:
+    """The moments at which Ready pods will have been so for minReadySeconds."""
+    for member in members:
+        if member.available_at is not None and member.available_at > now:
+            yield member.available_at

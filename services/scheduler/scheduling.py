@@ -37,18 +37,7 @@ class Batch:
     changes: list[Change] = field(default_factory=list)
     rests_on: dict[Key, Object] = field(default_factory=dict)
     bound: int = 0
-    misfits: list[Misfit] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """A pod that fits nowhere. `rooms` are the nodes in question, if only some are, the others being `refused`."""
-
-    pod: Object
-    wanted: Requirements
-    problem: str = ""
-    rooms: tuple[Room, ...] | None = None
-    refused: Counter[str] = field(default_factory=Counter)
+    misfits: list[tuple[Object, Requirements]] = field(default_factory=list)
 
 
 def schedule(view: ClusterView, now: Milliseconds) -> Decision:
@@ -66,16 +55,15 @@ def schedule(view: ClusterView, now: Milliseconds) -> Decision:
             left_over = True
             break
         _place(pod, view, batch, now)
-    sentences = _sentences(batch)
-    unsaid = [(misfit.pod, said) for misfit, said in zip(batch.misfits, sentences, strict=True)]
-    unsaid = [(pod, said) for pod, said in unsaid if not _is_said(pod, said)]
+    explained = _explained(view, batch)
+    unsaid = [(pod, said) for pod, said in explained if not _is_said(pod, said)]
     space = max(0, MOST_CHANGES - len(batch.changes))
     batch.changes += [Replace(pod, with_scheduled(pod, "False", said, now)) for pod, said in unsaid[:space]]
     left_over = left_over or len(unsaid) > space
     return Decision(
         changes=tuple(batch.changes),
         rests_on=tuple(batch.rests_on.values()),
-        waiting_for=_waiting_for(batch.misfits, sentences),
+        waiting_for=_waiting_for(explained),
         requeue_at=now if left_over else None,
     )
 
@@ -83,19 +71,18 @@ def schedule(view: ClusterView, now: Milliseconds) -> Decision:
 def _place(pod: Object, view: ClusterView, batch: Batch, now: Milliseconds) -> None:
     wanted = requirements_of(pod)
     storage = storage_of(pod, view, batch.chosen)
-    if storage.problem:
-        batch.misfits.append(Misfit(pod, wanted, storage.problem))
-        return
-    spread = batch.spread.setdefault(controller_uid_of(pod), {})
-    rooms, refused = _candidates(wanted, storage, batch)
-    if rooms is None:
-        room = batch.placement.place(wanted, spread)
-    else:
-        room = batch.placement.place_among(wanted, spread, rooms)
+    room = None
+    if not storage.problem:
+        spread = batch.spread.get(controller_uid_of(pod), {})
+        rooms, _ = _candidates(wanted, storage, batch)
+        if rooms is None:
+            room = batch.placement.place(wanted, spread)
+        else:
+            room = batch.placement.place_among(wanted, spread, rooms)
     if room is None:
-        batch.misfits.append(Misfit(pod, wanted, "", rooms, refused))
-        return
-    _bind(pod, room, storage, batch, now)
+        batch.misfits.append((pod, wanted))
+    else:
+        _bind(pod, room, storage, batch, now)
 
 
 def _candidates(
@@ -130,22 +117,26 @@ def _bind(pod: Object, room: Room, storage: Storage, batch: Batch, now: Millisec
     batch.bound += 1
 
 
-def _sentences(batch: Batch) -> list[str]:
-    """Say why pods fit nowhere, by what is free after the last bind: so pods that ask the same share an answer."""
-    shared: dict[str, str] = {}
-    return [_sentence_for(misfit, batch.placement, shared) for misfit in batch.misfits]
+def _explained(view: ClusterView, batch: Batch) -> list[tuple[Object, str]]:
+    """Return the pods that fit nowhere and why, by what is free and where claims are after the last bind.
 
-
-def _sentence_for(misfit: Misfit, placement: Placement, shared: dict[str, str]) -> str:
-    if misfit.problem:
-        nodes = len(placement.rooms)
-        return f"0/{nodes} nodes are available: {misfit.problem}." if nodes else NO_NODES
-    if misfit.rooms is not None:
-        return placement.why_not_among(misfit.wanted, misfit.rooms, misfit.refused)
-    signature = misfit.wanted.place + misfit.wanted.room
-    if signature not in shared:
-        shared[signature] = placement.why_not(misfit.wanted)
-    return shared[signature]
+    So a second look at the result finds the same reasons, and pods that ask the same share an answer.
+    """
+    shared: dict[tuple[str, str], str] = {}
+    nodes = len(view.nodes)
+    explained = []
+    for pod, wanted in batch.misfits:
+        storage = storage_of(pod, view, batch.chosen)
+        rooms, refused = _candidates(wanted, storage, batch)
+        asked = (wanted.place, wanted.room)
+        if storage.problem:
+            sentence = f"0/{nodes} nodes are available: {storage.problem}." if nodes else NO_NODES
+        elif rooms is not None:
+            sentence = batch.placement.why_not_among(wanted, rooms, refused)
+        else:
+            sentence = shared.get(asked) or shared.setdefault(asked, batch.placement.why_not(wanted))
+        explained.append((pod, sentence))
+    return explained
 
 
 def with_scheduled(pod: Object, status: str, message: str, now: Milliseconds) -> Object:
@@ -181,9 +172,9 @@ def _reasons_in(sentence: str) -> set[str]:
     return {_count.sub("", reason) for reason in reasons.rstrip(".").split(", ")}
 
 
-def _waiting_for(misfits: list[Misfit], sentences: list[str]) -> str:
-    if not misfits:
+def _waiting_for(explained: list[tuple[Object, str]]) -> str:
+    if not explained:
         return ""
-    pod = misfits[0].pod
-    others = f" (and {len(misfits) - 1} more pods that fit no node)" if len(misfits) > 1 else ""
-    return f"room for {namespace_of(pod)}/{name_of(pod)}: {sentences[0]}{others}"
+    pod, sentence = explained[0]
+    others = f" (and {len(explained) - 1} more pods that fit no node)" if len(explained) > 1 else ""
+    return f"room for {namespace_of(pod)}/{name_of(pod)}: {sentence}{others}"

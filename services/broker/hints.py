@@ -1,0 +1,318 @@
+"""Dirty keys: which (controller, key) wants to be looked at, each at most once in the queue and once at work.
+
+The semantics are those of client-go's workqueue, over Redis: marking a key that already waits does nothing; marking one
+that runs makes it run once more afterwards; it never runs twice at a time.
+
+Why no wake-up is lost, and no key is wedged, whatever dies:
+
+* A waiting mark is the stream id of the key's message, and counts only while that message is in the stream. If the
+  message was flushed, given up as a dead letter or lost with the server, the next mark enqueues a new one. (An expiry
+  would do the same later, and would duplicate messages in a backlog.)
+* Whoever runs a key still holds an unacknowledged message of it, and the run's lease ends before that message can be
+  claimed (`RUN_TTL_MS` + a renewal < `CLAIM_AFTER_MS`). So when a worker dies, its message returns after its lease has
+  gone, and the key runs; an `again` left by others meanwhile is covered by that run.
+* Should the run end without its message (the server was away just then), `due` finds the orphaned `again` and marks it.
+* Running twice is harmless anyway (the log's guards), and the dispatcher marks every key dirty now and then.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import redis
+import structlog
+from dramatiq import Message
+
+from schemas.positions import Position, position_of, stream_id_of
+from schemas.times import Milliseconds
+from services.broker.errors import reaching_the_queue
+from services.broker.keys import Keys
+from services.broker.repeaters import Repeater
+
+RUN_TTL_MS = 2_000
+"""Lease of a running key; renewed every quarter of it. Must end before `streams.CLAIM_AFTER_MS` does."""
+
+BATCH = 500
+"""Keys marked by one Lua call: some 2 ms of the server's time."""
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+_MARK_ONE = """
+local function mark(stream, marks, hint, payload)
+  local id = redis.call('HGET', marks, hint)
+  if id and #redis.call('XRANGE', stream, id, id) > 0 then return 0 end
+  redis.call('HSET', marks, hint, redis.call('XADD', stream, '*', 'message', payload))
+  return 1
+end
+"""
+
+_RUNS = """
+local function runs(running, hint, now)
+  local holder = redis.call('HGET', running, hint)
+  return holder and tonumber(string.match(holder, '%d+$')) > now and string.match(holder, '^%S+')
+end
+"""
+
+MARK = (
+    _MARK_ONE
+    + """
+local enqueued = 0
+for i = 1, #ARGV, 2 do
+  enqueued = enqueued + mark(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1])
+end
+return enqueued
+"""
+)
+
+TAKE = (
+    _NOW
+    + _RUNS
+    + """
+redis.call('HDEL', KEYS[1], ARGV[1])
+if runs(KEYS[2], ARGV[1], now) then
+  redis.call('SADD', KEYS[3], ARGV[1])
+  return 0
+end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now + ARGV[3]))
+redis.call('SREM', KEYS[3], ARGV[1])
+return 1
+"""
+)
+
+RENEW = (
+    _NOW
+    + _RUNS
+    + """
+for i = 2, #ARGV, 2 do
+  if runs(KEYS[1], ARGV[i], now) == ARGV[i + 1] then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. string.format('%.0f', now + ARGV[1]))
+  end
+end
+"""
+)
+
+RELEASE = (
+    _NOW
+    + _RUNS
+    + _MARK_ONE
+    + """
+local holder = runs(KEYS[3], ARGV[1], now)
+if holder and holder ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[3], ARGV[1])
+if redis.call('SREM', KEYS[4], ARGV[1]) == 0 then return 0 end
+return mark(KEYS[1], KEYS[2], ARGV[1], ARGV[3])
+"""
+)
+
+LIST_DUE = (
+    _NOW
+    + _RUNS
+    + """
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, hint in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+  if not runs(KEYS[2], hint, now) then found[#found + 1] = hint end
+end
+return found
+"""
+)
+
+MARK_DUE = (
+    _MARK_ONE
+    + """
+for i = 2, #ARGV, 2 do
+  local hint, at = ARGV[i], redis.call('ZSCORE', KEYS[3], ARGV[i])
+  local is_due = at and tonumber(at) <= tonumber(ARGV[1])
+  if is_due then redis.call('ZREM', KEYS[3], hint) end
+  if redis.call('SREM', KEYS[4], hint) == 1 or is_due then mark(KEYS[1], KEYS[2], hint, ARGV[i + 1]) end
+end
+local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+return {first[2] or false, redis.call('SCARD', KEYS[4])}
+"""
+)
+
+_log = structlog.get_logger("chronoset.hints")
+
+
+class Hint(NamedTuple):
+    """A key of a controller that wants to be looked at: `Hint("statefulset", "default/web")`."""
+
+    controller: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.controller}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The right to reconcile one key now. `token` names this run; hand it back with `Hints.release`."""
+
+    hint: Hint
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What `Hints.due` marked, and the millisecond at which to call it again (None: when a timer is set)."""
+
+    marked: tuple[Hint, ...]
+    next: Milliseconds | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What a key waits for, as of a position in the log."""
+
+    text: str
+    position: Position
+
+
+class Hints:
+    """Marks, takes and releases dirty keys; timers; what each key waits for.
+
+    Messages go to the actor `actor_name` on `queue_name` with the arguments (controller, key); they bypass the broker's
+    enqueue middleware, since mark and message are one Lua call. Every method raises `Unavailable` when Redis fails.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        queue_name: str = "hints",
+        actor_name: str = "reconcile",
+        run_ttl_ms: int = RUN_TTL_MS,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._queue_name = queue_name
+        self._actor_name = actor_name
+        self._run_ttl_ms = run_ttl_ms
+        self._stream = keys.queue(queue_name)
+        self._mark = client.register_script(MARK)
+        self._take = client.register_script(TAKE)
+        self._renew = client.register_script(RENEW)
+        self._release = client.register_script(RELEASE)
+        self._list_due = client.register_script(LIST_DUE)
+        self._mark_due = client.register_script(MARK_DUE)
+        self._held: dict[str, Run] = {}
+        self._lock = threading.Lock()
+        self._renewal = Repeater("hints-renewal", run_ttl_ms // 4, self._renew_held)
+
+    def mark(self, controller: str, key: str) -> bool:
+        """Say that a key is dirty. Returns whether a message was enqueued (False: it was waiting already)."""
+        return self.mark_many([Hint(controller, key)]) == 1
+
+    @reaching_the_queue()
+    def mark_many(self, hints: Iterable[tuple[str, str]]) -> int:
+        """Mark many (controller, key) dirty, 500 a round trip. Returns how many messages were enqueued."""
+        enqueued = 0
+        remaining = iter(hints)
+        while batch := [Hint(*hint) for hint in islice(remaining, BATCH)]:
+            keys = [self._stream, self._keys.waiting_marks]
+            enqueued += int(self._mark(keys=keys, args=self._with_payloads(batch)))
+        return enqueued
+
+    @reaching_the_queue()
+    def take(self, controller: str, key: str) -> Run | None:
+        """Begin to work on a key: it no longer waits, and runs until `release`.
+
+        Returns None when it runs elsewhere: it will run once more after that, and the message is done. Read the log's
+        last position after this call, never before: a mark set from now on brings another run.
+        """
+        run = Run(Hint(controller, key), secrets.token_hex(8))
+        keys = [self._keys.waiting_marks, self._keys.running, self._keys.again]
+        if not self._take(keys=keys, args=[str(run.hint), run.token, self._run_ttl_ms]):
+            return None
+        with self._lock:
+            self._held[run.token] = run
+        self._renewal.start()
+        return run
+
+    @reaching_the_queue()
+    def release(self, run: Run) -> bool:
+        """End a run; call it whatever the outcome. Returns whether the key was enqueued again (marked meanwhile)."""
+        with self._lock:
+            self._held.pop(run.token, None)
+        keys = [self._stream, self._keys.waiting_marks, self._keys.running, self._keys.again]
+        return bool(self._release(keys=keys, args=[str(run.hint), run.token, self._payload(run.hint)]))
+
+    @reaching_the_queue()
+    def at(self, controller: str, key: str, ms: Milliseconds) -> None:
+        """Ask for a look at a key at `ms` (since 1970, the clock that `due` is called with); the earliest wins."""
+        self._client.zadd(self._keys.timers, {str(Hint(controller, key)): ms}, lt=True)
+
+    @reaching_the_queue()
+    def due(self, now: Milliseconds) -> Due:
+        """Mark the keys whose timer has come; timer and mark change in one Lua call, so a crash loses neither.
+
+        Also marks keys that wait for a run which ended without releasing. At most 500 timers a call (then `next` is not
+        later than `now`).
+        """
+        keys = self._keys
+        found = self._list_due(keys=[keys.timers, keys.running, keys.again], args=[now, BATCH])
+        hints = [_hint_of(name) for name in dict.fromkeys(found)]
+        first, running_again = self._mark_due(
+            keys=[self._stream, keys.waiting_marks, keys.timers, keys.again],
+            args=[now, *self._with_payloads(hints)],
+        )
+        candidates = [] if first is None else [int(float(first))]
+        if running_again:
+            candidates.append(now + self._run_ttl_ms)
+        return Due(tuple(hints), min(candidates, default=None))
+
+    @reaching_the_queue()
+    def waiting_for(self, controller: str, key: str, text: str, position: Position) -> None:
+        """Say what a key waits for, as of `position`; an empty text takes the sentence away."""
+        name = str(Hint(controller, key))
+        if text:
+            self._client.hset(self._keys.sentences, name, f"{stream_id_of(position)} {text}")
+        else:
+            self._client.hdel(self._keys.sentences, name)
+
+    @reaching_the_queue()
+    def sentences(self) -> dict[Hint, Sentence]:
+        """Return what every key waits for; keys that wait for nothing are absent."""
+        stored: Any = self._client.hgetall(self._keys.sentences)
+        return {_hint_of(name): _sentence_of(value) for name, value in stored.items()}
+
+    def close(self) -> None:
+        """End the thread that renews runs. Runs not released end by themselves within their TTL."""
+        self._renewal.stop()
+
+    def _renew_held(self) -> None:
+        with self._lock:
+            held = [part for run in self._held.values() for part in (str(run.hint), run.token)]
+        if not held:
+            return
+        try:
+            self._renew(keys=[self._keys.running], args=[self._run_ttl_ms, *held])
+        except redis.RedisError as error:
+            _log.warning("running keys could not be renewed", keys=held[::2], error=str(error))
+
+    def _payload(self, hint: Hint) -> bytes:
+        message: Message[None] = Message(
+            queue_name=self._queue_name, actor_name=self._actor_name, args=tuple(hint), kwargs={}, options={}
+        )
+        return message.encode()
+
+    def _with_payloads(self, hints: Iterable[Hint]) -> list[str | bytes]:
+        return [part for hint in hints for part in (str(hint), self._payload(hint))]
+
+
+def _hint_of(name: bytes) -> Hint:
+    controller, _, key = name.decode().partition("/")
+    return Hint(controller, key)
+
+
+def _sentence_of(value: bytes) -> Sentence:
+    stream_id, _, text = value.decode().partition(" ")
+    return Sentence(text, position_of(stream_id))

@@ -1,0 +1,414 @@
+"""A dramatiq broker over Redis streams: XREADGROUP BLOCK, so that an idle hop costs under a millisecond.
+
+The stock Redis broker sleeps with back-off when idle, gives a crashed worker's messages back after a minute and
+requeues poison for ever. Here a consumer blocks on the server; a message is pending until it is acknowledged (then
+deleted); live workers renew theirs, and one not renewed for `CLAIM_AFTER_MS` is taken over by another worker;
+delivered too often, it becomes a dead letter, kept in a capped stream with its error.
+
+No time is wasted on waiting: a blocking read ends when the next delayed message is due. A message delayed to earlier
+than all others wakes one reader to say so.
+
+A consumer outlives its server: it reconnects with jittered back-off, and creates the group again on a server that came
+back empty. Acknowledgements that could not be sent are sent first after that.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+import structlog
+from dramatiq import Broker, Consumer, Message, MessageProxy, Middleware
+from dramatiq.common import compute_backoff
+from dramatiq.errors import ConnectionClosed, DecodeError, QueueJoinTimeout, QueueNotFound
+
+from services.broker import scripts
+from services.broker.keys import Keys
+from services.broker.repeaters import Repeater
+from services.broker.scripts import GROUP
+
+CLAIM_AFTER_MS = 4_000
+"""A message not renewed for this long is another worker's."""
+
+RENEWALS = 4
+"""How often in that time live workers renew their messages, and look for those of dead ones."""
+
+FORGET_AFTER_MS = 600_000
+"""Consumers that left nothing behind and were not heard of for this long are removed from the group."""
+
+MAX_TRACEBACK = 8_192
+
+_log = structlog.get_logger("chronoset.broker")
+
+Fields = dict[bytes, bytes]
+Entry = tuple[str, Fields]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a queue is consumed.
+
+    `prefetch`: messages a consumer holds at a time (make it the number of worker threads); `claim_after_ms`: see
+    `CLAIM_AFTER_MS`; `max_deliveries`: workers that may die with a message; `max_dead`: dead letters kept a queue.
+    """
+
+    prefetch: int = 1
+    claim_after_ms: int = CLAIM_AFTER_MS
+    max_deliveries: int = 3
+    max_dead: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many messages of a queue wait for a worker, are with one, are delayed, and were given up."""
+
+    ready: int
+    pending: int
+    delayed: int
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message given up: its dead-letter stream id, the encoded message, and why."""
+
+    stream_id: str
+    message: bytes
+    error: str
+    traceback: str
+
+
+class StreamsBroker(Broker):
+    """Messages of one cluster's queues. Constructed in wiring; does no I/O until it is used and starts no thread.
+
+    `client` speaks RESP2 and returns bytes. It is shared: a blocking read has a connection of its pool to itself. Its
+    `socket_timeout` bounds how long a read blocks, and should exceed a second.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        middleware: list[Middleware] | None = None,
+        limits: Limits = Limits(),
+    ) -> None:
+        super().__init__(middleware=middleware)
+        self.client = client
+        self.keys = keys
+        self.limits = limits
+        self.queues: dict[str, None] = {}
+        self._delay = client.register_script(scripts.DELAY)
+        self._flush = client.register_script(scripts.FLUSH)
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue; harmless when declared. Delays need no queue of their own."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5_000) -> Consumer:
+        """Return a consumer that blocks at most `timeout` ms a read. Raises QueueNotFound."""
+        self._check(queue_name)
+        return _StreamsConsumer(self, queue_name, min(prefetch, self.limits.prefetch), timeout)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Append a message to its queue, or keep it back for `delay` ms first.
+
+        Raises QueueNotFound, and ConnectionClosed when Redis fails (the message may or may not be enqueued then).
+        """
+        self._check(message.queue_name)
+        message = message.copy()
+        stream = self.keys.queue(message.queue_name)
+        self.emit_before("enqueue", message, delay)
+        try:
+            if delay:
+                self._delay(
+                    keys=[self.keys.delayed(message.queue_name), stream], args=[message.encode(), delay]
+                )
+            else:
+                self.client.xadd(stream, {"message": message.encode()})
+        except redis.RedisError as error:
+            raise ConnectionClosed(str(error)) from error  # type: ignore[no-untyped-call]
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def flush(self, queue_name: str) -> None:
+        """Drop all messages of a queue, delayed and pending ones too; dead letters stay."""
+        self._check(queue_name)
+        self._flush(keys=[self.keys.queue(queue_name), self.keys.delayed(queue_name)], args=[GROUP])
+
+    def flush_all(self) -> None:
+        """Drop all messages of all declared queues; dead letters stay."""
+        for queue_name in self.queues:
+            self.flush(queue_name)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until a queue holds nothing (for tests; polls). Raises QueueJoinTimeout after `timeout` ms."""
+        self._check(queue_name)
+        deadline = None if timeout is None else time.monotonic() + timeout / 1000
+        while (depth := self.depth(queue_name)).ready + depth.pending + depth.delayed:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
+            time.sleep(0.01)
+
+    def depth(self, queue_name: str) -> Depth:
+        """Return how full a queue is."""
+        stream = self.keys.queue(queue_name)
+        total: Any = self.client.xlen(stream)
+        delayed: Any = self.client.zcard(self.keys.delayed(queue_name))
+        dead: Any = self.client.xlen(self.keys.dead(queue_name))
+        try:
+            summary: Any = self.client.xpending(stream, GROUP)
+        except redis.ResponseError:  # nobody has consumed this queue yet
+            return Depth(total, 0, delayed, dead)
+        return Depth(max(0, total - summary["pending"]), summary["pending"], delayed, dead)
+
+    def dead_letters(self, queue_name: str, count: int = 100) -> list[DeadLetter]:
+        """Return the newest dead letters of a queue, newest first."""
+        entries: Any = self.client.xrevrange(self.keys.dead(queue_name), count=count)
+        return [
+            DeadLetter(
+                id_.decode(), fields[b"message"], fields[b"error"].decode(), fields[b"traceback"].decode()
+            )
+            for id_, fields in entries
+        ]
+
+    def _check(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
+
+
+class _Delivery(MessageProxy):
+    """A message with the id of its entry, by which it is settled."""
+
+    def __init__(self, message: Message[Any], stream_id: str) -> None:
+        super().__init__(message)
+        self.stream_id = stream_id
+
+    def error(self) -> tuple[str, str]:
+        """Return what went wrong, in a line and as a traceback; both may be empty."""
+        if self._exception is None:
+            return "", str(self.options.get("traceback") or "")
+        trace = "".join(traceback.format_exception(self._exception))
+        return f"{type(self._exception).__name__}: {self._exception}", trace
+
+
+class _StreamsConsumer(Consumer):
+    """One member of the group: its consumer thread reads, worker threads settle, a thread of its own renews."""
+
+    def __init__(self, broker: StreamsBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._limits = broker.limits
+        self._timeout = _longest_block_ms(broker.client, timeout)
+        self._client = broker.client
+        self._stream = broker.keys.queue(queue_name)
+        self._delayed = broker.keys.delayed(queue_name)
+        self._dead = broker.keys.dead(queue_name)
+        self._promote = self._client.register_script(scripts.PROMOTE)
+        self._claim = self._client.register_script(scripts.CLAIM)
+        self._acknowledge = self._client.register_script(scripts.ACKNOWLEDGE)
+        self._renew = self._client.register_script(scripts.RENEW)
+        self._forget = self._client.register_script(scripts.FORGET)
+        self._slots = threading.Semaphore(prefetch)
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._unsettled: deque[Callable[[], object]] = deque()
+        self._promote_at = self._claim_at = 0.0
+        self._failures = 0
+        self._joined = False
+        self._renewal = Repeater("broker-renewal", self._limits.claim_after_ms // RENEWALS, self._renew_held)
+        self._renewal.start()
+
+    def __next__(self) -> MessageProxy | None:
+        """Return the next message, or None after `timeout` ms; never raises for a Redis that is away."""
+        try:
+            self._settle_again()
+            delivery = self._next_delivery()
+        except redis.ResponseError as error:
+            if not self._rejoin():
+                self._back_off(error)
+            return None
+        except redis.RedisError as error:
+            self._back_off(error)
+            return None
+        if self._failures:
+            _log.info("queue reached again", stream=self._stream, attempts=self._failures)
+            self._failures = 0
+        return delivery
+
+    def ack(self, message: MessageProxy) -> None:
+        """Delete a message that is done. While Redis is away the acknowledgement is kept, and sent when it is back."""
+        stream_id = self._id_of(message)
+        self._settle(stream_id, lambda: self._acknowledge(keys=[self._stream], args=[GROUP, stream_id]))
+
+    def nack(self, message: MessageProxy) -> None:
+        """Move a message to the dead letters with the error that its actor raised."""
+        error, trace = message.error() if isinstance(message, _Delivery) else ("", "")
+        stream_id, payload = self._id_of(message), message.encode()
+        self._settle(stream_id, lambda: self._bury(stream_id, payload, error, trace))
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Give messages back that were not begun, at the end of the queue, as new deliveries."""
+        for message in messages:
+            self._settle_as_new(self._id_of(message), message.encode())
+
+    def close(self) -> None:
+        """Leave the group. Messages still held stay pending, and are claimed by others when their time is up."""
+        self._renewal.stop()
+        try:
+            self._settle_again()
+            self._forget(keys=[self._stream], args=[GROUP, self._name, FORGET_AFTER_MS])
+        except redis.RedisError as error:
+            _log.info("left the queue without a word", stream=self._stream, error=str(error))
+
+    def _next_delivery(self) -> MessageProxy | None:
+        if time.monotonic() >= self._promote_at:
+            self._promote_due()
+        if not self._slots.acquire(timeout=self._patience_ms() / 1000):
+            return None
+        delivery = None
+        try:
+            entry = self._claim_stale() or self._read()
+            delivery = None if entry is None else self._delivery_of(entry)
+        finally:
+            if delivery is None:
+                self._slots.release()
+        return delivery
+
+    def _promote_due(self) -> None:
+        next_due = int(self._promote(keys=[self._delayed, self._stream]))
+        wait = self._timeout if next_due < 0 else min(next_due, self._timeout)
+        self._promote_at = time.monotonic() + wait / 1000
+
+    def _patience_ms(self) -> int:
+        """How long to block: until something may be due. At least 1, since a BLOCK of 0 never ends."""
+        return max(1, min(self._timeout, round((self._promote_at - time.monotonic()) * 1000)))
+
+    def _claim_stale(self) -> Entry | None:
+        now = time.monotonic()
+        if now < self._claim_at:
+            return None
+        limits = self._limits
+        found: Any = self._claim(
+            keys=[self._stream, self._dead],
+            args=[GROUP, self._name, limits.claim_after_ms, limits.max_deliveries, limits.max_dead],
+        )
+        if not found:
+            self._claim_at = now + limits.claim_after_ms / 1000 / RENEWALS
+            return None
+        stream_id, flat = found
+        _log.warning(
+            "took over a message whose worker went silent", stream=self._stream, id=stream_id.decode()
+        )
+        return stream_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def _read(self) -> Entry | None:
+        if not self._joined:
+            self._forget(keys=[self._stream], args=[GROUP, "", FORGET_AFTER_MS])
+            self._joined = True
+        reply: Any = self._client.xreadgroup(
+            GROUP, self._name, {self._stream: ">"}, count=1, block=self._patience_ms()
+        )
+        for _, entries in reply or ():
+            for stream_id, fields in entries:
+                return stream_id.decode(), fields
+        return None
+
+    def _delivery_of(self, entry: Entry) -> _Delivery | None:
+        stream_id, fields = entry
+        if b"wake" in fields:
+            self._promote_at = 0.0
+            self._acknowledge(keys=[self._stream], args=[GROUP, stream_id])
+            return None
+        payload = fields.get(b"message", b"")
+        try:
+            message: Message[Any] = Message.decode(payload)
+        except DecodeError as error:
+            self._bury(stream_id, payload, f"{error}: {error.error}", "")
+            return None
+        with self._lock:
+            self._held.add(stream_id)
+        return _Delivery(message, stream_id)
+
+    def _id_of(self, message: MessageProxy) -> str:
+        if not isinstance(message, _Delivery):
+            raise TypeError(f"{message!r} was not delivered by this broker")
+        return message.stream_id
+
+    def _settle(self, stream_id: str, settlement: Callable[[], object]) -> None:
+        """Settle a message now, or once Redis is back; either way its slot is free."""
+        try:
+            settlement()
+        except redis.RedisError as error:
+            self._unsettled.append(settlement)
+            _log.warning("message will be settled later", stream=self._stream, id=stream_id, error=str(error))
+        with self._lock:
+            self._held.discard(stream_id)
+        self._slots.release()
+
+    def _settle_again(self) -> None:
+        while self._unsettled:
+            self._unsettled[0]()
+            self._unsettled.popleft()
+
+    def _settle_as_new(self, stream_id: str, payload: bytes) -> None:
+        def give_back() -> None:
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.xadd(self._stream, {"message": payload})
+                pipeline.xack(self._stream, GROUP, stream_id)
+                pipeline.xdel(self._stream, stream_id)
+                pipeline.execute()
+
+        self._settle(stream_id, give_back)
+
+    def _bury(self, stream_id: str, payload: bytes, error: str, trace: str) -> None:
+        letter: dict[Any, Any] = {"error": error, "traceback": trace[-MAX_TRACEBACK:], "message": payload}
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.xadd(self._dead, letter, maxlen=self._limits.max_dead, approximate=False)
+            pipeline.xack(self._stream, GROUP, stream_id)
+            pipeline.xdel(self._stream, stream_id)
+            pipeline.execute()
+        _log.error("message given up", stream=self._stream, dead=self._dead, id=stream_id, error=error)
+
+    def _renew_held(self) -> None:
+        with self._lock:
+            held = tuple(self._held)
+        if not held:
+            return
+        try:
+            self._renew(keys=[self._stream], args=[GROUP, self._name, *held])
+        except redis.RedisError as error:
+            _log.warning("messages could not be renewed", stream=self._stream, ids=held, error=str(error))
+
+    def _rejoin(self) -> bool:
+        """Create the group if it is missing (a new queue, or a server that came back empty); says whether it was."""
+        try:
+            self._client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+        except redis.RedisError:
+            return False
+        if self._joined:
+            _log.warning("queue was gone; the server was restarted empty or flushed", stream=self._stream)
+        return True
+
+    def _back_off(self, error: redis.RedisError) -> None:
+        if not self._failures:
+            _log.warning("queue cannot be reached, trying again", stream=self._stream, error=str(error))
+        self._failures, pause_ms = compute_backoff(self._failures, factor=20, max_backoff=1_000)
+        time.sleep(pause_ms / 1000)
+
+
+def _longest_block_ms(client: redis.Redis, timeout_ms: int) -> int:
+    """Return how long a read may block without the client taking the silence for a dead server."""
+    socket_timeout: float | None = client.connection_pool.connection_kwargs.get("socket_timeout")
+    return timeout_ms if socket_timeout is None else min(timeout_ms, round(socket_timeout * 800))

@@ -19,7 +19,7 @@ from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
 from events.memory import wall_clock
 from schemas.changes import Change, Create, Delete, Replace
 from schemas.envelopes import CREATE, DELETE, READER_VERSION, REPLACE, SCHEMA_VERSION, UPDATE, Actor, Event
-from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, NotFound
+from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, LostHistory, NotFound
 from schemas.event_types import changed_type, created_type, deleted_type
 from schemas.kinds import CONTROLLER_REVISION, NAMESPACE
 from schemas.objects import (
@@ -322,7 +322,7 @@ def _draft(event: Event) -> Draft:
     try:
         data = encode(event)
         read_back = decode(Entry(0, event.key, event.type, 0, data))
-    except (ValueError, OverflowError, TypeError) as error:
+    except (ValueError, OverflowError, TypeError, LostHistory) as error:
         raise BadRequest(f"{event.key} cannot be written to the log: {error}") from error
     if not strictly_equal(read_back.body, event.body) or read_back._replace(body=None) != event._replace(
         body=None

@@ -212,7 +212,7 @@ def test_a_program_that_lost_history_is_not_started_again_and_the_log_takes_no_w
 
 def test_a_program_that_runs_once_is_left_alone_when_it_is_done(tmp_path: Path) -> None:
     with running_cluster(tmp_path):
-        assert members_of(tmp_path)["once"].state == "finished"
+        wait_for(lambda: members_of(tmp_path)["once"].state == "finished")
         assert (tmp_path / "once").read_text() == "x"
 
 

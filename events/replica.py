@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from events.codec import Entry, decode
 from events.fold import apply, whole_batches
 from events.log import Log
-from events.state import State
+from events.state import Objects, State
 from schemas.envelopes import Event
 from schemas.errors import LostHistory, NotFound, Unavailable
-from schemas.objects import Object
+from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
 
 CHUNK = 1000
@@ -76,6 +77,16 @@ class Replica:
                 raise self.failure
             yield self._state
 
+    def get(self, key: Key) -> Object | None:
+        """Return the object under `key` as of now, or None (events.commit.Reader)."""
+        with self.reading() as state:
+            return state.get(key)
+
+    def list(self, resource: str, namespace: str = "") -> Objects:
+        """Return the objects of a resource as of now (events.commit.Reader)."""
+        with self.reading() as state:
+            return state.list(resource, namespace)
+
     def load(self) -> None:
         """Fold the log up to its present end, in this thread. Raises NotFound, Unavailable, LostHistory."""
         self._check_identity()
@@ -118,7 +129,7 @@ class Replica:
         return self.failure is not None or self._stopping.is_set()
 
     def _follow(self) -> None:
-        wakes: list[float] = []
+        wakes: deque[float] = deque(maxlen=BUSY_READS)
         connected = True
         pause = 0.02
         gc.disable()
@@ -139,9 +150,8 @@ class Replica:
                     continue
                 self._fold(entries)
                 self.wakes += 1
-                now = time.monotonic()
-                wakes = [wake for wake in wakes if now - wake < BUSY_WINDOW] + [now]
-                if len(wakes) >= BUSY_READS:
+                wakes.append(time.monotonic())
+                if len(wakes) == BUSY_READS and wakes[-1] - wakes[0] < BUSY_WINDOW:
                     self._stopping.wait(BUSY_PAUSE)
         except (LostHistory, NotFound) as error:
             failure = error if isinstance(error, LostHistory) else LostHistory(str(error))

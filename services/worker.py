@@ -61,7 +61,7 @@ class Reconciler:
         self._hints = hints
         self._controllers: Mapping[str, Controller[Any]] = {each.name: each for each in controllers}
         self._edges = edges
-        self._committer = Committer(log, _Reader(replica), self._catch_up, edges)
+        self._committer = Committer(log, replica, self._catch_up, edges)
         self._breaker = Breaker()
         self._failures: dict[tuple[str, Key], int] = {}
 
@@ -157,21 +157,6 @@ class Reconciler:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):
             at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
             raise Unavailable(f"this worker's replica is at {at}, not yet at {wanted}")
-
-
-class _Reader:
-    """The replica's present state, as a commit reads it."""
-
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
-
-    def get(self, key: Key) -> Object | None:
-        with self._replica.reading() as state:
-            return state.get(key)
-
-    def list(self, resource: str, namespace: str = "") -> list[Object]:
-        with self._replica.reading() as state:
-            return state.list(resource, namespace)
 
 
 def _cause_of(decision: Decision, obj: Object | None) -> Position:

@@ -1,0 +1,150 @@
+"""The control plane as an agent on the log's own machine reaches it: straight from the event store.
+
+For now: a client of the HTTP API takes its place once there is one, so that nothing on a node touches Redis.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from events.commit import REMEMBER_CONTROLLER, Committer, Edges, Intent, Proposal
+from events.log import MAX_EVENTS, Log
+from events.replica import Replica
+from schemas.canonical import canonical
+from schemas.changes import Change, Create, Delete, Replace
+from schemas.envelopes import Actor
+from schemas.errors import Conflict, NotFound, Unavailable
+from schemas.kinds import NODE, POD
+from schemas.objects import (
+    Key,
+    Object,
+    key_of,
+    key_of_object,
+    name_of,
+    uid_of,
+    version_of,
+    with_fields,
+    with_metadata,
+)
+from schemas.positions import Position
+from schemas.times import Milliseconds
+from services.broker.leases import Heartbeats
+
+CATCH_UP_SECONDS = 10.0
+_IDENTITY = ("type", "status", "reason")
+
+
+class EventStore:
+    """A ControlPlane (services.agent.port) over a log and a replica that follows it."""
+
+    def __init__(self, log: Log, replica: Replica, heartbeats: Heartbeats | None, edges: Edges) -> None:
+        self._replica = replica
+        self._heartbeats = heartbeats
+        self._clock: Callable[[], Milliseconds] = edges.clock
+        self._committer = Committer(log, replica, self._catch_up, edges)
+
+    def register(self, node: Object) -> None:
+        """Create the node, or bring its labels and status up to date; what people set on it stays."""
+        name = name_of(node)
+
+        def decide() -> Proposal:
+            found = self._replica.get(key_of(NODE.resource, "", name))
+            wanted = canonical(node).object
+            if found is None:
+                return Proposal([Create(wanted)])
+            labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
+            status = _keeping_conditions(found.get("status") or {}, wanted["status"])
+            return Proposal([Replace(found, with_metadata(with_fields(found, status=status), labels=labels))])
+
+        self._commit(name, decide)
+
+    def heartbeat(self, node: str) -> None:
+        if self._heartbeats:
+            self._heartbeats.write([node], self._clock())
+
+    def pods_on(self, node: str) -> list[Object]:
+        with self._replica.reading() as state:
+            return state.pods_on(node)
+
+    def get(self, resource: str, namespace: str, name: str) -> Object | None:
+        return self._replica.get(key_of(resource, namespace, name))
+
+    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        return self._replica.list(resource, namespace)
+
+    def wait(self, after: Position, timeout: float) -> Position:
+        self._replica.wait_for(after + 1, timeout)
+        return self._replica.position
+
+    def report(self, pod: Object, status: Object) -> None:
+        key = key_of_object(pod)
+
+        def decide() -> Proposal:
+            found = self._replica.get(key)
+            if found is None or uid_of(found) != uid_of(pod):
+                raise NotFound(f"{key} with uid {uid_of(pod)} does not exist")
+            return Proposal([Replace(found, with_fields(found, status=status))], cause=version_of(found))
+
+        self._commit(pod["spec"]["nodeName"], decide)
+
+    def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
+        """As the protocol says. A pod that moves meanwhile makes its batch be decided again."""
+        for start in range(0, len(reports), MAX_EVENTS):
+            chunk = reports[start : start + MAX_EVENTS]
+            self._commit(str(chunk[0][0]["spec"]["nodeName"]), partial(self._statuses, chunk))
+
+    def confirm_deleted(self, pod: Object) -> None:
+        self.confirm_deleted_many([pod])
+
+    def confirm_deleted_many(self, pods: Sequence[Object]) -> None:
+        """Remove terminating pods of these uids for good; those that are gone are left out."""
+        for start in range(0, len(pods), MAX_EVENTS):
+            chunk = pods[start : start + MAX_EVENTS]
+            self._commit(str(chunk[0]["spec"].get("nodeName", "")), partial(self._endings, chunk))
+
+    def _statuses(self, reports: Sequence[tuple[Object, Object]]) -> Proposal:
+        changes: list[Change] = []
+        for pod, status in reports:
+            found = self._same(pod)
+            if found is not None:
+                changes.append(Replace(found, with_fields(found, status=status)))
+        return Proposal(changes)
+
+    def _endings(self, pods: Sequence[Object]) -> Proposal:
+        found = [self._same(pod) for pod in pods]
+        return Proposal([_ending(pod) for pod in found if pod is not None])
+
+    def _same(self, pod: Object) -> Object | None:
+        found = self._replica.get(key_of(POD.resource, pod["metadata"]["namespace"], name_of(pod)))
+        return found if found is not None and uid_of(found) == uid_of(pod) else None
+
+    def _commit(self, node: str, decide: Callable[[], Proposal]) -> None:
+        actor = Actor(f"node:{node}", "socket")
+        try:
+            self._committer.commit(decide, Intent(actor, uuid.uuid4().hex, remember=REMEMBER_CONTROLLER))
+        except Conflict as conflict:
+            raise Unavailable(
+                f"the status could not be written, others were faster: {conflict}"
+            ) from conflict
+
+    def _catch_up(self, position: Position) -> None:
+        if not self._replica.wait_for(position, CATCH_UP_SECONDS):
+            raise Unavailable("this agent's replica does not keep up with the log")
+
+
+def _ending(pod: Object) -> Change:
+    """Return what removes a pod whose processes are gone: at once, or once its last finalizer goes."""
+    if pod["metadata"].get("finalizers"):
+        return Replace(pod, with_metadata(pod, deletionGracePeriodSeconds=0))
+    return Delete(pod)
+
+
+def _keeping_conditions(old: Object, new: Object) -> Object:
+    """Return `new` with the old conditions that say the same: a restart of an agent is no transition."""
+    before = {tuple(each.get(name) for name in _IDENTITY): each for each in old.get("conditions", ())}
+    kept = [
+        before.get(tuple(each.get(name) for name in _IDENTITY), each) for each in new.get("conditions", ())
+    ]
+    return {**new, "conditions": kept}

@@ -7,7 +7,7 @@ One place, because the command line, the API, controllers and garbage collection
 from __future__ import annotations
 
 from schemas.changes import Change, Delete, Replace
-from schemas.kinds import POD
+from schemas.kinds import NAMESPACE, POD
 from schemas.objects import Object, is_terminating, with_metadata
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 
@@ -28,14 +28,14 @@ def deletion_of(
     """Return the change that a deletion of `obj` at `now` comes to.
 
     A pod that is bound and has not ended gets `grace_seconds` (its own terminationGracePeriodSeconds where
-    None) to end, and is removed when its agent confirms; anything else goes at once. An object with
-    finalizers, among them the one that `propagation` adds, is marked and stays until they are gone. An object
-    that is being deleted already can only be given less time; where there is nothing to do, the Replace has
-    equal sides.
+    None) to end, and is removed when its agent confirms; a namespace is only marked, and removed by garbage
+    collection once it is empty; anything else goes at once. An object with finalizers, among them the one that
+    `propagation` adds, is marked and stays until they are gone. An object that is being deleted already can
+    only be given less time; where there is nothing to do, the Replace has equal sides.
     """
     finalizers = _finalizers_after(obj, propagation)
     grace = _grace_of(obj, grace_seconds)
-    if not finalizers and not grace:
+    if not finalizers and not grace and obj["kind"] != NAMESPACE.kind:
         return Delete(obj)
     present = obj["metadata"].get("deletionGracePeriodSeconds", 0)
     deadline = now + grace * 1000

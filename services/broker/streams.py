@@ -163,16 +163,18 @@ class StreamsBroker(Broker):
             time.sleep(0.01)
 
     def depth(self, queue_name: str) -> Depth:
-        """Return how full a queue is."""
+        """Return how full a queue is, at one moment."""
         stream = self.keys.queue(queue_name)
-        total: Any = self.client.xlen(stream)
-        delayed: Any = self.client.zcard(self.keys.delayed(queue_name))
-        dead: Any = self.client.xlen(self.keys.dead(queue_name))
-        try:
-            summary: Any = self.client.xpending(stream, GROUP)
-        except redis.ResponseError:  # nobody has consumed this queue yet
-            return Depth(total, 0, delayed, dead)
-        return Depth(max(0, total - summary["pending"]), summary["pending"], delayed, dead)
+        with self.client.pipeline(transaction=True) as pipeline:
+            pipeline.xlen(stream)
+            pipeline.zcard(self.keys.delayed(queue_name))
+            pipeline.xlen(self.keys.dead(queue_name))
+            pipeline.xpending(stream, GROUP)
+            total, delayed, dead, summary = pipeline.execute(raise_on_error=False)
+        pending = (
+            0 if isinstance(summary, redis.ResponseError) else summary["pending"]
+        )  # none: nobody consumed yet
+        return Depth(total - pending, pending, delayed, dead)
 
     def dead_letters(self, queue_name: str, count: int = 100) -> list[DeadLetter]:
         """Return the newest dead letters of a queue, newest first."""

@@ -48,3 +48,11 @@ def eventually(is_so: Callable[[], bool], seconds: float = 10) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.002)
+
+
+def never(is_so: Callable[[], bool], seconds: float) -> None:
+    """Watch that something is not so for a while."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert not is_so(), "it came about"
+        time.sleep(0.01)

@@ -18,7 +18,6 @@ from schemas.envelopes import Actor
 from schemas.errors import Conflict, NotFound, Unavailable
 from schemas.kinds import NODE, POD
 from schemas.objects import (
-    Key,
     Object,
     key_of,
     key_of_object,

@@ -18,10 +18,9 @@ from typing import Any
 
 from schemas.errors import ChronosetError
 from schemas.objects import Object
-from schemas.times import Milliseconds
+from schemas.times import Milliseconds, parse_rfc3339
 from services.agent.probes import ProbeKind, ProbeState, probe_of
 from services.agent.restarts import BackOff, next_back_off
-
 
 CREATING = "ContainerCreating"
 SOON: Milliseconds = 500
@@ -302,3 +301,34 @@ TRANSITIONS: dict[tuple[Phase, type[Any]], Callable[[Container, Any], Container]
     (Phase.EXITED, Begun): _begin,
     (Phase.EXITED, BackedOff): _back_off,
 }
+
+
+def restored(spec: Object, is_init: bool, run: tuple[int, Started], status: Object | None) -> Container:
+    """Return a running container as an agent finds it that has just been started.
+
+    `run` is the number of the run and how it began; `status` is its last reported containerStatus: what it says of
+    this very run (ready, started) and of the one before is believed, so that a restarted agent disturbs nobody.
+    """
+    attempt, started = run
+    known = status if status and status.get("containerID") == started.container_id else {}
+    passing = {ProbeKind.STARTUP: known.get("started"), ProbeKind.READINESS: known.get("ready")}
+    probes = tuple(
+        replace(probe, passing=True) if passing.get(probe.kind) else probe for probe in started.probes
+    )
+    container = _start(Container(spec["name"], is_init, attempt=attempt - 1), replace(started, probes=probes))
+    return replace(container, last=_end_in(known.get("lastState") or {}))
+
+
+def _end_in(state: Object) -> Exit | None:
+    ended = state.get("terminated")
+    if not ended:
+        return None
+    return Exit(
+        code=ended["exitCode"],
+        signal=ended.get("signal", 0),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        started_at=parse_rfc3339(ended["startedAt"]) if "startedAt" in ended else 0,
+        finished_at=parse_rfc3339(ended["finishedAt"]) if "finishedAt" in ended else 0,
+        container_id=ended.get("containerID", ""),
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from schemas.objects import Object, is_terminating
-from schemas.times import Milliseconds, parse_rfc3339
+from schemas.objects import Object
+from schemas.times import Milliseconds
 from services.agent.lifecycle import (
     BackedOff,
     Container,
@@ -83,13 +83,6 @@ class Ending:
     """The pod is to end, by `deadline` at the latest."""
 
     deadline: Milliseconds
-
-
-def ending_of(pod: Object) -> Ending | None:
-    """Return by when a pod that is being deleted must be gone: its deletionTimestamp; None while it lives."""
-    if not is_terminating(pod):
-        return None
-    return Ending(parse_rfc3339(pod["metadata"]["deletionTimestamp"]))
 
 
 def grace_of(pod: Object) -> Milliseconds:

@@ -13,6 +13,20 @@ from services.agent.lifecycle import Container, Exit, Phase, is_ready, is_starte
 from services.agent.plans import is_completed
 from services.agent.restarts import is_restarted
 
+VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED = "VolumesAtMountPath", "ImageVerified"
+OUR_CONDITIONS = frozenset(
+    (
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+        VOLUMES_AT_MOUNT_PATH,
+        IMAGE_VERIFIED,
+    )
+)
+"""The conditions that an agent writes; others are kept as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Remark:
@@ -141,7 +155,7 @@ def _image_remarks(containers: Iterable[Container]) -> Iterable[Remark]:
     names = [container.name for container in containers if not container.is_verified]
     if names:
         message = f"the image store does not know the images of {names}: their commands run from the host"
-        yield Remark("ImageVerified", "False", "UnknownImage", message)
+        yield Remark(IMAGE_VERIFIED, "False", "UnknownImage", message)
 
 
 def _gates(pod: Object) -> tuple[str, str, str]:

@@ -33,7 +33,7 @@ from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Ref
 from services.agent.runtimes.programs import Folders, program_of
 from services.agent.runtimes.zygote import boot_id, start_of, write_file
 from services.agent.runtimes.zygotes import Zygote
-from services.agent.statuses import Remark, spec_of
+from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark, spec_of
 
 Json = dict[str, Any]
 
@@ -41,7 +41,7 @@ KEPT_RUNS = 2
 """How many runs of a container keep their log: the current one and the one before (`logs --previous`)."""
 HOSTS_FILE = "/etc/hosts"
 _NO_NAMESPACES = Remark(
-    "VolumesAtMountPath",
+    VOLUMES_AT_MOUNT_PATH,
     "False",
     "NoMountNamespaces",
     "this machine allows no mount namespaces: volumes are folders of the working directory, named by $VOLUME_<NAME>, "

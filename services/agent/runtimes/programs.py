@@ -61,7 +61,7 @@ def program_of(run: Run, folders: Folders, images: ImageStore, container_id: str
         _link(folders.work / target.lstrip("/"), source)
     try:
         env = environment_of(
-            run.pod, spec, _base_of(run.pod, folders, tree, container_id) | _volumes_env(run, spec, mounts)
+            run.pod, spec, _base_of(run.pod, folders, tree, container_id) | _volumes_env(spec, mounts)
         )
     except BadConfiguration as error:
         raise Refused("CreateContainerConfigError", str(error)) from None
@@ -104,7 +104,7 @@ def _base_of(pod: Object, folders: Folders, tree: Path | None, container_id: str
     return base | ({"IMAGE_DIR": str(tree)} if tree else {})
 
 
-def _volumes_env(run: Run, spec: Object, mounts: list[tuple[str, str]]) -> dict[str, str]:
+def _volumes_env(spec: Object, mounts: list[tuple[str, str]]) -> dict[str, str]:
     names = [mount["name"] for mount in spec.get("volumeMounts") or ()]
     return {
         "VOLUME_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper(): source

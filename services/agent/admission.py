@@ -1,0 +1,86 @@
+"""Whether a node takes a pod that was bound to it (pkg/kubelet/lifecycle/predicate.go): the scheduler's answer may be
+old, or a user set nodeName by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from schemas.objects import Object, labels_of
+from schemas.quantities import parse_quantity
+from schemas.selectors import matches_node
+
+_SHORT = {"cpu": "OutOfcpu", "memory": "OutOfmemory", "ephemeral-storage": "OutOfephemeral-storage"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why the node does not take the pod: Kubernetes' reason (NodeAffinity, NodePorts, OutOfcpu, ...)."""
+
+    reason: str
+    message: str
+
+
+def rejection_of(pod: Object, node: Object, accepted: Iterable[Object]) -> Rejection | None:
+    """Return why `node`, which already runs `accepted`, cannot take `pod`; None where it can."""
+    others = tuple(accepted)
+    return (
+        _affinity_rejection(pod, node) or _room_rejection(pod, node, others) or _port_rejection(pod, others)
+    )
+
+
+def _affinity_rejection(pod: Object, node: Object) -> Rejection | None:
+    labels = labels_of(node)
+    selector: dict[str, str] = pod["spec"].get("nodeSelector") or {}
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if any(labels.get(key) != value for key, value in selector.items()) or not matches_node(required, node):
+        return Rejection("NodeAffinity", "Predicate NodeAffinity failed")
+    return None
+
+
+def _room_rejection(pod: Object, node: Object, others: tuple[Object, ...]) -> Rejection | None:
+    room: dict[str, str] = (node.get("status") or {}).get("allocatable") or {}
+    if "pods" in room and len(others) + 1 > int(room["pods"]):
+        return Rejection(
+            "OutOfpods", f"Node didn't have enough resource: pods, requested: 1, used: {len(others)}"
+        )
+    for resource, wanted in requests_of(pod).items():
+        free = parse_quantity(room.get(resource, "0")).nanos
+        used = sum(requests_of(other).get(resource, 0) for other in others)
+        if wanted and used + wanted > free:
+            reason = _SHORT.get(resource, f"OutOf{resource}")
+            return Rejection(reason, f"Node didn't have enough resource: {resource}")
+    return None
+
+
+def _port_rejection(pod: Object, others: tuple[Object, ...]) -> Rejection | None:
+    taken = {port for other in others for port in _host_ports(other)}
+    if taken & set(_host_ports(pod)):
+        return Rejection("NodePorts", "Predicate NodePorts failed")
+    return None
+
+
+def requests_of(pod: Object) -> dict[str, int]:
+    """Return what a pod requests, in 10^-9 units: the sum of its containers, or its largest init container."""
+    total: dict[str, int] = {}
+    for container in pod["spec"].get("containers") or ():
+        for resource, amount in _requests(container).items():
+            total[resource] = total.get(resource, 0) + amount
+    for container in pod["spec"].get("initContainers") or ():
+        for resource, amount in _requests(container).items():
+            total[resource] = max(total.get(resource, 0), amount)
+    return total
+
+
+def _requests(container: Object) -> dict[str, int]:
+    resources = container.get("resources") or {}
+    wanted = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return {resource: parse_quantity(amount).nanos for resource, amount in wanted.items()}
+
+
+def _host_ports(pod: Object) -> Iterable[tuple[str, int]]:
+    for container in pod["spec"].get("containers") or ():
+        for port in container.get("ports") or ():
+            if port.get("hostPort"):
+                yield port.get("protocol", "TCP"), port["hostPort"]

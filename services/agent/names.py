@@ -1,0 +1,84 @@
+"""The names of pods: what `<pod>.<service>.<namespace>.svc.<domain>` means now (the DNS specification of
+Kubernetes, records for headless services), as hosts files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from schemas.objects import Object, is_terminating, labels_of, name_of, namespace_of
+
+DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A pod behind a headless service: its address, and its own name there (empty where it has none)."""
+
+    address: str
+    host: str
+    service: str
+    namespace: str
+
+
+def records_of(services: Iterable[Object], pods: Iterable[Object]) -> tuple[Record, ...]:
+    """Return what headless services publish: their Ready pods, all where publishNotReadyAddresses is set."""
+    by_namespace: dict[str, list[Object]] = {}
+    for pod in pods:
+        if _address_of(pod) and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded"):
+            by_namespace.setdefault(namespace_of(pod), []).append(pod)
+    found = (
+        _record(pod, service)
+        for service in services
+        if service["spec"].get("clusterIP") == "None" and service["spec"].get("selector")
+        for pod in by_namespace.get(namespace_of(service), ())
+        if _is_selected(pod, service) and (_publishes_all(service) or _is_serving(pod))
+    )
+    return tuple(sorted(found, key=lambda record: (record.namespace, record.service, record.host)))
+
+
+def hosts_of(pod: Object, address: str, records: Iterable[Record], domain: str = DOMAIN) -> str:
+    """Return the hosts file of `pod` at `address`: itself, and every record by each name that resolves there."""
+    own, namespace = pod["spec"].get("hostname") or name_of(pod), namespace_of(pod)
+    lines = ["127.0.0.1 localhost"]
+    if address:
+        subdomain = pod["spec"].get("subdomain")
+        full = f"{own}.{subdomain}.{namespace}.svc.{domain} " if subdomain else ""
+        lines.append(f"{address} {full}{own}")
+    for record in records:
+        service = _spellings(record.service, record.namespace, namespace, domain)
+        pod_names = [f"{record.host}.{name}" for name in service] if record.host else []
+        lines.append(f"{record.address} {' '.join(pod_names + service)}")
+    return "\n".join(lines) + "\n"
+
+
+def _spellings(service: str, namespace: str, seen_from: str, domain: str) -> list[str]:
+    """Return the names by which a pod of the namespace `seen_from` may call a service (its search list)."""
+    long = [f"{service}.{namespace}.svc.{domain}", f"{service}.{namespace}.svc", f"{service}.{namespace}"]
+    return [*long, service] if namespace == seen_from else long
+
+
+def _record(pod: Object, service: Object) -> Record:
+    is_named = pod["spec"].get("subdomain") == name_of(service)
+    host = (pod["spec"].get("hostname") or name_of(pod)) if is_named else ""
+    return Record(_address_of(pod), host, name_of(service), namespace_of(service))
+
+
+def _address_of(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("podIP", ""))
+
+
+def _is_selected(pod: Object, service: Object) -> bool:
+    labels = labels_of(pod)
+    return all(labels.get(key) == value for key, value in service["spec"]["selector"].items())
+
+
+def _publishes_all(service: Object) -> bool:
+    return bool(service["spec"].get("publishNotReadyAddresses"))
+
+
+def _is_serving(pod: Object) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return not is_terminating(pod) and any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )

@@ -1,0 +1,97 @@
+"""What a node says of itself: labels, addresses, room and conditions (pkg/kubelet/nodestatus)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.objects import Object
+from schemas.times import Milliseconds, rfc3339
+from services.agent.names import DOMAIN
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+MOST_PODS = 110
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """A node: its name, where it keeps its files, its cluster, its address, and what it says of itself.
+
+    `capacity` replaces what is found on the machine (several agents of one machine share it only on paper).
+    """
+
+    name: str
+    directory: Path
+    cluster: str = "chronoset"
+    address: str = "127.0.0.1"
+    domain: str = DOMAIN
+    heartbeat_seconds: float = 5.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    capacity: Mapping[str, str] = field(default_factory=dict)
+
+
+def node_object(settings: NodeSettings, runtime: str, now: Milliseconds) -> Object:
+    """Return the node as it registers itself, Ready."""
+    architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    capacity = _capacity_of_machine(settings.directory) | dict(settings.capacity)
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": settings.name,
+            "labels": {
+                "kubernetes.io/hostname": settings.name,
+                "kubernetes.io/arch": architecture,
+                "kubernetes.io/os": "linux",
+                **settings.labels,
+            },
+        },
+        "spec": {},
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": settings.address},
+                {"type": "Hostname", "address": settings.name},
+            ],
+            "capacity": capacity,
+            "allocatable": capacity,
+            "conditions": [_condition(kind, status, reason, now) for kind, status, reason in _CONDITIONS],
+            "nodeInfo": {
+                "architecture": architecture,
+                "operatingSystem": "linux",
+                "kernelVersion": platform.release(),
+                "osImage": platform.version(),
+                "containerRuntimeVersion": f"{runtime}://1",
+                "kubeletVersion": "v1.36.0",
+                "kubeProxyVersion": "",
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+            },
+        },
+    }
+
+
+_CONDITIONS = (
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID"),
+    ("Ready", "True", "KubeletReady"),
+)
+
+
+def _condition(kind: str, status: str, reason: str, now: Milliseconds) -> Object:
+    return {"type": kind, "status": status, "reason": reason, "lastTransitionTime": rfc3339(now)}
+
+
+def _capacity_of_machine(directory: Path) -> dict[str, str]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": f"{memory >> 10}Ki",
+        "ephemeral-storage": f"{shutil.disk_usage(directory).total >> 10}Ki",
+        "pods": str(MOST_PODS),
+    }

@@ -1,0 +1,60 @@
+"""What an agent needs of the control plane. Today an adapter over the event store; later a client of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from schemas.objects import Object
+from schemas.positions import Position
+
+
+class ControlPlane(Protocol):
+    """The cluster as a node sees it. Every method may be called from any thread.
+
+    Every method may raise Unavailable (try again later) or LostHistory (what it knew cannot be trusted): an agent
+    then holds still, that is, it goes on with what it was told before and stops no pod.
+    """
+
+    def log_id(self) -> str:
+        """Return what tells this cluster's log from every other."""
+        ...
+
+    def register(self, node: Object) -> None:
+        """Create the node, or bring labels, capacity, addresses and conditions of an existing one up to date."""
+        ...
+
+    def heartbeat(self, node: str) -> None:
+        """Say that the node lives. Not history: nothing is appended."""
+        ...
+
+    def pods_on(self, node: str) -> list[Object]:
+        """Return the pods bound to the node, as of the newest position folded."""
+        ...
+
+    def get(self, resource: str, namespace: str, name: str) -> Object | None:
+        """Return one object (`core/persistentvolumes`, "", "pv-1"), or None."""
+        ...
+
+    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        """Return the objects of a resource, of all namespaces where `namespace` is empty."""
+        ...
+
+    def wait(self, after: Position, timeout: float) -> Position:
+        """Block until something newer than `after` was folded or `timeout` seconds are over; return the newest."""
+        ...
+
+    def report(self, pod: Object, status: Object) -> None:
+        """Make `status` the status of the pod of this uid; nothing else of it changes. Equal: nothing is appended.
+
+        Raises NotFound where no pod of this name and uid exists.
+        """
+        ...
+
+    def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
+        """Report several (pod, status) in as few batches as possible; pods that are gone are left out."""
+        ...
+
+    def confirm_deleted(self, pod: Object) -> None:
+        """Remove a terminating pod of this uid for good. Does nothing where it is gone already."""
+        ...

@@ -1,0 +1,142 @@
+"""A pod in the agent's hands: its object as last seen, its containers' lives, where it is in ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of
+from schemas.times import Milliseconds
+from services.agent.lifecycle import Container, ContainerEvent, Started, restored, with_event
+from services.agent.plans import Ending, Plan, grace_of, plan
+from services.agent.probes import ProbeKind, ProbeState, with_asked, with_result
+from services.agent.runtimes.port import FoundPod
+from services.agent.statuses import OUR_CONDITIONS, Place, status_of
+
+
+@dataclass(slots=True)
+class Work:
+    """The one mutable thing of an agent: owned by its loop, touched by no other thread."""
+
+    pod: Object
+    place: Place
+    containers: dict[str, Container]
+    deadline: Milliseconds | None = None
+    """By when the pod must be gone; None while it is to live."""
+    is_gone: bool = False
+    """Whether the object is gone: there is nothing to report to."""
+    reported: Object | None = None
+    wake_at: Milliseconds | None = 0
+
+    @property
+    def uid(self) -> str:
+        return uid_of(self.pod)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process of it may exist."""
+        return any(container.is_alive for container in self.containers.values())
+
+    @property
+    def title(self) -> str:
+        return f"{namespace_of(self.pod)}/{name_of(self.pod)}"
+
+    def plan(self, now: Milliseconds) -> Plan:
+        """Return what to do now."""
+        ending = None if self.deadline is None else Ending(self.deadline)
+        return plan(self.pod, tuple(self.containers.values()), ending, now)
+
+    def apply(self, container: str, event: ContainerEvent) -> None:
+        """Feed what happened to one of the containers."""
+        self.containers[container] = with_event(self.containers[container], event)
+        self.wake_at = 0
+
+    def see(self, pod: Object, now: Milliseconds) -> None:
+        """Take note of the object as it is now; the grace period of a deletion begins when it is first seen."""
+        self.pod = pod
+        if is_terminating(pod):
+            self._end_by(now + grace_of(pod))
+
+    def lose(self, now: Milliseconds) -> None:
+        """Take note that the object is gone without our consent: a forced deletion, or one while we were away."""
+        self.is_gone = True
+        self._end_by(now + grace_of(self.pod))
+
+    def ask(self, container: str, kind: ProbeKind) -> None:
+        """Mark a probe as asked."""
+        self._with_probe(container, kind, with_asked)
+
+    def answer(self, container: str, kind: ProbeKind, result: tuple[bool, str], now: Milliseconds) -> None:
+        """Feed the answer of a probe."""
+        self._with_probe(container, kind, lambda probe: with_result(probe, *result, now))
+        self.wake_at = 0
+
+    def status(self, is_over: bool, now: Milliseconds) -> Object:
+        """Return what to report."""
+        pod = {**self.pod, "status": self._status_before()}
+        return status_of(pod, tuple(self.containers.values()), self.place, is_over, now)
+
+    def _status_before(self) -> Object:
+        """Return the status to go on from: what we reported last, and what others have written since."""
+        theirs: Object = self.pod.get("status") or {}
+        if self.reported is None:
+            return theirs
+        conditions = [
+            *(item for item in self.reported["conditions"] if item["type"] in OUR_CONDITIONS),
+            *(item for item in theirs.get("conditions") or () if item["type"] not in OUR_CONDITIONS),
+        ]
+        return {**theirs, **self.reported, "conditions": conditions}
+
+    def _with_probe(self, name: str, kind: ProbeKind, change: Callable[[ProbeState], ProbeState]) -> None:
+        container = self.containers[name]
+        probes = tuple(change(probe) if probe.kind is kind else probe for probe in container.probes)
+        self.containers[name] = replace(container, probes=probes)
+
+    def _end_by(self, deadline: Milliseconds) -> None:
+        if self.deadline is None or deadline < self.deadline:
+            self.deadline = deadline
+            self.wake_at = 0
+
+
+def new_work(pod: Object, place: Place) -> Work:
+    """Return the work for a pod that was just accepted.
+
+    Where its status tells of earlier runs, of which nothing is left on this machine, the numbering goes on.
+    """
+    counts = {status["name"]: status for status in _reported(pod)}
+    containers = {
+        spec["name"]: Container(spec["name"], is_init, attempt=_last_attempt(counts.get(spec["name"])))
+        for is_init, spec in _specs(pod)
+    }
+    return Work(pod, place, containers)
+
+
+def adopted_work(found: FoundPod, latest: Object | None, host_address: str) -> Work:
+    """Return the work for a pod that a runtime has found: running containers run on, ended ones have ended."""
+    pod = latest or found.pod
+    place = Place(found.address, host_address, found.accepted_at, found.remarks)
+    work = new_work(pod, place)
+    statuses = {status["name"]: status for status in _reported(pod)}
+    specs = {spec["name"]: (is_init, spec) for is_init, spec in _specs(pod)}
+    for run in found.runs:
+        if run.container in specs:
+            is_init, spec = specs[run.container]
+            begun: tuple[int, Started] = (run.attempt, run.started)
+            work.containers[run.container] = restored(spec, is_init, begun, statuses.get(run.container))
+    work.reported = pod.get("status")
+    return work
+
+
+def _specs(pod: Object) -> list[tuple[bool, Object]]:
+    spec = pod["spec"]
+    inits = [(True, container) for container in spec.get("initContainers") or ()]
+    return inits + [(False, container) for container in spec.get("containers") or ()]
+
+
+def _reported(pod: Object) -> list[Object]:
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _last_attempt(status: Object | None) -> int:
+    return int(status["restartCount"]) if status and status.get("containerID") else -1

@@ -1,8 +1,8 @@
 """Names of the projections' keys: an interface for programs in any language (docs/projections.md).
 
 `{cluster}:views` says which generation is current and how far it is; all else of a generation carries its number, so
-that a rebuild fills a new one beside the one that is read, and one write switches over. The functions below the first
-four return names inside a generation; `in_generation` makes a Redis key of one.
+that a rebuild fills a new one beside the one that is read, and one write switches over. The constants and the
+functions below `in_generation` are names inside a generation.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ FORMAT = "1"
 """Version of this layout. Readers refuse another; a projector that finds another builds anew."""
 Generation = str
 
+RESOURCES = "resources"
+"""Set: the resources of which there were objects: `core/pods`."""
 PARKED = "parked"
 """Hash: object key -> JSON of the event that could not be projected and its error."""
 
 
 def views_key(cluster: str) -> str:
-    """Return the hash with `generation`, `position` (stream id), `log` (its id), `format` and `objects` (how many)."""
+    """Return the hash with the current generation's checkpoint, and `last`, the newest generation's number."""
     return f"{{{cluster}}}:views"
 
 

@@ -9,19 +9,20 @@ of what was read, so it is refused rather than wrong.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 import redis
 
-from schemas.errors import Forbidden, Unavailable
+from schemas.errors import Unavailable
 from schemas.kinds import POD
 from schemas.objects import Key, Object, split_key
 from schemas.positions import Position, position_of
 from services.broker.keys import Keys as QueueKeys
 from services.projections import keys
+from services.projections.errors import reaching
 from services.projections.keys import FORMAT, Generation, in_generation, views_key
 
 NOT_BUILT = "the projections are not built yet: is the projector running?"
@@ -29,6 +30,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.01
 _ATTEMPTS = 5
 
 Objects = list[Object]
+_Answers = list[Any]
 _Command = tuple[str, ...]
 """A Redis read: the command, a name inside the generation, the rest of its arguments."""
 
@@ -94,7 +96,7 @@ class Views:
 
     def position(self) -> Position:
         """Return the position up to which the projections are. Read before objects, it is a lower bound of theirs."""
-        with _reaching():
+        with reaching():
             found = self._client.hmget(views_key(self._cluster), "generation", "position", "format")
         return _checked(found)[1]
 
@@ -128,10 +130,9 @@ class Views:
     def owned_by(self, uid: str) -> Objects:
         """Return the objects that have an owner reference to `uid`."""
         (members,) = self._read(("SMEMBERS", keys.owned_by(uid)))
-        wanted: dict[str, list[str]] = {}
-        for member in members:
-            key = member.decode()
-            wanted.setdefault(split_key(key)[0], []).append(keys.field_of(key))
+        wanted = defaultdict(list)
+        for key in map(bytes.decode, members):
+            wanted[split_key(key)[0]].append(keys.field_of(key))
         return self._fetch(wanted)
 
     def kept_revisions(self, owner_uid: str) -> Objects:
@@ -150,7 +151,7 @@ class Views:
         (text,) = self._read(("HGET", keys.revisions(owner_uid), name.decode()))
         return orjson.loads(text) if text else None
 
-    def changes_of(self, key: Key) -> list[Change]:
+    def changes_of(self, key: Key) -> Sequence[Change]:
         """Return the last changes of an object (at most 100), newest first; of a deleted one for a week."""
         (rows,) = self._read(("LRANGE", keys.changes(key), "0", "-1"))
         return [_change_of(orjson.loads(row)) for row in rows]
@@ -169,11 +170,11 @@ class Views:
         """Return what each key waits for: {("statefulset", "default/db"): ...}. Empty without a queue client."""
         if self._queue is None:
             return {}
-        with _reaching("the queue's server"):
+        with reaching("the queue's server"):
             rows = self._queue.hgetall(QueueKeys(self._cluster).sentences)
         return {_hint_of(name.decode()): _waiting_of(value.decode()) for name, value in rows.items()}
 
-    def _fetch(self, wanted: dict[str, list[str]]) -> Objects:
+    def _fetch(self, wanted: Mapping[str, Sequence[str]]) -> Objects:
         """Return the objects of the fields named, by resource; those gone meanwhile are left out."""
         named = [(resource, fields) for resource, fields in wanted.items() if fields]
         if not named:
@@ -181,10 +182,10 @@ class Views:
         answers = self._read(*(("HMGET", keys.objects(resource), *fields) for resource, fields in named))
         return [orjson.loads(text) for texts in answers for text in texts if text]
 
-    def _read(self, *commands: _Command) -> list[Any]:
+    def _read(self, *commands: _Command) -> _Answers:
         """Return the answers to reads inside the current generation, all of one moment."""
         for _ in range(_ATTEMPTS):
-            with _reaching():
+            with reaching():
                 found, *answers = self._transaction(commands)
             generation, _position = _checked(found)
             if generation == self._generation:
@@ -192,12 +193,12 @@ class Views:
             self._generation = generation
         raise Unavailable("the projections are being rebuilt again and again: what does the projector say?")
 
-    def _transaction(self, commands: tuple[_Command, ...]) -> list[Any]:
+    def _transaction(self, commands: tuple[_Command, ...]) -> _Answers:
         pipeline = self._client.pipeline(transaction=True)
         pipeline.hmget(views_key(self._cluster), "generation", "position", "format")
         for command, name, *rest in commands:
             pipeline.execute_command(command, in_generation(self._cluster, self._generation, name), *rest)
-        answers: list[Any] = pipeline.execute()
+        answers: _Answers = pipeline.execute()
         return answers
 
 
@@ -229,10 +230,14 @@ def _rollout_of(row: dict[str, str]) -> Rollout:
     return Rollout(
         row["current"],
         row["update"],
-        *(int(row[name]) for name in ("desired", "replicas", "ready", "available", "updated")),
-        done=row["done"] == "true",
-        started=position_of(row["started"]),
-        done_since=position_of(row["doneSince"]) if row["doneSince"] else 0,
+        int(row["desired"]),
+        int(row["replicas"]),
+        int(row["ready"]),
+        int(row["available"]),
+        int(row["updated"]),
+        row["done"] == "true",
+        position_of(row["started"]),
+        position_of(row["doneSince"]) if row["doneSince"] else 0,
     )
 
 
@@ -248,13 +253,3 @@ def _hint_of(name: str) -> tuple[str, str]:
 def _waiting_of(value: str) -> Waiting:
     stream_id, _, text = value.partition(" ")
     return Waiting(text, position_of(stream_id))
-
-
-@contextmanager
-def _reaching(what: str = "the views' server") -> Iterator[None]:
-    try:
-        yield
-    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise Forbidden(f"{what} refuses this user: {error}") from error
-    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-        raise Unavailable(f"{what} cannot be reached: {error}") from error

@@ -13,16 +13,18 @@ from schemas.changes import Change, Create, Replace
 from schemas.kinds import CLAIM, VOLUME
 from schemas.objects import Key, Object, is_terminating, labels_of, name_of, namespace_of, with_metadata
 from schemas.selectors import matches_node
+from services.controllers.volumes import (
+    BIND_COMPLETED,
+    CLAIM_PROTECTION,
+    PROVISIONED_BY,
+    PROVISIONER,
+    VOLUME_PROTECTION,
+)
 from services.scheduler.census import ClusterView, claim_keys_of, volume_name_of
 from services.scheduler.filters import Room
 
 HOSTNAME = "kubernetes.io/hostname"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-PROTECTION = "kubernetes.io/pv-protection"
-PROVISIONER = "chronoset.dev/local"
-
 MOST_CLAIMS = 49
 _NO_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
 
@@ -101,7 +103,7 @@ def provision(claim: Object, node: Object) -> tuple[Change, Change]:
         "metadata": {
             "name": volume_name_of(claim),
             "annotations": {PROVISIONED_BY: PROVISIONER},
-            "finalizers": [PROTECTION],
+            "finalizers": [VOLUME_PROTECTION],
         },
         "spec": {
             "accessModes": modes,
@@ -127,8 +129,11 @@ def provision(claim: Object, node: Object) -> tuple[Change, Change]:
         BIND_COMPLETED: "yes",
         SELECTED_NODE: name_of(node),
     }
+    finalizers = claim["metadata"].get("finalizers") or []
+    if CLAIM_PROTECTION not in finalizers:
+        finalizers = [*finalizers, CLAIM_PROTECTION]
     bound = {
-        **with_metadata(claim, annotations=annotations),
+        **with_metadata(claim, annotations=annotations, finalizers=finalizers),
         "spec": {**claim["spec"], "volumeName": volume_name_of(claim)},
         "status": {**claim.get("status", {}), "phase": "Bound", "accessModes": modes, "capacity": capacity},
     }

@@ -5,6 +5,7 @@ Predicates follow pkg/api/v1/pod/util.go and statefulset/stateful_set_utils.go.
 
 from __future__ import annotations
 
+from schemas.objects import Object
 from schemas.revisions import REVISION_LABEL
 from schemas.times import Milliseconds, parse_rfc3339
 from schemas.views import PodView
@@ -36,21 +37,26 @@ def is_pending(pod: PodView) -> bool:
     return pod.phase == "Pending"
 
 
+def ready_condition(pod: PodView) -> Object | None:
+    """Return the Ready condition of a pod that is Running and Ready, else None."""
+    if pod.phase != "Running":
+        return None
+    condition = pod.condition("Ready")
+    return condition if condition is not None and condition["status"] == "True" else None
+
+
 def is_ready(pod: PodView) -> bool:
     """True if the pod is Running and its Ready condition holds; a terminating pod may still be ready."""
-    if pod.phase != "Running":
-        return False
-    condition = pod.condition("Ready")
-    return condition is not None and condition["status"] == "True"
+    return ready_condition(pod) is not None
 
 
 def available_at(pod: PodView, min_ready_seconds: int) -> Milliseconds | None:
     """Return from when on the pod counts as available, or None while it is not Ready (IsPodAvailable)."""
-    if not is_ready(pod):
+    condition = ready_condition(pod)
+    if condition is None:
         return None
     if not min_ready_seconds:
         return 0
-    condition = pod.condition("Ready") or {}
     since = condition.get("lastTransitionTime")
     return parse_rfc3339(since) + min_ready_seconds * 1000 if since else None
 

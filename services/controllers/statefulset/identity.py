@@ -96,10 +96,10 @@ def released(owner: StatefulSetView, pod: PodView) -> Object:
 def with_identity(pod: PodView, ordinal: int) -> Object:
     """Return the pod with the labels of its ordinal restored; the same object where they are right
     already."""
-    labels, wanted = pod.labels, _identity_labels(pod.name, ordinal)
-    if labels.get(POD_NAME_LABEL) == wanted[POD_NAME_LABEL] and POD_INDEX_LABEL in labels:
+    labels = pod.labels
+    if labels.get(POD_NAME_LABEL) == pod.name and labels.get(POD_INDEX_LABEL) == str(ordinal):
         return pod.raw
-    return with_metadata(pod.raw, labels={**labels, **wanted})
+    return with_metadata(pod.raw, labels={**labels, **_identity_labels(pod.name, ordinal)})
 
 
 def _identity_labels(name: str, ordinal: int) -> dict[str, str]:

@@ -31,13 +31,13 @@ MOST_BYTES = 2 << 20
 def reconcile(view: View, now: Milliseconds) -> Decision:
     """Return what to change for a set at `now`, and what it waits for then."""
     owner = view.owner
-    if changes := tuple(_ownership(view)):
+    members = members_of(view, now)
+    if changes := tuple(_ownership(view, members)):
         return Decision(changes, rests_on=(owner.raw,), waiting_for="pods are adopted or released")
     derivation = derive(owner.raw, view.revisions)
     update = derivation.update_revision_name
     known = {name_of(revision) for revision in derivation.revisions} | {update}
     current = owner.status.get("currentRevision", "")
-    members = members_of(view, now)
     situation = classify(view, members, current if current in known else update, update)
     plan = _limited(situation, decide(situation, now))
     return Decision(
@@ -48,7 +48,7 @@ def reconcile(view: View, now: Milliseconds) -> Decision:
     )
 
 
-def _ownership(view: View) -> Iterator[Change]:
+def _ownership(view: View, members: list[Member]) -> Iterator[Change]:
     """Adopt orphans that are the set's by selector and name, release pods that no longer are (ClaimPods)."""
     owner = view.owner
     if owner.is_terminating:
@@ -58,9 +58,9 @@ def _ownership(view: View) -> Iterator[Change]:
         ordinal = ordinal_of(owner.name, pod.name)
         if ordinal is not None and not pod.is_terminating and selector.matches(pod.labels):
             yield Replace(pod.raw, adopted(owner, pod, ordinal))
-    for pod in view.owned:
-        if ordinal_of(owner.name, pod.name) is None or not selector.matches(pod.labels):
-            yield Replace(pod.raw, released(owner, pod))
+    if len(members) < len(view.owned):
+        kept = {member.pod.name for member in members}
+        yield from (Replace(pod.raw, released(owner, pod)) for pod in view.owned if pod.name not in kept)
 
 
 def _limited(situation: Situation, plan: Plan) -> Plan:

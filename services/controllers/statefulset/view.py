@@ -3,7 +3,7 @@ which set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from events.state import Failure, State
@@ -16,6 +16,7 @@ from schemas.objects import (
     key_of_object,
     name_of,
     namespace_of,
+    uid_of,
 )
 from schemas.views import ClaimView, PodView, StatefulSetView
 from services.controllers.pods import is_pending
@@ -42,7 +43,7 @@ class View:
     strangers: frozenset[str]
     claims: Mapping[str, ClaimView]
     revisions: tuple[Object, ...]
-    ever_ready: frozenset[str]
+    ever_ready: Set[str]
     failures: Mapping[str, Failure]
 
 
@@ -52,33 +53,40 @@ def view_of(state: State, key: Key) -> View | None:
     if raw is None:
         return None
     owner = StatefulSetView(raw)
-    owned: list[PodView] = []
-    revisions = state.orphans(CONTROLLER_REVISION.resource, owner.namespace)
-    for obj in state.owned_by(owner.uid):
-        reference = controller_of(obj)
-        if obj["kind"] == CONTROLLER_REVISION.kind:
-            revisions.append(obj)
-        elif obj["kind"] == POD.kind and reference is not None and reference["uid"] == owner.uid:
-            owned.append(PodView(obj))
-    orphans = tuple(
-        PodView(obj)
-        for obj in state.orphans(POD.resource, owner.namespace)
-        if ordinal_of(owner.name, name_of(obj)) is not None
-    )
+    pods, revisions = _owned(state, owner)
+    names = {name_of(pod) for pod in pods}
+    failed = state.failures
     return View(
         owner=owner,
-        owned=tuple(owned),
-        orphans=orphans,
-        strangers=_strangers(state, owner, owned),
-        claims=_claims(state, owner, owned),
+        owned=tuple(map(PodView, pods)),
+        orphans=tuple(
+            PodView(obj)
+            for obj in state.orphans(POD.resource, owner.namespace)
+            if ordinal_of(owner.name, name_of(obj)) is not None
+        ),
+        strangers=_strangers(state, owner, names),
+        claims=_claims(state, owner, pods),
         revisions=tuple(_with_namesakes(state, owner, revisions)),
-        ever_ready=frozenset(pod.uid for pod in owned if pod.uid in state.ever_ready),
-        failures={
-            pod.name: state.failures[owner.uid, pod.name]
-            for pod in owned
-            if (owner.uid, pod.name) in state.failures
-        },
+        ever_ready=state.ever_ready & {uid_of(pod) for pod in pods},
+        failures={name: failed[owner.uid, name] for name in names if (owner.uid, name) in failed}
+        if failed
+        else {},
     )
+
+
+def _owned(state: State, owner: StatefulSetView) -> tuple[list[Object], list[Object]]:
+    """Return the pods that the set controls, and the revisions that it owns or that nobody does."""
+    uid = owner.uid
+    pods = []
+    revisions = state.orphans(CONTROLLER_REVISION.resource, owner.namespace)
+    for obj in state.owned_by(uid):
+        if obj["kind"] == CONTROLLER_REVISION.kind:
+            revisions.append(obj)
+        elif obj["kind"] == POD.kind:
+            reference = controller_of(obj)
+            if reference is not None and reference["uid"] == uid:
+                pods.append(obj)
+    return pods, revisions
 
 
 def _with_namesakes(state: State, owner: StatefulSetView, own: list[Object]) -> list[Object]:
@@ -92,21 +100,22 @@ def _with_namesakes(state: State, owner: StatefulSetView, own: list[Object]) -> 
     return state.list(CONTROLLER_REVISION.resource, owner.namespace)
 
 
-def _strangers(state: State, owner: StatefulSetView, owned: list[PodView]) -> frozenset[str]:
-    present = {pod.name for pod in owned}
-    names = (pod_name(owner.name, owner.start + index) for index in range(owner.replicas))
-    missing = (name for name in names if name not in present)
+def _strangers(state: State, owner: StatefulSetView, present: set[str]) -> frozenset[str]:
+    set_name = owner.name
+    names = (pod_name(set_name, ordinal) for ordinal in _ordinals(owner))
     return frozenset(
-        name for name in missing if state.get(key_of(POD.resource, owner.namespace, name)) is not None
+        name
+        for name in names
+        if name not in present and state.get(key_of(POD.resource, owner.namespace, name)) is not None
     )
 
 
-def _claims(state: State, owner: StatefulSetView, owned: list[PodView]) -> dict[str, ClaimView]:
+def _claims(state: State, owner: StatefulSetView, pods: list[Object]) -> dict[str, ClaimView]:
     if not owner.claim_templates:
         return {}
-    settled = {pod.name for pod in owned if not is_pending(pod)}
+    settled = {name_of(pod) for pod in pods if not is_pending(PodView(pod))}
     found = {}
-    for ordinal in range(owner.start, owner.start + owner.replicas):
+    for ordinal in _ordinals(owner):
         if pod_name(owner.name, ordinal) in settled:
             continue
         for name in claim_names(owner, ordinal):
@@ -114,6 +123,10 @@ def _claims(state: State, owner: StatefulSetView, owned: list[PodView]) -> dict[
             if claim is not None:
                 found[name] = ClaimView(claim)
     return found
+
+
+def _ordinals(owner: StatefulSetView) -> range:
+    return range(owner.start, owner.start + owner.replicas)
 
 
 def keys(state: State) -> Iterator[Key]:

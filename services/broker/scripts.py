@@ -40,27 +40,28 @@ return math.max(0, tonumber(first[2]) - now)
 """KEYS delayed, stream. Moves what is due to the stream; returns ms until the next is due, -1 for none."""
 
 CLAIM = """
-local group, consumer, idle = ARGV[1], ARGV[2], ARGV[3]
+local group, consumer, idle, given_up = ARGV[1], ARGV[2], ARGV[3], 0
 for _, pending in ipairs(redis.call('XPENDING', KEYS[1], group, 'IDLE', idle, '-', '+', 10)) do
   local id, deliveries = pending[1], tonumber(pending[4])
   local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
   if entry and deliveries < tonumber(ARGV[4]) then
     redis.call('XCLAIM', KEYS[1], group, consumer, idle, id)
-    return entry
+    return {given_up, entry}
   end
   if entry then
+    given_up = given_up + 1
     redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[5], '*', 'error', 'delivered ' .. deliveries ..
       ' times and never acknowledged: each of its workers died', 'traceback', '', unpack(entry[2]))
   end
   redis.call('XACK', KEYS[1], group, id)
   redis.call('XDEL', KEYS[1], id)
 end
-return false
+return {given_up, false}
 """
 """KEYS stream, dead; ARGV group, consumer, idle ms, max deliveries, max dead letters.
 
-Takes over one message whose worker has not renewed it for `idle` ms and returns it; one delivered too often goes to the
-dead letters instead. (XAUTOCLAIM would not tell how often a message was delivered.)
+Takes over one message whose worker has not renewed it for `idle` ms; one delivered too often goes to the dead letters
+instead. (XAUTOCLAIM would not tell how often a message was delivered.) Returns {how many were given up, entry or nil}.
 """
 
 ACKNOWLEDGE = """

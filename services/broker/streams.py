@@ -251,19 +251,19 @@ class _StreamsConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Delete a message that is done. While Redis is away the acknowledgement is kept, and sent when it is back."""
-        stream_id = self._id_of(message)
+        stream_id = _delivered(message).stream_id
         self._settle(stream_id, lambda: self._acknowledge(keys=[self._stream], args=[GROUP, stream_id]))
 
     def nack(self, message: MessageProxy) -> None:
         """Move a message to the dead letters with the error that its actor raised."""
-        error, trace = message.error() if isinstance(message, _Delivery) else ("", "")
-        stream_id, payload = self._id_of(message), message.encode()
+        delivery = _delivered(message)
+        stream_id, payload, (error, trace) = delivery.stream_id, delivery.encode(), delivery.error()
         self._settle(stream_id, lambda: self._bury(stream_id, payload, error, trace))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give messages back that were not begun, at the end of the queue, as new deliveries."""
         for message in messages:
-            self._settle_as_new(self._id_of(message), message.encode())
+            self._settle_as_new(_delivered(message).stream_id, message.encode())
 
     def close(self) -> None:
         """Leave the group. Messages still held stay pending, and are claimed by others when their time is up."""
@@ -302,14 +302,18 @@ class _StreamsConsumer(Consumer):
         if now < self._claim_at:
             return None
         limits = self._limits
-        found: Any = self._claim(
+        given_up, entry = self._claim(
             keys=[self._stream, self._dead],
             args=[GROUP, self._name, limits.claim_after_ms, limits.max_deliveries, limits.max_dead],
         )
-        if not found:
+        if given_up:
+            _log.error(
+                "messages given up, their workers died", stream=self._stream, dead=self._dead, count=given_up
+            )
+        if entry is None:
             self._claim_at = now + limits.claim_after_ms / 1000 / RENEWALS
             return None
-        stream_id, flat = found
+        stream_id, flat = entry
         _log.warning(
             "took over a message whose worker went silent", stream=self._stream, id=stream_id.decode()
         )
@@ -342,11 +346,6 @@ class _StreamsConsumer(Consumer):
         with self._lock:
             self._held.add(stream_id)
         return _Delivery(message, stream_id)
-
-    def _id_of(self, message: MessageProxy) -> str:
-        if not isinstance(message, _Delivery):
-            raise TypeError(f"{message!r} was not delivered by this broker")
-        return message.stream_id
 
     def _settle(self, stream_id: str, settlement: Callable[[], object]) -> None:
         """Settle a message now, or once Redis is back; either way its slot is free."""
@@ -408,6 +407,12 @@ class _StreamsConsumer(Consumer):
             _log.warning("queue cannot be reached, trying again", stream=self._stream, error=str(error))
         self._failures, pause_ms = compute_backoff(self._failures, factor=20, max_backoff=1_000)
         time.sleep(pause_ms / 1000)
+
+
+def _delivered(message: MessageProxy) -> _Delivery:
+    if not isinstance(message, _Delivery):
+        raise TypeError(f"{message!r} was not delivered by this broker")
+    return message
 
 
 def _longest_block_ms(client: redis.Redis, timeout_ms: int) -> int:

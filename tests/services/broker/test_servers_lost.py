@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dramatiq import actor
 from structlog.testing import capture_logs
 
+from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.streams import Depth
 from tests.servers import Server, running_server
@@ -37,6 +39,39 @@ with working(broker):
     threading.Event().wait()
 """
 
+HANGING_RECONCILER = """
+import sys, threading
+import dramatiq
+import redis
+from services.broker.hints import Hints
+from services.broker.keys import Keys
+from tests.services.broker.workers import a_broker, working
+
+client = redis.Redis(unix_socket_path=sys.argv[1], protocol=2)
+broker, hints = a_broker(client, Keys("c")), Hints(client, Keys("c"), run_ttl_ms=200)
+
+@dramatiq.actor(broker=broker, queue_name="hints")
+def reconcile(controller, key):
+    hints.take(controller, key)
+    threading.Event().wait()
+
+with working(broker):
+    threading.Event().wait()
+"""
+
+
+@contextmanager
+def running(program: str, server: Server) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process that runs `program` with the server's socket as its argument; killed with the block."""
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", program, str(server.socket)]
+    child = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(root)}, cwd=root)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
@@ -51,19 +86,39 @@ def test_a_message_of_a_worker_killed_in_the_middle_runs_elsewhere(shared_server
         seen: list[int] = []
         broker = a_broker(client, keys)
         work = an_actor(broker, seen.append)
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-        child = subprocess.Popen(
-            [sys.executable, "-c", HANGING_WORKER, str(shared_server.socket)], env=environment, cwd=Path.cwd()
-        )
-        try:
+        with running(HANGING_WORKER, shared_server):
             work.send(7)
             eventually(lambda: client.get("taken") == b"7")
-        finally:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
         with working(broker):
             broker.join("jobs", timeout=5_000)
         assert seen == [7]
+
+
+def test_a_key_marked_while_its_worker_is_killed_runs_elsewhere(shared_server: Server, keys: Keys) -> None:
+    """The wake-up left for a run that never ends is not lost: the dead worker's own message brings it."""
+    with shared_server.client() as client:
+        client.flushall()
+        seen: list[str] = []
+        broker, hints = a_broker(client, keys), Hints(client, keys, run_ttl_ms=200)
+
+        def reconcile(controller: str, key: str) -> None:
+            if (run := hints.take(controller, key)) is not None:
+                seen.append(key)
+                hints.release(run)
+
+        actor(reconcile, broker=broker, queue_name="hints")
+        with running(HANGING_RECONCILER, shared_server) as child:
+            hints.mark("statefulset", "default/web")
+            eventually(lambda: client.hlen(keys.running) == 1)
+            with working(broker):
+                hints.mark("statefulset", "default/web")
+                eventually(lambda: client.scard(keys.again) == 1)
+                child.kill()
+                eventually(lambda: seen == ["default/web"])
+                broker.join("hints", timeout=5_000)
+        hints.close()
+        assert seen == ["default/web"]
+        assert (client.hlen(keys.running), client.scard(keys.again)) == (0, 0)
 
 
 def test_a_worker_goes_on_after_its_server_was_killed_and_restarted(server: Server, keys: Keys) -> None:

@@ -157,7 +157,7 @@ def test_two_workers_never_get_the_same_message(client: redis.Redis, keys: Keys)
 
 
 def test_a_blocked_reader_learns_of_a_message_delayed_to_earlier(client: redis.Redis, keys: Keys) -> None:
-    """A read that blocks for 10 s delivers a message 50 ms after it was delayed by 50 ms: it is woken."""
+    """A read that blocks for seconds does not keep a message back that was delayed by 50 ms: it is woken."""
     broker = a_declared_broker(client, keys)
     consumer = broker.consume("jobs", timeout=10_000)
     delivered: list[tuple[object, ...]] = []
@@ -173,7 +173,7 @@ def test_a_blocked_reader_learns_of_a_message_delayed_to_earlier(client: redis.R
     eventually(lambda: client.exists(keys.queue("jobs")) == 1)
     broker.enqueue(a_message(2), delay=60_000)
     broker.enqueue(a_message(1), delay=50)
-    reader.join(timeout=5)
+    reader.join(timeout=2)
     assert delivered == [(1,)]
     consumer.close()
     assert broker.depth("jobs") == Depth(ready=0, pending=0, delayed=1, dead=0)

@@ -123,7 +123,7 @@ def volume_defaults(obj: Object) -> Object:
 
 def namespace_defaults(obj: Object) -> Object:
     """SetDefaults_Namespace: the label that lets selectors name it, and the phase Active."""
-    name = obj["metadata"]["name"]
+    name = obj["metadata"].get("name", "")
     labels = obj["metadata"].get("labels", {}) | {"kubernetes.io/metadata.name": name}
     status = {"phase": "Active"} | obj.get("status", {})
     return obj | {"metadata": obj["metadata"] | {"labels": labels}, "status": status}

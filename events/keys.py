@@ -9,13 +9,18 @@ def log_key(cluster: str) -> str:
 
 
 def heads_key(cluster: str) -> str:
-    """Return the hash of object key or guard -> stream id of the batch that last moved it."""
+    """Return the hash of object key or guard -> stream id of the batch that last moved it.
+
+    It also holds what the append script must know of the log itself, under names that no key can have (they carry no
+    slash), since one read of one hash is what an append can afford: `log` (the log's random id), `tail` (the stream
+    id of its last entry), `refuse` and `readonly` (why not to write; empty or absent: write).
+    """
     return f"{{{cluster}}}:heads"
 
 
 def meta_key(cluster: str) -> str:
-    """Return the hash with `log` (the log's random id), `tail` (its last entry) and `refuse` (why not to write)."""
-    return f"{{{cluster}}}:meta"
+    """Return the hash that holds `log`, `tail`, `refuse` and `readonly`: the heads."""
+    return heads_key(cluster)
 
 
 def command_key(cluster: str, command: str) -> str:

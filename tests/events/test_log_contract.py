@@ -183,7 +183,7 @@ def refuse(log: Log, reason: str) -> None:
     if hasattr(log, "refuse"):
         log.refuse = reason
     else:
-        log._client.hset("{test}:meta", "refuse", reason)  # type: ignore[attr-defined]
+        log._client.hset("{test}:heads", "refuse", reason)  # type: ignore[attr-defined]
 
 
 def test_a_log_short_of_room_takes_deletes_only_and_one_without_room_nothing(log: Log) -> None:
@@ -207,7 +207,7 @@ def test_another_log_under_the_same_name_is_never_written_to(log: Log) -> None:
     if hasattr(log, "_log_id"):
         log._log_id = "another"
     else:
-        log._client.hset("{test}:meta", "log", "another")  # type: ignore[attr-defined]
+        log._client.hset("{test}:heads", "log", "another")  # type: ignore[attr-defined]
     with pytest.raises(LostHistory, match="another"):
         log.append(a_batch("b", command="c2"))
 

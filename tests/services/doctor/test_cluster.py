@@ -52,7 +52,7 @@ def test_refused_writes_dead_letters_and_silent_nodes_are_found(settings: Settin
     keys = Keys(settings.cluster)
     with connect(settings.log_url, "test") as log, connect(settings.queue_url, "test") as queue:
         RedisLog(log).create()
-        log.hset("{chronoset}:meta", "refuse", "deletes:the disk is small")
+        log.hset("{chronoset}:heads", "refuse", "deletes:the disk is small")
         queue.xadd(keys.dead("reconcile"), {"error": "boom"})
         queue.set(keys.heartbeat("n1"), "1")
     settings = replace(settings, node_names=("n1", "n2"))

@@ -15,7 +15,9 @@ import pytest
 import redis
 
 from events.keys import meta_key
+from schemas.errors import AlreadyExists
 from services.clusters import ClusterRecord, Member, read_record
+from services.data_dirs import lock_data_dir
 from services.processes import ProcessId, is_alive
 from services.settings import Settings, joined, settings_from
 from services.supervisor import FIRST_PAUSE, LONGEST_PAUSE, next_pause
@@ -230,3 +232,16 @@ def test_pauses_double_to_five_seconds_and_begin_anew_after_a_calm_run() -> None
         pauses.append(next_pause(pauses[-1], ran=0.01))
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
     assert next_pause(5.0, ran=31.0) == FIRST_PAUSE
+
+
+def test_no_second_server_starts_on_an_aof_that_one_still_holds(tmp_path: Path) -> None:
+    """The servers inherit the data directory's lock, so it outlives a killed supervisor until they have ended."""
+    with running_cluster(tmp_path) as up:
+        server = process_of(tmp_path, "log")
+        os.kill(server.pid, signal.SIGSTOP)
+        up.kill()
+        up.wait(PATIENCE)
+        with pytest.raises(AlreadyExists, match=rf"\(pid {up.pid}\)"):
+            lock_data_dir(tmp_path, 0.5)
+        os.kill(server.pid, signal.SIGCONT)
+        os.close(lock_data_dir(tmp_path, 5.0))

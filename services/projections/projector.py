@@ -285,7 +285,7 @@ class Writer:
         """
         event, old, new = applied.event, applied.old, applied.new
         if event.key in self._parked:
-            return object_effects(event, new)
+            return _object_kept_up(applied)
         try:
             commands = effects_of(event, old, new)
             _check_types(commands)
@@ -298,7 +298,7 @@ class Writer:
                 type=event.type,
                 error=f"{type(error).__name__}: {error}",
             )
-            return [*parked_effects(event, error), *object_effects(event, new)]
+            return [*parked_effects(event, error), *_object_kept_up(applied)]
         return commands
 
     def _apply(self, group: _Group) -> bool:
@@ -317,7 +317,8 @@ class Writer:
                 self._rebase()
                 return False
             except Unavailable as error:
-                _log.warning("waiting for the views", why=str(error))
+                if pause == _FIRST_PAUSE:
+                    _log.warning("waiting for the views", why=str(error))
             self._stopping.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -340,6 +341,14 @@ def _required(found: Checkpoint | None, known: Checkpoint) -> Checkpoint:
             f"they went back from {stream_id_of(known.position)} to {stream_id_of(found.position)}"
         )
     return found
+
+
+def _object_kept_up(applied: Applied) -> list[Command]:
+    """Return the effects on a parked object itself; none where even that is no JSON, so that a restart builds anew."""
+    try:
+        return object_effects(applied.event, applied.new)
+    except TypeError:
+        return []
 
 
 def _check_types(commands: Sequence[Command]) -> None:

@@ -45,7 +45,7 @@ from services.agent.nodes import NodeSettings, node_object
 from services.agent.plans import Action, Ask, Finish, Kill, Note, Start, Stop, grace_of
 from services.agent.port import ControlPlane
 from services.agent.probes import ProbeKind
-from services.agent.runtimes.port import OnExit, Refused, Run, Runtime
+from services.agent.runtimes.port import FoundPod, OnExit, Refused, Run, Runtime
 from services.agent.statuses import Place, rejection_of, spec_of
 from services.agent.works import Work, adopted_work, new_work
 
@@ -126,7 +126,7 @@ class Agent:
         self._heartbeat_at: Milliseconds = 0
         self._hosts_at: Milliseconds | None = None
         self._hosts: dict[str, str] = {}
-        self._over = threading.Event()
+        self._ending, self._over = threading.Event(), threading.Event()
         self._log = structlog.get_logger("chronoset.agent").bind(node=settings.name)
         self._lock = _locked(settings)
         self._runtime = make_runtime(self._on_exit)
@@ -161,11 +161,12 @@ class Agent:
                     return
                 self._step()
         finally:
-            self._over.set()
+            self._ending.set()
             self._starters.shutdown()
             self._probers.shutdown(cancel_futures=True)
             self._runtime.shut_down()
             os.close(self._lock)
+            self._over.set()
 
     # --- the loop
 
@@ -261,13 +262,13 @@ class Agent:
     def _follow(self) -> None:
         """Tell the loop when the cluster moves (in a thread of its own)."""
         position: Position = 0
-        while not self._over.is_set():
+        while not self._ending.is_set():
             try:
                 newest = self._control_plane.wait(position, 0.0 if self._doubt else WAIT_SECONDS)
                 has_moved, self._doubt, position = newest != position or bool(self._doubt), None, newest
             except _UNTRUSTED as error:
                 has_moved, self._doubt = not self._doubt, error
-                self._over.wait(HOLD_SECONDS)
+                self._ending.wait(HOLD_SECONDS)
             if has_moved:
                 self._inbox.put(Moved())
 
@@ -276,7 +277,9 @@ class Agent:
     def _look(self, pods: list[Object], now: Milliseconds) -> None:
         """Compare the pods that are to be here with those that are."""
         if not self._is_adopted:
-            self._adopt({uid_of(pod): pod for pod in pods}, now)
+            found = self._runtime.found()
+            self._recognise(max((version_of(known.pod) for known in found), default=0))
+            self._adopt(found, {uid_of(pod): pod for pod in pods}, now)
         wanted = {uid_of(pod) for pod in pods}
         for uid, work in self._works.items():
             if uid not in wanted and not work.is_gone:
@@ -298,10 +301,8 @@ class Agent:
             self._log.error("cannot make room for a pod; trying again", pod=name_of(pod), error=str(error))
             self._has_moved, self._retry_at = True, now + round(HOLD_SECONDS * 1000)
 
-    def _adopt(self, latest: dict[str, Object], now: Milliseconds) -> None:
-        """Take over the pods that run already, if the log is the one that they came from."""
-        pods = self._runtime.found()
-        self._recognise(max((version_of(found.pod) for found in pods), default=0))
+    def _adopt(self, pods: list[FoundPod], latest: dict[str, Object], now: Milliseconds) -> None:
+        """Take over the pods that run already."""
         for found in pods:
             uid = uid_of(found.pod)
             work = adopted_work(found, latest.get(uid), self.settings.address)
@@ -448,6 +449,8 @@ class Agent:
         """End every container, without a report: the pods are to go on when an agent is started again."""
         if grace is None:
             return
+        if not self._is_adopted:
+            self._adopt(self._runtime.found(), {}, self._clock())
         self._starters.shutdown()
         self._handle(self._arrived(0))
         deadline = self._clock() + grace

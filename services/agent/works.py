@@ -82,7 +82,7 @@ class Work:
         if self.reported is None:
             return theirs
         conditions = [
-            *(item for item in self.reported["conditions"] if item["type"] in OUR_CONDITIONS),
+            *(item for item in self.reported.get("conditions") or () if item["type"] in OUR_CONDITIONS),
             *(item for item in theirs.get("conditions") or () if item["type"] not in OUR_CONDITIONS),
         ]
         return {**theirs, **self.reported, "conditions": conditions}

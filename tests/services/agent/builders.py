@@ -1,0 +1,53 @@
+"""Builders of pods, containers and services for the agent's tests."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from typing import Any
+
+from schemas.objects import Object, with_metadata
+from schemas.times import rfc3339
+
+NOW = 1_795_000_000_000
+_numbers = count(1)
+
+
+def a_container(name: str = "main", script: str = "exec sleep 1000", **fields: Any) -> Object:
+    return {"name": name, "image": "host:1", "command": ["/bin/sh", "-c", script], **fields}
+
+
+def a_python(script: str, name: str = "main", **fields: Any) -> Object:
+    return a_container(name, **{"command": [sys.executable, "-u", "-S", "-c", script], **fields})
+
+
+def a_pod(name: str = "db-0", *containers: Object, **fields: Any) -> Object:
+    """A pod bound to n1, in the namespace default; `fields` belong to its spec, `labels` to its metadata."""
+    labels = fields.pop("labels", {})
+    uid = fields.pop("uid", f"uid-{next(_numbers)}")
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "uid": uid, "labels": labels},
+        "spec": {
+            "nodeName": "n1",
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": 5,
+            "containers": list(containers) or [a_container()],
+            **fields,
+        },
+        "status": {"phase": "Pending", "qosClass": "BestEffort"},
+    }
+
+
+def terminating(pod: Object, grace: int = 5) -> Object:
+    return with_metadata(pod, deletionTimestamp=rfc3339(NOW), deletionGracePeriodSeconds=grace)
+
+
+def a_service(name: str = "db", **spec: Any) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"clusterIP": "None", "selector": {"app": "db"}, **spec},
+    }

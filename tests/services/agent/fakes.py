@@ -1,0 +1,121 @@
+"""A control plane in memory, under the same contract as the real one, and what else the agent's tests need."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from schemas.errors import ChronosetError, NotFound
+from schemas.kinds import NODE, POD
+from schemas.objects import Key, Object, key_of, key_of_object, split_key, uid_of, with_fields, with_metadata
+from schemas.positions import Position
+
+T = TypeVar("T")
+
+
+class MemoryControlPlane:
+    """Objects by key and a counter for positions. `refuse_with(error)` makes every call raise until `None`."""
+
+    def __init__(self, log_id: str = "log-1") -> None:
+        self._id = log_id
+        self._objects: dict[Key, Object] = {}
+        self._moved = threading.Condition()
+        self._position: Position = 1
+        self._error: ChronosetError | None = None
+        self.heartbeats: dict[str, int] = {}
+
+    def refuse_with(self, error: ChronosetError | None) -> None:
+        with self._moved:
+            self._error = error
+            self._moved.notify_all()
+
+    def put(self, obj: Object) -> Object:
+        with self._moved:
+            self._position += 1
+            obj = with_metadata(obj, resourceVersion=str(self._position))
+            self._objects[key_of_object(obj)] = obj
+            self._moved.notify_all()
+            return obj
+
+    def remove(self, obj: Object) -> None:
+        with self._moved:
+            self._position += 1
+            self._objects.pop(key_of_object(obj), None)
+            self._moved.notify_all()
+
+    def log_id(self) -> str:
+        self._check()
+        return self._id
+
+    def register(self, node: Object) -> None:
+        self._check()
+        self.put(node)
+
+    def heartbeat(self, node: str) -> None:
+        self._check()
+        self.heartbeats[node] = self.heartbeats.get(node, 0) + 1
+
+    def pods_on(self, node: str) -> list[Object]:
+        return [pod for pod in self.list(POD.resource) if pod["spec"].get("nodeName") == node]
+
+    def get(self, resource: str, namespace: str, name: str) -> Object | None:
+        self._check()
+        with self._moved:
+            return self._objects.get(key_of(resource, namespace, name))
+
+    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        self._check()
+        with self._moved:
+            return [
+                obj
+                for key, obj in self._objects.items()
+                if split_key(key)[0] == resource and namespace in ("", split_key(key)[1])
+            ]
+
+    def wait(self, after: Position, timeout: float) -> Position:
+        with self._moved:
+            self._moved.wait_for(lambda: self._position > after or self._error is not None, timeout)
+        self._check()
+        return self._position
+
+    def report(self, pod: Object, status: Object) -> None:
+        self._check()
+        with self._moved:
+            now = self._objects.get(key_of_object(pod))
+            if now is None or uid_of(now) != uid_of(pod):
+                raise NotFound(f"no pod of uid {uid_of(pod)}")
+            if now.get("status") != status:
+                self.put(with_fields(now, status=status))
+
+    def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
+        for pod, status in reports:
+            try:
+                self.report(pod, status)
+            except NotFound:
+                continue
+
+    def confirm_deleted(self, pod: Object) -> None:
+        self._check()
+        with self._moved:
+            now = self._objects.get(key_of_object(pod))
+            if now is not None and uid_of(now) == uid_of(pod):
+                self.remove(now)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def eventually(question: Callable[[], T], seconds: float = 10.0) -> T:
+    """Return the first true answer; fail with the last one after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
+        time.sleep(0.01)
+    return answer
+
+
+def a_node(name: str = "n1") -> Object:
+    return {"apiVersion": NODE.api_version, "kind": "Node", "metadata": {"name": name}, "spec": {}}

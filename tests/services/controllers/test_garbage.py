@@ -278,3 +278,15 @@ class TestNamespaces:
         run.change(deletion_of(space, NOW)).settle()
 
         assert not run.has(space) and run.batches <= 6
+
+
+@pytest.mark.parametrize("propagation", [BACKGROUND, FOREGROUND])
+def test_dependents_that_take_their_time_are_asked_once(propagation: str) -> None:
+    web = a_controller()
+    pods = [a_pod(f"web-{n}", "n1", owner=web, phase="Running") for n in range(2 * MOST_CHANGES + 1)]
+    run = garbage(web, *pods)
+
+    run.change(deletion_of(web, NOW, propagation=propagation)).settle()
+
+    assert all(is_terminating(run.now(pod)) for pod in pods)
+    assert run.batches == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from schemas.changes import Create, Decision, Replace
 from schemas.kinds import CLAIM, POD, VOLUME
 from schemas.objects import Object, key_of_object
 from schemas.selectors import matches_node
-from services.scheduler.census import Census
-from services.scheduler.requirements import requests_of
+from services.scheduler.census import Census, controller_uid_of
+from services.scheduler.filters import lasting_refusal, passing_refusals
+from services.scheduler.placement import Placement
+from services.scheduler.requirements import requests_of, requirements_of
 from services.scheduler.scheduling import MOST_CHANGES, MOST_PODS, schedule
 from tests.builders import a_claim, a_controller, a_node, a_pod, a_state, a_volume
 
@@ -601,6 +604,45 @@ def test_a_pod_that_stays_pending_fits_on_no_node_that_is_left(seed: int) -> Non
     for pod in waiting:
         alone = a_state(*(obj for obj in state.objects.values() if obj not in waiting), pod)
         assert bound(decide_on(alone)) == {}
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_each_pod_gets_the_node_that_looking_at_all_of_them_would_give(seed: int) -> None:
+    """The heaps are only a faster way to the same choice: the least of (rank, pods of the controller, load, name)."""
+    pick = random.Random(seed)
+    nodes = [
+        a_node(f"n{n}", cpu=str(pick.randint(2, 9)), labels={"zone": pick.choice("ab")}) for n in range(12)
+    ]
+    owners = [None, *(a_controller(f"set-{n}") for n in range(4))]
+    pods = [
+        a_pod(
+            f"p-{n:03}",
+            owner=pick.choice(owners),
+            requests={"cpu": f"{pick.choice([100, 300, 900, 2500])}m"},
+            **pick.choice([{}, {"nodeSelector": {"zone": "a"}}]),
+        )
+        for n in range(60)
+    ]
+    view = Census().view_of(a_state(*nodes, *pods), "all")
+    assert view is not None
+
+    rooms = Placement(view.nodes).rooms
+    spread: dict[tuple[str, str], int] = Counter()
+    expected = {}
+    for pod in view.pending:
+        wanted, uid = requirements_of(pod), controller_uid_of(pod)
+        fits = [
+            room
+            for room in rooms.values()
+            if not lasting_refusal(wanted, room.view) and not passing_refusals(wanted, room)
+        ]
+        if fits:
+            best = min(fits, key=lambda room: (spread[uid, room.name], room.load, room.name))
+            best.take(wanted)
+            spread[uid, best.name] += bool(uid)
+            expected[pod["metadata"]["name"]] = best.name
+
+    assert bound(schedule(view, NOW)) == expected
 
 
 def test_the_census_notices_every_change_of_a_node_and_its_pods() -> None:

@@ -1,0 +1,66 @@
+"""The options that commands share, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.moments import parse_duration
+
+
+def count_from(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers not below `least`, whose refusal names what was written."""
+
+    def parse(text: str) -> int:
+        digits = text.removeprefix("-")
+        if digits.isascii() and digits.isdecimal() and len(digits) <= 10 and int(text) >= least:
+            return int(text)
+        raise typer.BadParameter(f"{text!r} is no whole number from {least} on")
+
+    return parse
+
+
+class WriteOutput(StrEnum):
+    """How a write tells what it appended."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class ReadOutput(StrEnum):
+    """How objects are shown."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="The cluster's directory (.chronoset).")
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace to look in.")]
+AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look in every namespace.")]
+ActorName = Annotated[
+    str, typer.Option("--actor", metavar="NAME", help="Who you are, for the log (default: $USER).")
+]
+CommandId = Annotated[
+    str,
+    typer.Option(
+        "--command-id", metavar="ID", help="Carried out once: a repetition prints the first result."
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Until the rollout, or the deletion, is complete.")]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout", metavar="TIME", parser=parse_duration, help="How long --wait waits, as 90s, 10m or 1h."
+    ),
+]
+WriteFormat = Annotated[WriteOutput, typer.Option("--output", "-o", help="For people, or for programs.")]
+ReadFormat = Annotated[ReadOutput, typer.Option("--output", "-o", help="How to show the objects.")]

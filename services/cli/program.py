@@ -1,0 +1,137 @@
+"""The program `chronoset`: which command is where, and how every failure ends.
+
+A command's module is imported when the command is called, and `--help` lists them from the table below, because
+importing everything takes several times as long as most commands do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from schemas.errors import ChronosetError
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+"""Exit codes as a shell gives them to programs that SIGINT and SIGPIPE end."""
+_MISUSE: Any = typer.BadParameter.__mro__[2]
+"""ClickException: what typer raises for bad arguments, whichever click it carries."""
+
+
+class Place(NamedTuple):
+    """Where a command is: a function, or a typer app with commands of its own."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS: dict[str, Place] = {
+    "apply": Place("writes", "apply", "create or change objects from manifests"),
+    "patch": Place("writes", "patch", "change an object by a JSON patch or a merge patch"),
+    "scale": Place("writes", "scale", "set the number of replicas"),
+    "delete": Place("writes", "delete", "delete objects"),
+    "rollout": Place("rollouts", "app", "undo, restart, status and history of rollouts"),
+    "pause": Place("switches", "pause", "pause controllers"),
+    "resume": Place("switches", "resume", "let paused controllers go on"),
+    "get": Place("reads", "get", "show objects as they are now"),
+    "logs": Place("reads", "logs", "show what a pod's container printed"),
+    "replay": Place("histories", "replay", "show the cluster as it was, or follow its events"),
+    "log": Place("histories", "log", "show the log's raw entries"),
+    "up": Place("clusters", "up", "run a cluster in the foreground"),
+    "down": Place("clusters", "down", "stop the cluster of a data directory"),
+    "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
+    "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
+    "demo": Place("clusters", "demo", "play the story of a StatefulSet on real processes"),
+    "loadtest": Place("clusters", "loadtest", "measure a control plane on simulated nodes"),
+}
+
+
+class _Commands(TyperGroup):
+    def list_commands(self, _ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: Any, name: str) -> Any:
+        return load(name) if name in COMMANDS else None
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+@app.callback()
+def chronoset(
+    data_dir: str = typer.Option("", metavar="DIR", help="The cluster's directory (default .chronoset)."),
+    no_color: bool = typer.Option(False, "--no-color", help="No colours, as NO_COLOR=1."),
+) -> None:
+    """StatefulSets and DaemonSets without Kubernetes, on an event log that remembers everything.
+
+    \b
+    Example:
+      chronoset apply -f web.yaml --wait
+      chronoset get sts,pods
+      chronoset replay --at "10 minutes ago" sts/web
+    """
+    if data_dir:
+        os.environ["CHRONOSET_DATA_DIR"] = data_dir
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+
+
+def load(name: str) -> Any:
+    """Import a command and return it as typer's kind of command."""
+    place = COMMANDS[name]
+    found = getattr(import_module(f"services.cli.{place.module}"), place.attribute)
+    if not isinstance(found, typer.Typer):
+        function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
+        found.command(name, context_settings=app.info.context_settings)(function)
+    return get_command(found)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, an error's own (schemas.errors), 2 for bad usage."""
+    try:
+        result = get_command(app).main(
+            args=None if arguments is None else list(arguments), prog_name="chronoset", standalone_mode=False
+        )
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except ChronosetError as error:
+        return _failed(str(error), error.exit_code)
+    except _MISUSE as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 0
+        return _failed(f"{error.format_message().rstrip('.')}; see {_help_of(error)}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _failed(message: str, code: int) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _help_of(error: Any) -> str:
+    """Return the call that shows the help of the command that was misused."""
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'chronoset'} --help"

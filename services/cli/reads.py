@@ -1,0 +1,178 @@
+"""The commands that read what is there now: get, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import BadRequest, NotFound
+from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
+from schemas.objects import Key, Object, labels_of, name_of, uid_of
+from schemas.selectors import parse_selector
+from services.cli.columns import Layout, Setting
+from services.cli.moments import parse_position
+from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
+from services.cli.printing import aside, listing_text, object_text, position_line, show
+from services.cli.references import Reference, checked_namespace, parse_one, parse_references
+from services.cli.session import Session, now_ms, open_session
+from services.commands.sources import existing
+
+_WORKLOADS = {"statefulset": STATEFUL_SET, "daemonset": DAEMON_SET}
+
+
+def get(
+    target: Annotated[
+        list[str], typer.Argument(metavar="KIND [NAME...]", help="Or KIND,KIND or KIND/NAME...")
+    ],
+    namespace: Namespace = "default",
+    everywhere: AllNamespaces = False,
+    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, as app=web,tier!=cache.")] = "",
+    output: ReadFormat = ReadOutput.TABLE,
+    at_least: Annotated[
+        str, typer.Option(metavar="POSITION", help="Wait until the projections show this position.")
+    ] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Show objects as they are now, from the projections, whose position is printed to stderr.
+
+    \b
+    Example:
+      chronoset get sts,pods
+      chronoset get pods -l app=db -o wide
+      chronoset get sts/db -o yaml
+    """
+    references = parse_references(target)
+    wanted = parse_selector(selector)
+    if everywhere and any(reference.name for reference in references):
+        raise BadRequest("--all-namespaces: a name is in one namespace; leave out one of them")
+    if selector and any(reference.name for reference in references):
+        raise BadRequest("--selector: a name is one object; leave out one of them")
+    place = "" if everywhere else checked_namespace(namespace)
+    least = parse_position(at_least) if at_least else 0
+    session = open_session(data_dir)
+    if least:
+        session.catch_up(least)
+    position = session.views.position()
+    found = [_found(session, reference, place) for reference in references]
+    listing = grouped(
+        [(kind, obj) for kind, objects in found for obj in objects if wanted.matches(labels_of(obj))]
+    )
+    if output in (ReadOutput.JSON, ReadOutput.YAML):
+        listing = [(kind, [session.sources.unseal(obj) for obj in objects]) for kind, objects in listing]
+    show(
+        _text(listing, references, output, Layout(namespaces=everywhere), _setting(session, listing, output))
+    )
+    if not listing and output not in (ReadOutput.JSON, ReadOutput.YAML):
+        aside("No resources found" + (f" in namespace {place}" if place else ""))
+    aside(position_line(position))
+
+
+def logs(
+    pod: Annotated[str, typer.Argument(metavar="POD")],
+    container: Annotated[
+        str, typer.Option("--container", "-c", help="Which one, where there are several.")
+    ] = "",
+    tail: Annotated[
+        int | None, typer.Option(parser=count_from(0), metavar="N", help="Only the last N lines.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="Of the run before the present one.")
+    ] = False,
+    timestamps: Annotated[bool, typer.Option("--timestamps", help="When each line was read.")] = False,
+    namespace: Namespace = "default",
+    data_dir: DataDir = None,
+) -> None:
+    """Show what a pod's container printed; the pod's node must be on this machine.
+
+    \b
+    Example:
+      chronoset logs db-0 --tail 20
+      chronoset logs db-0 -c db --follow
+    """
+    from services.agent.logs import follow_log, log_path, read_log
+
+    key = parse_one([f"pod/{pod.removeprefix('pod/')}"]).key(checked_namespace(namespace))
+    session = open_session(data_dir)
+    obj = existing(session.sources, key)
+    name = _container(obj, container)
+    path = log_path(_node_directory(session, obj), uid_of(obj), name, previous)
+    over = partial(_is_gone, session, key, obj)
+    for line in follow_log(path, over, tail) if follow else read_log(path, tail):
+        print(f"{line.at} {line.text}" if timestamps else line.text, flush=follow)
+
+
+def grouped(objects: Sequence[tuple[Kind, Object]]) -> list[tuple[Kind, list[Object]]]:
+    """Return objects by kind, in the order in which the kinds first come."""
+    groups: dict[str, tuple[Kind, list[Object]]] = {}
+    for kind, obj in objects:
+        groups.setdefault(kind.resource, (kind, []))[1].append(obj)
+    return list(groups.values())
+
+
+def _found(session: Session, reference: Reference, namespace: str) -> tuple[Kind, Sequence[Object]]:
+    kind = reference.kind
+    if reference.name:
+        return kind, [existing(session.sources, reference.key(namespace))]
+    return kind, session.sources.list(kind.resource, namespace if kind.namespaced else "")
+
+
+def _setting(session: Session, listing: list[tuple[Kind, list[Object]]], output: ReadOutput) -> Setting:
+    tables = output in (ReadOutput.TABLE, ReadOutput.WIDE)
+    asks = tables and any(kind in _WORKLOADS.values() for kind, _ in listing)
+    return Setting(now_ms(), _waiting(session) if asks else {})
+
+
+def _waiting(session: Session) -> Mapping[Key, str]:
+    """Return what each workload waits for, by its key."""
+    return {
+        f"{_WORKLOADS[controller].resource}/{name}": waiting.text
+        for (controller, name), waiting in session.views.waiting().items()
+        if controller in _WORKLOADS
+    }
+
+
+def _text(
+    listing: list[tuple[Kind, list[Object]]],
+    references: list[Reference],
+    output: ReadOutput,
+    layout: Layout,
+    setting: Setting,
+) -> str:
+    single = len(references) == 1 and references[0].name
+    if single and output in (ReadOutput.JSON, ReadOutput.YAML):
+        return object_text(listing[0][1][0], output)
+    several = len({reference.kind.resource for reference in references}) > 1
+    shown = Layout(output is ReadOutput.WIDE, layout.namespaces, several)
+    return listing_text(listing, output, setting, shown)
+
+
+def _container(pod: Object, name: str) -> str:
+    spec = pod["spec"]
+    names = [each["name"] for each in (*spec.get("initContainers", ()), *spec["containers"])]
+    if name and name not in names:
+        raise BadRequest(
+            f"--container: {name!r} is not in pod {name_of(pod)}; write one of {', '.join(names)}"
+        )
+    return name or str(spec["containers"][0]["name"])
+
+
+def _node_directory(session: Session, pod: Object) -> Path:
+    node = pod["spec"].get("nodeName", "")
+    if not node:
+        raise NotFound(f'pods "{name_of(pod)}" is on no node yet, so it has printed nothing')
+    directory: Path = session.settings.data_dir / "nodes" / node
+    if not directory.is_dir():
+        raise NotFound(
+            f"node {node} is not on this machine ({directory} is missing): ask where its agent runs"
+        )
+    return directory
+
+
+def _is_gone(session: Session, key: Key, pod: Object) -> bool:
+    found = session.views.get(key)
+    return found is None or uid_of(found) != uid_of(pod)

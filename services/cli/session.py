@@ -1,0 +1,128 @@
+"""One command's connections to its cluster, each made when it is first used."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from events.commit import Edges
+from events.memory import wall_clock
+from events.redis_log import RedisLog
+from schemas.envelopes import Actor
+from schemas.errors import BadRequest, Unavailable
+from schemas.kinds import SECRET
+from schemas.objects import Key, Object
+from schemas.positions import Position, stream_id_of
+from schemas.times import Milliseconds
+from services.commands.execution import Executor
+from services.connections import connect
+from services.projections.reader import Views
+from services.settings import Settings, joined, settings_from, socket_of
+
+if TYPE_CHECKING:
+    from events.secrets import Keyring
+
+PATIENCE = 10.0
+"""Seconds that a command waits for a server that is away, and for the projections to catch up."""
+_LONGEST_NAME = 253
+
+
+class Session:
+    """What a command of a person reads from and writes to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def log(self) -> RedisLog:
+        return RedisLog(connect(self.settings.log_url, "cli", retries=0), self.settings.cluster, PATIENCE)
+
+    @cached_property
+    def views(self) -> Views:
+        queue = connect(self.settings.queue_url, "cli")
+        apart = self.settings.views_url != self.settings.queue_url
+        client = connect(self.settings.views_url, "cli") if apart else queue
+        return Views(client, self.settings.cluster, queue)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        from events.secrets import Keyring
+
+        return Keyring(self.settings.keys_dir)
+
+    @cached_property
+    def sources(self) -> ViewsAndKeys:
+        return ViewsAndKeys(self)
+
+    @cached_property
+    def executor(self) -> Executor:
+        return Executor(self.log, self.sources, self.catch_up, Edges(seal=self._seal))
+
+    def catch_up(self, position: Position) -> None:
+        """Wait until the projections show `position`. Raises Unavailable, which says where they stand."""
+        if not self.views.wait_for(position, PATIENCE):
+            stand = stream_id_of(self.views.position())
+            raise Unavailable(
+                f"the projections stand at {stand}, {stream_id_of(position)} was awaited for {PATIENCE:.0f} s: "
+                "is the projector running? chronoset doctor tells"
+            )
+
+    def actor(self, claim: str) -> Actor:
+        """Return who writes: this process' user on this host; what it calls itself is kept as a claim."""
+        name = claim or os.environ.get("USER") or "unknown"
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise BadRequest(f"--actor: {name[:40]!r} is no name; write at most 253 printable characters")
+        local = bool(socket_of(self.settings.log_url))
+        return Actor(
+            f"socket:{os.getuid()}@{socket.gethostname()}",
+            "socket" if local else "none",
+            f"user:{name.removeprefix('user:')}",
+        )
+
+    def _seal(self, new: Object, old: Object | None) -> Object:
+        return self.keyring.seal(new, old) if new["kind"] == SECRET.kind else new
+
+
+class ViewsAndKeys:
+    """The projections, and the keys that open Secrets, as services.commands.sources.Sources."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get(self, key: Key) -> Object | None:
+        return self._session.views.get(key)
+
+    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        return self._session.views.list(resource, namespace)
+
+    def kept_revisions(self, uid: str) -> Sequence[Object]:
+        return self._session.views.kept_revisions(uid)
+
+    def kept_revision(self, uid: str, number: int) -> Object | None:
+        return self._session.views.kept_revision(uid, number)
+
+    def unseal(self, obj: Object) -> Object:
+        return self._session.keyring.unseal(obj) if obj["kind"] == SECRET.kind else obj
+
+
+def open_session(data_dir: Path | None) -> Session:
+    """Return a session with the cluster that the environment or the data directory names.
+
+    Raises NotFound where there is none, BadRequest where a variable is wrong.
+    """
+    return Session(joined(settings_from(os.environ, data_dir)))
+
+
+def new_command_id() -> str:
+    """Return an id for a command whose author gave none."""
+    return uuid.uuid4().hex
+
+
+def now_ms() -> Milliseconds:
+    """Return the milliseconds since 1970 by this machine's clock."""
+    return wall_clock()

@@ -1,0 +1,89 @@
+"""What a person or a program can wish for, as values: the same ones from the command line and the HTTP API.
+
+A command is content only. Who wishes, under which id, is the intent's (events.commit.Intent).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from events.commit import digest_of
+from schemas.objects import Key, Object
+from schemas.patching import Json
+
+STRICT = "Strict"
+FIELD_VALIDATIONS = (STRICT, "Warn", "Ignore")
+JSON_PATCH = "json"
+MERGE_PATCH = "merge"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Make an object what a manifest says: create it, or merge three ways with what was applied before."""
+
+    manifest: Object
+    field_validation: str = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Change an object by a patch; `type` is `json` (RFC 6902) or `merge` (RFC 7386)."""
+
+    key: Key
+    type: str
+    patch: Json
+    field_validation: str = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Set spec.replicas."""
+
+    key: Key
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an object; `cascade` (`background`, `foreground`, `orphan`) says what becomes of its dependents.
+
+    `grace_seconds` is a pod's time to end by itself; None: what its spec says.
+    """
+
+    key: Key
+    cascade: str = "background"
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Return a workload's template to the revision of that number; None: to the latest one before the present."""
+
+    key: Key
+    to_revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Replace every pod of a workload, by a mark in its template."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Pause controllers (they look, and write nothing), or let them go on."""
+
+    controllers: tuple[str, ...]
+    paused: bool
+
+
+Command = Apply | Patch | Scale | Delete | Undo | Restart | Switch
+
+
+def digest(command: Command) -> str:
+    """Return the digest of a command as it was given: the same command id with another one is refused."""
+    return digest_of(orjson.dumps([type(command).__name__, command], option=orjson.OPT_SORT_KEYS))

@@ -1,0 +1,84 @@
+"""From a command and what is known to changes: pure, so that a conflict is answered by deciding again.
+
+What needs the schemas (apply, patch) is imported when it is needed: reading them takes longer than all else that
+`scale` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.changes import Change, Create, Replace
+from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
+from schemas.errors import BadRequest, Cause, Invalid
+from schemas.kinds import STATEFUL_SET
+from schemas.objects import split_key
+from schemas.times import Milliseconds
+from services.commands.commands import Apply, Command, Delete, Patch, Restart, Scale, Switch, Undo
+from services.commands.rollouts import decide_restart, decide_undo
+from services.commands.sources import Sources, existing, subject_of
+
+_PROPAGATIONS = {"background": BACKGROUND, "foreground": FOREGROUND, "orphan": ORPHAN}
+CASCADES = tuple(_PROPAGATIONS)
+_MOST_REPLICAS = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The changes a command comes to (those that change nothing append nothing), and what its author should know."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
+    """Conclude what a command comes to. Raises NotFound, BadRequest, Invalid, Forbidden, Conflict."""
+    match command:
+        case Apply():
+            from services.commands.manifests import decide_apply
+
+            return Decided(*decide_apply(command, sources))
+        case Patch():
+            from services.commands.manifests import decide_patch
+
+            return Decided(*decide_patch(command, sources))
+        case Scale():
+            return Decided((_decide_scale(command, sources),))
+        case Delete():
+            return Decided((_decide_delete(command, sources, now),))
+        case Undo():
+            return Decided((decide_undo(command, sources),))
+        case Restart():
+            return Decided((decide_restart(command, sources, now),))
+        case Switch():
+            return Decided((_decide_switch(command, sources),))
+
+
+def _decide_scale(command: Scale, sources: Sources) -> Change:
+    if split_key(command.key)[0] != STATEFUL_SET.resource:
+        raise BadRequest(f"{subject_of(command.key)} has no replicas to scale; name a statefulset")
+    if not 0 <= command.replicas <= _MOST_REPLICAS:
+        problem = f"Invalid value: {command.replicas}: must be a whole number from 0 to {_MOST_REPLICAS}"
+        raise Invalid(subject_of(command.key), (Cause("spec.replicas", problem),))
+    old = existing(sources, command.key)
+    return Replace(old, {**old, "spec": {**old["spec"], "replicas": command.replicas}})
+
+
+def _decide_delete(command: Delete, sources: Sources, now: Milliseconds) -> Change:
+    old = existing(sources, command.key)
+    propagation = _PROPAGATIONS.get(command.cascade)
+    if propagation is None:
+        raise BadRequest(f"--cascade: {command.cascade!r} is unknown; write one of {', '.join(CASCADES)}")
+    return deletion_of(old, now, command.grace_seconds, propagation)
+
+
+def _decide_switch(command: Switch, sources: Sources) -> Change:
+    from services.controllers.switches import KEY, with_switch
+
+    found = sources.get(KEY)
+    new = found
+    for controller in command.controllers:
+        new = with_switch(new, controller, command.paused)
+    if new is None:
+        raise BadRequest("no controller is named; write one, as statefulset")
+    return Create(new) if found is None else Replace(found, new)

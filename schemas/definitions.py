@@ -153,5 +153,6 @@ def path_text(steps: Sequence[str | int]) -> str:
     parts = []
     for step in steps:
         bracketed = isinstance(step, int) or "." in step or "/" in step
-        parts.append(f"[{step}]" if bracketed else f".{step}")
+        shown = step if isinstance(step, int) or step.isprintable() else ascii(step)
+        parts.append(f"[{shown}]" if bracketed else f".{shown}")
     return "".join(parts).lstrip(".")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ MAX_DEPTH = 100
 MAX_ALIASED_VALUES = 100_000
 """How many values all aliases of one input may repeat; a nested-anchor bomb has billions."""
 
+_LONGEST_MESSAGE = 500
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
@@ -56,7 +58,7 @@ def parse_documents(data: bytes, source: str = "") -> list[Object]:
         documents = _read(_text_of(data))
         objects = [obj for number, read in documents for obj in _objects_of(read, number)]
     except _Refused as refused:
-        raise BadRequest(f"{source}: {refused}" if source else str(refused)) from None
+        raise BadRequest(_line(source, refused)) from None
     if not objects:
         raise BadRequest(f"{source or 'input'}: holds no object; write apiVersion, kind and metadata.name")
     return objects
@@ -67,7 +69,7 @@ def parse_value(data: bytes, source: str = "") -> Any:
     try:
         values = [value for _, value in _read(_text_of(data))]
     except _Refused as refused:
-        raise BadRequest(f"{source}: {refused}" if source else str(refused)) from None
+        raise BadRequest(_line(source, refused)) from None
     if len(values) != 1:
         raise BadRequest(f"{source or 'input'}: holds {len(values)} values; write one")
     return values[0]
@@ -77,8 +79,14 @@ class _Refused(Exception):
     pass
 
 
-class _NoJson(Exception):
+class _NoJson(_Refused):
     """The text is no JSON; perhaps it is YAML."""
+
+
+def _line(source: str, refused: _Refused) -> str:
+    text = " ".join(str(refused).split())
+    text = text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "..."
+    return f"{source}: {text}" if source else text
 
 
 def _text_of(data: bytes) -> str:
@@ -94,21 +102,25 @@ def _text_of(data: bytes) -> str:
 
 def _read(text: str) -> list[tuple[int, Any]]:
     """Return (number of the document, value), without empty documents."""
-    values: list[tuple[int, Any]]
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            values = _read_json(text)
-        except _NoJson as no_json:
-            try:
-                values = list(_read_yaml(text))
-            except _Unreadable:
-                raise _Refused(str(no_json)) from None
-    else:
-        values = list(_read_yaml(text))
+    values = _read_either(text) if text.lstrip()[:1] in ("{", "[") else list(_read_yaml(text))
     if _has_surrogate_escape(text):
         for number, value in values:
             _refuse_surrogates(value, number, "")
     return [(number, value) for number, value in values if value is not None]
+
+
+def _read_either(text: str) -> list[tuple[int, Any]]:
+    """Read what looks like JSON. What JSON refuses is read again as YAML, which it may be, and which names fields."""
+    try:
+        return _read_json(text)
+    except _Refused as refused:
+        try:
+            values = list(_read_yaml(text))
+        except _Unreadable:
+            raise refused from None
+        if isinstance(refused, _NoJson):
+            return values
+        raise
 
 
 def _objects_of(value: Any, number: int) -> list[Object]:
@@ -187,8 +199,7 @@ def _json_decoder(number: int) -> json.JSONDecoder:
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
             raise _Refused(
                 f"document {number}: {twice!r} is written twice in one object; write each key once"
             )
@@ -243,15 +254,20 @@ class _Unreadable(_Refused):
 
 
 def _read_yaml(text: str) -> Iterator[tuple[int, Any]]:
-    reader = _YamlReader(_LOADER(text))
     number = 0
+    loader = None
     try:
-        while not reader.loader.check_event(yaml.StreamEndEvent):
-            event = reader.loader.get_event()
+        loader = _LOADER(text)
+        reader = _YamlReader(loader)
+        while not loader.check_event(yaml.StreamEndEvent):
+            event = loader.get_event()
             if isinstance(event, yaml.DocumentStartEvent):
                 number += 1
                 reader.number, reader.anchors = number, {}
-                yield number, reader.value(reader.loader.get_event(), ())
+                value = reader.value(loader.get_event(), ())
+                if reader.aliased and _is_too_deep(value):
+                    raise _Refused(_too_deep(number))
+                yield number, value
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -260,7 +276,8 @@ def _read_yaml(text: str) -> Iterator[tuple[int, Any]]:
     except yaml.YAMLError as error:
         raise _Unreadable(f"document {max(number, 1)}: no YAML: {' '.join(str(error).split())}") from None
     finally:
-        reader.loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 _Path = tuple[str | int, ...]

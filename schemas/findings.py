@@ -77,6 +77,11 @@ def repeated(where: str, values: Iterable[tuple[int, Any]], field: str = "") -> 
         seen.add(value)
 
 
+def item(where: str, key: str) -> str:
+    """Return the path of a map's item: `data[my.cnf]`."""
+    return f"{where}[{key if key.isprintable() else ascii(key)}]"
+
+
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."

@@ -16,6 +16,7 @@ from schemas.findings import (
     forbidden,
     immutable,
     invalid,
+    item,
     named_badly,
     negative,
     not_among,
@@ -207,9 +208,9 @@ def _config_map_findings(obj: Object) -> Findings:
     data, binary = obj.get("data", {}), obj.get("binaryData", {})
     for where, values in (("data", data), ("binaryData", binary)):
         for key in values:
-            yield from named_badly(f"{where}[{key}]", key, config_key_problems)
+            yield from named_badly(item(where, key), key, config_key_problems)
     for key in sorted(data.keys() & binary.keys()):
-        yield invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
+        yield invalid(item("data", key), key, "duplicate of key present in binaryData")
     yield from _base64_findings(binary, "binaryData")
     yield from _size_findings([*data.values(), *binary.values()])
 
@@ -217,7 +218,7 @@ def _config_map_findings(obj: Object) -> Findings:
 def _secret_findings(obj: Object) -> Findings:
     data = obj.get("data", {})
     for key in data:
-        yield from named_badly(f"data[{key}]", key, config_key_problems)
+        yield from named_badly(item("data", key), key, config_key_problems)
     yield from _base64_findings(data, "data")
     yield from _size_findings(list(data.values()))
 
@@ -228,7 +229,7 @@ def _base64_findings(values: dict[str, str], where: str) -> Findings:
             binascii.a2b_base64(value, strict_mode=True)
         except (binascii.Error, ValueError):
             yield Cause(
-                f"{where}[{key}]", "Invalid value: must be base64 (RFC 4648); use stringData for plain text"
+                item(where, key), "Invalid value: must be base64 (RFC 4648); use stringData for plain text"
             )
 
 

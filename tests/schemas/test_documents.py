@@ -90,17 +90,23 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
 )
 
+DEEP_ALIASES = f"a: &a {'[' * 60}{']' * 60}\nb: {'[' * 60}*a {']' * 60}\n"
+
 REFUSED: list[tuple[str, bytes, str]] = [
     ("too large", b"#" * (MAX_BYTES + 1), "3145729 bytes are too many; a manifest may have 3145728 (3 MiB)"),
     ("not UTF-8", b"a: \xff\n", "byte 3 (0xff) is no UTF-8"),
     ("duplicate key", (HEAD + "data: {a: x, a: y}").encode(), "document 1: data.a: is written twice"),
-    ("duplicate key in JSON", b'{"a": {"b": 1, "b": 2}}', "document 1: 'b' is written twice"),
+    ("duplicate key in JSON", b'{"a": {"b": 1, "b": 2}}', "document 1: a.b: is written twice"),
+    ("65 bits in JSON", b'{"a": [9223372036854775808]}', "document 1: a[0]: 9223372036854775808 does not fit"),
+    ("a key with a line break", b'{"a\\nb": 1, "a\\nb": 2}', "document 1: a b: is written twice"),
+    ("depth by aliases", DEEP_ALIASES.encode(), "is nested deeper than 100 levels"),
+    ("a very long key", b'{"' + b"k" * 900 + b'": .nan}', "kkk..."),
     ("anchor bomb", BOMB.encode(), "aliases repeat more than 100000 values"),
     ("recursive alias", b"a: &a [*a]\n", "document 1: a[0]: the alias *a has no finished anchor"),
     ("NaN", (HEAD + "data: {a: .nan}").encode(), "document 1: data.a: .nan is no JSON number"),
     ("Infinity", (HEAD + "data: {a: -.inf}").encode(), "document 1: data.a: -.inf is no JSON number"),
     ("NaN in JSON", b'{"a": NaN}', "document 1: NaN is no JSON number"),
-    ("a float beyond range", b'{"a": 1e999}', "document 1: 1e999 is no finite number"),
+    ("a float beyond range", b'{"a": 1e999}', "document 1: a: 1e999 is no finite number"),
     ("number key", (HEAD + "data: {1: x}").encode(), "document 1: data: the key 1 is a number; put it in quotes"),
     ("null key", (HEAD + "data: {~: x}").encode(), "document 1: data: the key None is a null; put it in quotes"),
     ("65 bits", (HEAD + "data: {a: 9223372036854775808}").encode(), "data.a: 9223372036854775808 does not fit"),

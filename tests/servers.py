@@ -118,7 +118,7 @@ def running_server(tmp_path: Path, *args: str) -> Iterator[Server]:
             server.kill()
 
 
-class FakeServer(fakeredis.FakeRedis):
+class BlockingFakeRedis(fakeredis.FakeRedis):
     """fakeredis, except that XREADGROUP BLOCK blocks: fakeredis 2.40 answers at once, and its users would spin."""
 
     def xreadgroup(self, *args: Any, block: int | None = None, **kwargs: Any) -> Any:
@@ -131,4 +131,4 @@ class FakeServer(fakeredis.FakeRedis):
 
 def fake_client() -> redis.Redis:
     """Return a client of a new, empty fake server."""
-    return FakeServer(server=fakeredis.FakeServer())
+    return BlockingFakeRedis(server=fakeredis.FakeServer())

@@ -154,8 +154,8 @@ def test_timers_are_due_at_their_time_and_only_once(client: redis.Redis, keys: K
 
 def test_of_two_timers_of_a_key_the_earlier_wins(hints: Hints) -> None:
     hints.at(*WEB, 2_000)
-    hints.at(*WEB, 5_000)
     hints.at(*WEB, 1_000)
+    hints.at(*WEB, 5_000)
     assert hints.due(0) == Due((), 1_000)
     assert hints.due(9_000) == Due((WEB,), None)
 

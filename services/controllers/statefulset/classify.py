@@ -71,10 +71,15 @@ class Situation:
         return self.current if index < self.owner.partition else self.update
 
     def revision_of_new(self, index: int) -> str:
-        """Return the revision of a pod about to be created at `index` (newVersionedStatefulSetPod)."""
+        """Return the revision of a pod about to be created at `index` (newVersionedStatefulSetPod).
+
+        With `rollingUpdate` left out, the pods that the update has not reached are taken to be the lowest. A
+        Parallel set replaces outdated pods that are unavailable wherever they are, so there that does not
+        hold, and a pod made outdated would be replaced for ever: it goes by the partition (ours).
+        """
         if not self.owner.is_rolling:
             return self.update
-        if self.owner.has_rolling_update:
+        if self.owner.has_rolling_update or self.owner.is_parallel:
             return self.target(index)
         return self.current if index < self.owner.status.get("currentReplicas", 0) else self.update
 

@@ -93,7 +93,7 @@ def heal(situation: Situation, now: Milliseconds) -> Plan:
             or member.revision == situation.target(index)
         ):
             continue
-        if member.pod.uid in situation.view.ever_ready:
+        if member.pod.uid in situation.view.ever_ready or _would_come_back(situation, index, member):
             continue
         deadline = member.pod.created_at + patience
         if is_failing(member.pod) or now >= deadline:
@@ -238,6 +238,15 @@ def _replace_finished(situation: Situation, index: int, member: Member, now: Mil
             told = f"{name} ended {times} without being Ready: it is replaced in {-((now - again) // 1000)} s"
             return Plan(waiting_for=told, requeue_at=again, ends=True)
     return Plan(delete=(member,), waiting_for=f"{name} is replaced: {why_not_ready(member.pod)}", ends=True)
+
+
+def _would_come_back(situation: Situation, index: int, member: Member) -> bool:
+    """True if a pod created in this one's place would have its revision again (`rollingUpdate` left out)."""
+    owner = situation.owner
+    if owner.has_rolling_update or owner.is_parallel or member.revision != situation.current:
+        return False
+    staying = (each for each in situation.members if each is not member and not each.is_terminating)
+    return index < sum(each.revision == situation.current for each in staying)
 
 
 def _outdated(situation: Situation) -> list[Member]:

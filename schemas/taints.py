@@ -13,6 +13,8 @@ UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 HARD = frozenset({"NoSchedule", "NoExecute"})
 SOFT = frozenset({"PreferNoSchedule"})
 
+_CORDON = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
+
 
 def taints_of(node: Object) -> list[Object]:
     """Return the taints that count for a node: those written, and those that its state implies.
@@ -40,8 +42,7 @@ def ready_status_of(node: Object) -> str:
 
 def is_cordoned(node: Object, tolerations: Sequence[Object]) -> bool:
     """True if `spec.unschedulable` keeps away pods with these tolerations (plugins/nodeunschedulable)."""
-    taint = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
-    return bool(node.get("spec", {}).get("unschedulable")) and not is_tolerated(taint, tolerations)
+    return bool(node.get("spec", {}).get("unschedulable")) and not is_tolerated(_CORDON, tolerations)
 
 
 def first_untolerated(

@@ -108,9 +108,8 @@ def view_of(state: State, key: Key) -> View | None:
     claims = sorted(unsettled, key=name_of)
     if not claims:
         return None
-    users: dict[str, list[str]] = {}
-    if any(map(is_terminating, claims)):
-        users = _users_in(state, rest)
+    going = {name_of(claim) for claim in claims if is_terminating(claim)}
+    users = _users_of(state, rest, going) if going else {}
     return ClaimsView(
         tuple(
             ClaimCase(each, _volume_of(state, each), tuple(users.get(name_of(each), ()))) for each in claims
@@ -295,12 +294,12 @@ def _claims_of(state: State, pod: Object) -> Iterator[Object]:
             yield claim
 
 
-def _users_in(state: State, namespace: str) -> dict[str, list[str]]:
-    """Return the bound pods by the claims they use: a pod without a node cannot start on a claim that goes."""
+def _users_of(state: State, namespace: str, claims: set[str]) -> dict[str, list[str]]:
+    """Return the bound pods that use these claims: a pod without a node cannot start on a claim that goes."""
     users: dict[str, list[str]] = {}
     for pod in state.list(POD.resource, namespace):
-        if pod["spec"].get("nodeName"):
-            for name in _claim_names(pod):
+        if pod["spec"].get("nodeName") and pod["spec"].get("volumes"):
+            for name in claims.intersection(_claim_names(pod)):
                 users.setdefault(name, []).append(name_of(pod))
     return users
 

@@ -31,13 +31,13 @@ class Batch:
     """What a decision has gathered so far."""
 
     placement: Placement
-    hosts: dict[str, list[Room]]
     spread: dict[str, Spread]
     chosen: dict[Key, Room] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     rests_on: dict[Key, Object] = field(default_factory=dict)
     bound: int = 0
     misfits: list[tuple[Object, Requirements]] = field(default_factory=list)
+    hosts: dict[str, list[Room]] = field(default_factory=dict)
 
 
 def schedule(view: ClusterView, now: Milliseconds) -> Decision:
@@ -48,7 +48,7 @@ def schedule(view: ClusterView, now: Milliseconds) -> Decision:
     """
     placement = Placement(view.nodes)
     spread = {uid: dict(counts) for uid, counts in view.spread.items()}
-    batch = Batch(placement, hosts_of(placement.rooms), spread)
+    batch = Batch(placement, spread)
     left_over = False
     for pod in view.pending:
         if batch.bound >= MOST_PODS or len(batch.changes) >= MOST_CHANGES:
@@ -95,6 +95,8 @@ def _candidates(
     if wanted.names is not None:
         named = {name: all_rooms[name] for name in sorted(wanted.names) if name in all_rooms}
         refused[NOT_NAMED] = len(all_rooms) - len(named)
+    if storage.affinities and not batch.hosts:
+        batch.hosts = hosts_of(all_rooms)
     for affinity in storage.affinities:
         there = {room.name: room for room in rooms_at(affinity, all_rooms, batch.hosts)}
         before = all_rooms if named is None else named

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,16 @@ class BoundedFile:
         self._open()
 
     def write(self, text: str) -> int:
-        """Append; a write is one system call, so lines of a process and its children do not mix."""
+        """Append; a write is one system call, so lines of a process and its children do not mix.
+
+        What does not fit a full disk is dropped: a program must not end because it cannot log.
+        """
         data = text.encode("utf-8", "backslashreplace")
-        if os.fstat(self._descriptor).st_size + len(data) > self._limit:
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._open()
-        os.write(self._descriptor, data)
+        with suppress(OSError):
+            if os.fstat(self._descriptor).st_size + len(data) > self._limit:
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+                self._open()
+            os.write(self._descriptor, data)
         return len(text)
 
     def flush(self) -> None:
@@ -47,9 +52,10 @@ class BoundedFile:
         os.close(self._descriptor)
 
     def _open(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        before = self._descriptor
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if before >= 0:
+            os.close(before)
         if self._takes_over:
             os.dup2(self._descriptor, 1)
             os.dup2(self._descriptor, 2)

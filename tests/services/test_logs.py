@@ -39,6 +39,13 @@ def test_a_file_is_set_aside_when_it_would_exceed_its_limit(tmp_path: Path) -> N
     assert len(list((tmp_path / "logs").iterdir())) == 2
 
 
+def test_a_full_disk_ends_no_program(tmp_path: Path) -> None:
+    (tmp_path / "a.log").symlink_to("/dev/full")
+    file = BoundedFile(tmp_path / "a.log")
+    assert file.write("a line\n") == 7
+    file.close()
+
+
 def test_whatever_a_program_logs_or_prints_is_in_its_file(tmp_path: Path) -> None:
     path = tmp_path / "worker-1.log"
     done = subprocess.run([sys.executable, "-c", PROGRAM, path], capture_output=True, text=True, check=True)

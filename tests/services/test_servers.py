@@ -23,6 +23,7 @@ from services.servers import (
     find_server,
     has_loaded,
     launch,
+    remembered_server,
     stop,
     truncation_of,
     version_of,
@@ -155,6 +156,19 @@ def test_the_newest_enough_server_on_the_path_is_taken_else_the_bundled_one(tmp_
     a_script(tmp_path / "redis-server", "echo 'Redis server v=6.2.16 sha=0 malloc=libc bits=64'")
     found = find_server(str(tmp_path))
     assert (found.path, found.version) == (tmp_path / "redis-server", (6, 2, 16))
+
+
+def test_the_server_that_wrote_the_data_is_taken_again_while_it_is_there(tmp_path: Path) -> None:
+    """Valkey's files cannot be read by an older Redis that somebody installs later."""
+    first = a_script(tmp_path / "first", "echo 'Valkey server v=9.1.2 sha=0'")
+    (tmp_path / "bin").mkdir()
+    a_script(tmp_path / "bin" / "redis-server", "echo 'Redis server v=7.0.15 sha=0'")
+    memory = tmp_path / "log-server"
+    assert remembered_server(memory) is None
+    memory.write_text(f"{first}\n")
+    assert find_server(str(tmp_path / "bin"), remembered_server(memory)).path == first
+    first.unlink()
+    assert find_server(str(tmp_path / "bin"), remembered_server(memory)).version == (7, 0, 15)
 
 
 def test_a_program_that_is_no_server_has_no_version(tmp_path: Path) -> None:

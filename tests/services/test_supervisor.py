@@ -20,6 +20,7 @@ from services.clusters import ClusterRecord, Member, read_record
 from services.data_dirs import lock_data_dir
 from services.processes import ProcessId, is_alive
 from services.settings import Settings, joined, settings_from
+from services.shutdowns import end_cluster
 from services.supervisor import FIRST_PAUSE, LONGEST_PAUSE, next_pause
 
 pytestmark = [pytest.mark.server, pytest.mark.e2e]
@@ -86,6 +87,7 @@ def running_cluster(data_dir: Path, *modes: str) -> Iterator[subprocess.Popen[st
         if up.poll() is None:
             up.send_signal(signal.SIGTERM)
         up.communicate(timeout=PATIENCE)
+        end_cluster(settings_from(os.environ, data_dir))
 
 
 def a_client(data_dir: Path) -> redis.Redis:

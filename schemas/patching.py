@@ -83,7 +83,7 @@ def _difference(old: dict[str, Json], new: dict[str, Json]) -> dict[str, Json]:
         elif kind is str:
             if before != value:
                 patch[key] = value
-        elif not (key in old and strictly_equal(before, value)):
+        elif key not in old or before != value or not strictly_equal(before, value):
             patch[key] = _whole(value)
     for key in old:
         if key not in new:

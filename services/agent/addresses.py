@@ -34,8 +34,8 @@ def address_of(identity: str, taken: Container[str]) -> str:
     127.0.0.0/16 (localhost and friends) and last bytes 0 and 255 (network and broadcast of a /24) are never
     chosen. After 64 choices that are all taken the first is returned: so full a host cannot be helped here.
     """
-    choices = [_choice(identity, number) for number in range(_CHOICES)]
-    return next((choice for choice in choices if choice not in taken), choices[0])
+    choices = (_choice(identity, number) for number in range(_CHOICES))
+    return next((choice for choice in choices if choice not in taken), _choice(identity, 0))
 
 
 def _choice(identity: str, number: int) -> str:

@@ -41,8 +41,12 @@ class EventStore:
     def __init__(self, log: Log, replica: Replica, heartbeats: Heartbeats | None, edges: Edges) -> None:
         self._replica = replica
         self._heartbeats = heartbeats
+        self._log = log
         self._clock: Callable[[], Milliseconds] = edges.clock
         self._committer = Committer(log, replica, self._catch_up, edges)
+
+    def log_id(self) -> str:
+        return self._log.log_id()
 
     def register(self, node: Object) -> None:
         """Create the node, or bring its labels and status up to date; what people set on it stays."""

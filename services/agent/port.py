@@ -58,3 +58,26 @@ class ControlPlane(Protocol):
     def confirm_deleted(self, pod: Object) -> None:
         """Remove a terminating pod of this uid for good. Does nothing where it is gone already."""
         ...
+
+
+class BatchControlPlane(ControlPlane, Protocol):
+    """What many simulated nodes need besides: the same in batches, and only what has changed."""
+
+    def register_many(self, nodes: Sequence[Object]) -> None:
+        """Register many nodes."""
+        ...
+
+    def heartbeat_many(self, nodes: Sequence[str]) -> None:
+        """Say that many nodes live."""
+        ...
+
+    def changed_pods(self, after: Position, timeout: float) -> tuple[Position, Sequence[Object]]:
+        """Return as `wait` does, and the pods changed after `after` as they are now; after 0 every pod.
+
+        A pod may be returned again though it did not change; pods that are gone are left out.
+        """
+        ...
+
+    def confirm_many(self, pods: Sequence[Object]) -> None:
+        """Confirm many deletions, as `confirm_deleted` does."""
+        ...

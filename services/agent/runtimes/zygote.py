@@ -353,8 +353,9 @@ def _program(name: str, path: str) -> str:
 class Shim:
     """Serves one container from its start to its end."""
 
-    def __init__(self, request: Json, connection: socket.socket) -> None:
+    def __init__(self, request: Json, connection: socket.socket, lock: int) -> None:
         self.request = request
+        self.lock = lock
         self.connection = connection
         self.state = request["state"]
         self.status: int | None = None
@@ -368,14 +369,27 @@ class Shim:
             signal.signal(number, lambda *_: None)
 
     def run(self) -> None:
-        """Start the program, answer the request, and stay until everything has ended."""
+        """Start the program, answer the request, and stay until everything has ended.
+
+        A program that could not be executed is answered last, when the next run may begin.
+        """
         outputs = self._start()
-        if outputs:
-            self._serve(outputs)
+        if self.error:
+            self._finish()
+            os.close(self.lock)
+            self._answer({"error": self.error})
+            return
+        self._answer(self._identity())
+        _let_go_of_streams()
+        self._serve(outputs)
         self._finish()
 
+    def _answer(self, answer: Json) -> None:
+        self.connection.sendall(json.dumps(answer).encode())
+        self.connection.close()
+
     def _start(self) -> dict[int, str]:
-        """Fork the program; answer {"main": pid} or {"error": text}. Returns the streams to copy, by descriptor."""
+        """Fork the program and wait until it executes. Returns the streams to copy, by descriptor."""
         out, err, report, gate = os.pipe(), os.pipe(), os.pipe(), os.pipe()
         self.started_at = time.time_ns() // 1_000_000
         self.main = os.fork()
@@ -394,11 +408,7 @@ class Shim:
         os.close(gate[1])
         self.error = os.read(report[0], 4096).decode()
         os.close(report[0])
-        answer = {"error": self.error} if self.error else self._identity()
-        self.connection.sendall(json.dumps(answer).encode())
-        self.connection.close()
-        _let_go_of_streams()
-        return {} if self.error else {out[0]: "stdout", err[0]: "stderr"}
+        return {out[0]: "stdout", err[0]: "stderr"}
 
     def _identity(self) -> Json:
         me = os.getpid()
@@ -488,7 +498,7 @@ def run_container(request: Json, connection: socket.socket) -> None:
     except BlockingIOError:
         connection.sendall(json.dumps({"busy": "another run of this container has not ended"}).encode())
         return
-    Shim(request, connection).run()
+    Shim(request, connection, lock).run()
 
 
 def run_command(request: Json, connection: socket.socket) -> None:

@@ -9,7 +9,17 @@ from typing import TypeVar
 
 from schemas.errors import ChronosetError, NotFound
 from schemas.kinds import NODE, POD
-from schemas.objects import Key, Object, key_of, key_of_object, split_key, uid_of, with_fields, with_metadata
+from schemas.objects import (
+    Key,
+    Object,
+    key_of,
+    key_of_object,
+    split_key,
+    uid_of,
+    version_of,
+    with_fields,
+    with_metadata,
+)
 from schemas.positions import Position
 
 T = TypeVar("T")
@@ -102,6 +112,22 @@ class MemoryControlPlane:
             now = self._objects.get(key_of_object(pod))
             if now is not None and uid_of(now) == uid_of(pod):
                 self.remove(now)
+
+    def register_many(self, nodes: Sequence[Object]) -> None:
+        for node in nodes:
+            self.register(node)
+
+    def heartbeat_many(self, nodes: Sequence[str]) -> None:
+        for node in nodes:
+            self.heartbeat(node)
+
+    def changed_pods(self, after: Position, timeout: float) -> tuple[Position, Sequence[Object]]:
+        newest = self.wait(after, timeout)
+        return newest, [pod for pod in self.list(POD.resource) if version_of(pod) > after]
+
+    def confirm_many(self, pods: Sequence[Object]) -> None:
+        for pod in pods:
+            self.confirm_deleted(pod)
 
     def _check(self) -> None:
         if self._error is not None:

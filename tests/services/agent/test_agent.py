@@ -224,7 +224,7 @@ def test_deletion_ends_everything_the_pod_started(site: Site) -> None:
     eventually(lambda: not site.pod(pod))
     assert 0.8 < time.monotonic() - began < 4
     assert processes_of(pod) == []
-    assert not (site.node / "pods" / uid_of(pod)).exists()
+    eventually(lambda: not (site.node / "pods" / uid_of(pod)).exists())
 
 
 def test_a_program_may_end_itself_within_the_grace_period(site: Site) -> None:

@@ -18,10 +18,16 @@ from events.commit import Edges
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.secrets import Keyring
+from services.agent.agent import Agent
+from services.agent.event_store import EventStore
+from services.agent.images import ImageStore
+from services.agent.nodes import NodeSettings
+from services.agent.runtimes.process import ProcessRuntime
+from services.agent.runtimes.zygotes import Zygote
 from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
-from services.broker.leases import Lease, queue_epoch
+from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.streams import StreamsBroker
 from services.connections import connect
 from services.controllers.controller import Controller
@@ -29,12 +35,18 @@ from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
-from services.scheduler import SCHEDULER
+from services.programs import Program
+from services.projections import projector
+from services.scheduler.controller import scheduler
 from services.settings import Settings
 from services.worker import Reconciler
 
-CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, SCHEDULER, GARBAGE, VOLUMES)
+CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, scheduler(), GARBAGE, VOLUMES)
 WORKERS = 2
+AGENT_PATIENCE = 3.0
+"""Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
+PODS_GRACE = 8.0
+"""Seconds the pods of a cluster that is stopped have to end."""
 
 _log = structlog.get_logger()
 
@@ -95,9 +107,49 @@ def run_worker(settings: Settings) -> None:
         raise reconciler.failure
 
 
+def run_projector(settings: Settings) -> None:
+    """Keep the projections up with the log until SIGTERM."""
+    stopping = threading.Event()
+    on_sigterm(stopping.set)
+    projector.run(open_log(settings, "projector"), connect(settings.views_url, "projector"), stopping)
+
+
+def run_agents(settings: Settings) -> None:
+    """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods."""
+    stopping = threading.Event()
+    on_sigterm(stopping.set)
+    zygote = Zygote()
+    log = RedisLog(connect(settings.log_url, "agents", retries=0), settings.cluster, AGENT_PATIENCE)
+    replica = Replica(log)
+    replica.load()
+    replica.start()
+    heartbeats = Heartbeats(connect(settings.queue_url, "agents"), Keys(settings.cluster))
+    control_plane = EventStore(log, replica, heartbeats, edges_of(settings))
+    images = ImageStore(settings.image_dir)
+    agents = [_agent(settings, name, control_plane, images, zygote) for name in settings.node_names]
+    for agent in agents:
+        agent.start()
+    stopping.wait()
+    for agent in agents:
+        agent.stop(PODS_GRACE)
+    for agent in agents:
+        agent.join(PODS_GRACE + 10)
+    replica.stop()
+    zygote.close()
+
+
+def _agent(
+    settings: Settings, name: str, control_plane: EventStore, images: ImageStore, zygote: Zygote
+) -> Agent:
+    directory = settings.data_dir / "nodes" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    node = NodeSettings(name, directory.resolve(), settings.cluster)
+    return Agent(node, control_plane, partial(ProcessRuntime, node.directory, images, zygote))
+
+
 def dramatiq_worker(broker: StreamsBroker, look: Callable[[str, str], None]) -> dramatiq.Worker:
     """Return a dramatiq worker of one thread that gives every hint to `look`."""
-    dramatiq.actor(look, actor_name="reconcile", queue_name="hints", broker=broker)
+    dramatiq.actor(actor_name="reconcile", queue_name="hints", broker=broker)(look)
     return dramatiq.Worker(broker, queues={"hints"}, worker_threads=1, worker_timeout=2_000)
 
 
@@ -108,3 +160,12 @@ def on_sigterm(stop: Callable[[], object]) -> None:
         stop()
 
     signal.signal(signal.SIGTERM, handle)
+
+
+PROGRAMS: tuple[Program, ...] = (
+    Program("projector", run_projector),
+    Program("dispatcher", run_dispatcher),
+    Program("worker", run_worker, count=WORKERS),
+    Program("agents", run_agents, grace=PODS_GRACE + 15),
+)
+"""What `up` runs, in the order of their start: five processes that follow the log."""

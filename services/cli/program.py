@@ -45,7 +45,7 @@ COMMANDS: dict[str, Place] = {
     "logs": Place("reads", "logs", "show what a pod's container printed"),
     "replay": Place("histories", "replay", "show the cluster as it was, or follow its events"),
     "log": Place("histories", "log", "show the log's raw entries"),
-    "up": Place("clusters", "up", "run a cluster in the foreground"),
+    "up": Place("up", "up", "run a cluster in the foreground"),
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
             return 0
-        return _failed(f"{error.format_message().rstrip('.')}; see {_help_of(error)}", 2)
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        return _failed(f"{message}; see {_help_of(error)}", 2)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:

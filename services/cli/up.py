@@ -1,0 +1,114 @@
+"""`chronoset up`: a whole cluster in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import BadRequest, Unavailable
+from services.cli.options import DataDir
+from services.clusters import ClusterRecord
+from services.programs import Program
+from services.settings import Settings
+
+if TYPE_CHECKING:
+    from services.commands.commands import Command
+
+MOST_NODES = 100
+APPLY_PATIENCE = 30.0
+"""Seconds that `-f` waits for the projections of a cluster that begins."""
+
+
+def up(
+    nodes: Annotated[int, typer.Option(help="How many nodes this machine plays.")] = 3,
+    manifests: Annotated[
+        list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="Apply once it runs.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run a cluster in the foreground: its log, its queue, the control plane and the nodes. Ctrl-C stops it.
+
+    Started again on the same data directory it carries on from the log.
+
+    \b
+    Example:
+      chronoset up --nodes 3 -f examples/web.yaml
+    """
+    from services.settings import settings_from, shown_path
+    from services.supervisor import Supervisor
+    from services.wiring import PROGRAMS, prepare
+
+    if not 0 <= nodes <= MOST_NODES:
+        raise BadRequest(f"--nodes: {nodes} is out of range; write a number from 0 to {MOST_NODES}")
+    names = tuple(f"n{number}" for number in range(1, nodes + 1))
+    settings = replace(settings_from(os.environ, data_dir), node_names=names)
+    announcer = Announcer(shown_path(settings.data_dir), len(names))
+    programs = [*PROGRAMS, *_applying(manifests or [])]
+    supervisor = Supervisor(settings, programs, prepare, announcer.changed, announcer.say)
+    raise typer.Exit(supervisor.run())
+
+
+@dataclass(slots=True)
+class Announcer:
+    """Tells the terminal what becomes of the cluster: a line for each change of a server or program."""
+
+    place: str
+    nodes: int
+    _known: dict[str, str] = field(default_factory=dict)
+    _is_up: bool = False
+
+    def say(self, sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
+
+    def changed(self, record: ClusterRecord) -> None:
+        """Say which members left or came back, and once that all are there."""
+        for member in record.members:
+            before = self._known.get(member.name)
+            self._known[member.name] = member.state
+            if self._is_up and before not in (None, member.state):
+                self.say(f"{member.name}: {member.state}{f' ({member.note})' if member.note else ''}")
+        running = [member for member in record.members if member.state in ("running", "finished")]
+        if record.ready and not self._is_up and record.members and len(running) == len(record.members):
+            self._is_up = True
+            self.say(
+                f"cluster {record.cluster} is up in {self.place}: {self.nodes} nodes, "
+                f"{len(record.members)} processes. Ctrl-C stops it."
+            )
+            join = "" if self.place == ".chronoset" else f" --data-dir {self.place}"
+            self.say(f"from another terminal: chronoset{join} get all; chronoset{join} doctor")
+
+
+def _applying(manifests: list[Path]) -> list[Program]:
+    """Return the program that applies the manifests once the cluster runs; reads and checks them now."""
+    if not manifests:
+        return []
+    from services.commands.commands import Apply
+    from services.commands.manifests import checked_manifest, read_manifests
+
+    documents = [obj for path in manifests for obj in read_manifests(_content(path), str(path))]
+    commands = [Apply(checked_manifest(obj, "", "Strict"), "Strict") for obj in documents]
+    return [Program("manifests", partial(_apply, commands), once=True)]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequest(f"-f: {path} cannot be read: {error.strerror}") from error
+
+
+def _apply(commands: Sequence[Command], settings: Settings) -> None:
+    from services.cli.session import Session, new_command_id
+
+    session = Session(settings)
+    if not session.views.wait_for(session.log.last(), APPLY_PATIENCE):
+        raise Unavailable("the projections are not there yet")
+    for command in commands:
+        session.executor.execute(command, session.actor(""), new_command_id())

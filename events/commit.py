@@ -244,12 +244,16 @@ def _template_moved(old: Object | None, new: Object) -> bool:
 
 
 def _is_finished(obj: Object) -> bool:
-    """True for a terminating object that nothing holds: no finalizer, no grace that an agent must confirm."""
+    """True for a terminating object that nothing holds: no finalizer, no grace that an agent must confirm.
+
+    A namespace has finalizers in its spec, too: `kubernetes`, until garbage collection has emptied it.
+    """
     metadata = obj["metadata"]
     return (
         is_terminating(obj)
         and not metadata.get("finalizers")
         and not metadata.get("deletionGracePeriodSeconds")
+        and not obj.get("spec", {}).get("finalizers")
     )
 
 

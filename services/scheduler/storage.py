@@ -90,14 +90,36 @@ def affinity_to(node: Object) -> Object:
 
 
 def provision(claim: Object, node: Object) -> tuple[Change, Change]:
-    """Return the changes that make a volume for a claim on a node and bind the two (sig-storage local volumes).
+    """Return the changes that make a volume for a claim on a node and bind the two (sig-storage local volumes)."""
+    volume = _volume_for(claim, node)
+    annotations = {
+        **(claim["metadata"].get("annotations") or {}),
+        BIND_COMPLETED: "yes",
+        SELECTED_NODE: name_of(node),
+    }
+    finalizers = claim["metadata"].get("finalizers") or []
+    if CLAIM_PROTECTION not in finalizers:
+        finalizers = [*finalizers, CLAIM_PROTECTION]
+    status = {
+        **claim.get("status", {}),
+        "phase": "Bound",
+        "accessModes": volume["spec"]["accessModes"],
+        "capacity": volume["spec"]["capacity"],
+    }
+    bound = {
+        **with_metadata(claim, annotations=annotations, finalizers=finalizers),
+        "spec": {**claim["spec"], "volumeName": name_of(volume)},
+        "status": status,
+    }
+    return Create(volume), Replace(claim, bound)
 
-    The path is relative: the node's agent resolves it under its own directory.
-    """
+
+def _volume_for(claim: Object, node: Object) -> Object:
+    """Return a new volume for a claim. Its path is relative: the node's agent resolves it under its own directory."""
     namespace, name, uid = namespace_of(claim), name_of(claim), claim["metadata"]["uid"]
-    capacity = {"storage": (claim["spec"].get("resources") or {}).get("requests", {}).get("storage", "0")}
-    modes = claim["spec"].get("accessModes") or ["ReadWriteOnce"]
-    volume: Object = {
+    asked = claim["spec"]
+    storage_class = asked.get("storageClassName")
+    return {
         "apiVersion": VOLUME.api_version,
         "kind": VOLUME.kind,
         "metadata": {
@@ -106,8 +128,8 @@ def provision(claim: Object, node: Object) -> tuple[Change, Change]:
             "finalizers": [VOLUME_PROTECTION],
         },
         "spec": {
-            "accessModes": modes,
-            "capacity": capacity,
+            "accessModes": asked.get("accessModes") or ["ReadWriteOnce"],
+            "capacity": {"storage": (asked.get("resources") or {}).get("requests", {}).get("storage", "0")},
             "claimRef": {
                 "apiVersion": CLAIM.api_version,
                 "kind": CLAIM.kind,
@@ -118,26 +140,11 @@ def provision(claim: Object, node: Object) -> tuple[Change, Change]:
             "local": {"path": f"volumes/{namespace}-{name}-{uid}"},
             "nodeAffinity": {"required": affinity_to(node)},
             "persistentVolumeReclaimPolicy": "Delete",
-            "volumeMode": claim["spec"].get("volumeMode", "Filesystem"),
+            "volumeMode": asked.get("volumeMode", "Filesystem"),
+            **({"storageClassName": storage_class} if storage_class else {}),
         },
         "status": {"phase": "Bound"},
     }
-    if claim["spec"].get("storageClassName"):
-        volume["spec"]["storageClassName"] = claim["spec"]["storageClassName"]
-    annotations = {
-        **(claim["metadata"].get("annotations") or {}),
-        BIND_COMPLETED: "yes",
-        SELECTED_NODE: name_of(node),
-    }
-    finalizers = claim["metadata"].get("finalizers") or []
-    if CLAIM_PROTECTION not in finalizers:
-        finalizers = [*finalizers, CLAIM_PROTECTION]
-    bound = {
-        **with_metadata(claim, annotations=annotations, finalizers=finalizers),
-        "spec": {**claim["spec"], "volumeName": volume_name_of(claim)},
-        "status": {**claim.get("status", {}), "phase": "Bound", "accessModes": modes, "capacity": capacity},
-    }
-    return Create(volume), Replace(claim, bound)
 
 
 def _problem_of(key: Key, claim: Object | None, view: ClusterView) -> str:

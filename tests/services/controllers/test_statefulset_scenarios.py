@@ -62,6 +62,15 @@ def test_a_pod_has_its_identity_from_the_set_and_its_body_from_the_template() ->
     assert pod["spec"]["containers"] == cluster.set["spec"]["template"]["spec"]["containers"]
 
 
+def test_the_labels_of_identity_are_restored() -> None:
+    cluster = a_cluster(replicas=1)
+    pod = cluster.pods["db-0"]
+    labels = {"app": "db", "mine": "yes", "controller-revision-hash": cluster.status["updateRevision"]}
+    cluster.change(pod, metadata=with_metadata(pod, labels=labels)["metadata"])
+    assert cluster.reconcile() == []
+    assert cluster.pods["db-0"]["metadata"]["labels"] == {**pod["metadata"]["labels"], "mine": "yes"}
+
+
 @pytest.mark.parametrize("policy", [ORDERED, PARALLEL])
 @pytest.mark.parametrize(
     ("edit", "expected"),
@@ -542,6 +551,19 @@ def test_history_is_cut_to_its_limit_and_live_revisions_stay() -> None:
     assert cluster.revisions == {"db:1": 1, "db:4": 4, "db:5": 5}
 
 
+def test_a_revision_that_only_a_pod_still_has_is_live() -> None:
+    cluster = a_cluster(strategy=ON_DELETE, revisionHistoryLimit=0)
+    cluster.set_image("db:2")
+    cluster.delete("db-1")
+    cluster.run()
+    cluster.set_image("db:3")
+    cluster.run()
+    assert cluster.revisions == {"db:1": 1, "db:2": 2, "db:3": 3}
+    cluster.delete("db-1")
+    cluster.run()
+    assert cluster.revisions == {"db:1": 1, "db:3": 3}
+
+
 def test_going_back_renumbers_the_revision_and_makes_no_other() -> None:
     cluster = a_cluster()
     cluster.set_image("db:2")
@@ -595,6 +617,28 @@ def test_status_counts_and_the_delete_that_changes_them_are_one_batch() -> None:
         "collisionCount": 0,
     }
     assert cluster.status["updateRevision"] != revision
+
+
+def test_without_a_rolling_update_a_lost_pod_returns_as_the_update_left_it() -> None:
+    """Those that the update has not reached are the lowest `currentReplicas`."""
+    cluster = a_cluster(strategy=BARE)
+    cluster.set_image("db:2")
+    cluster.reconcile()
+    cluster.confirm("db-2")
+    cluster.remove(cluster.pods["db-0"])
+    assert cluster.reconcile() == ["+db-0"]
+    assert cluster.images() == {"db-0": "db:1", "db-1": "db:1"}
+    cluster.run()
+    assert set(cluster.images().values()) == {"db:2"}
+
+
+def test_a_pod_that_would_come_back_just_as_stuck_is_left_alone() -> None:
+    cluster = a_cluster(strategy=BARE)
+    cluster.remove(cluster.pods["db-0"])
+    cluster.reconcile()
+    cluster.pass_time(3600)
+    cluster.set_image("db:2")
+    assert cluster.reconcile() == []
 
 
 def test_under_on_delete_the_current_revision_never_advances() -> None:
@@ -651,7 +695,13 @@ def a_revision(name: str) -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "X", "name": "x", "uid": "x-1", "controller": True}
+            ],
+        },
         "data": {"other": True},
         "revision": 1,
     }

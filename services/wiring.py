@@ -125,7 +125,7 @@ def run_agents(settings: Settings) -> None:
     replica.start()
     heartbeats = Heartbeats(connect(settings.queue_url, "agents"), Keys(settings.cluster))
     control_plane = EventStore(log, replica, heartbeats, edges_of(settings))
-    images = ImageStore(settings.image_dir)
+    images = ImageStore(settings.image_dir.resolve())
     agents = [_agent(settings, name, control_plane, images, zygote) for name in settings.node_names]
     for agent in agents:
         agent.start()

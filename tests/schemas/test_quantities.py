@@ -19,6 +19,8 @@ from schemas.quantities import canonical_quantity, compare_quantities, parse_qua
         ("1024Ki", "1Mi"),
         ("1024", "1024"),
         ("0.5Ki", "512"),
+        ("1Ki", "1Ki"),
+        ("0.99Ki", "1013760m"),
         ("1023Ki", "1023Ki"),
         ("1000Ki", "1000Ki"),
         ("1.2Ki", "1228800m"),

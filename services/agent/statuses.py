@@ -171,13 +171,14 @@ def _gates(pod: Object) -> tuple[str, str, str]:
 
 def _merged(old: Iterable[Object], ours: dict[str, tuple[str, str, str]], now: Milliseconds) -> list[Object]:
     before = {condition["type"]: condition for condition in old}
+    stamp = rfc3339(now)
     merged = [condition for name, condition in before.items() if name not in ours]
     for name, (status, reason, message) in ours.items():
         known = before.get(name)
         since = (
             known["lastTransitionTime"]
             if known and known["status"] == status and known.get("lastTransitionTime")
-            else rfc3339(now)
+            else stamp
         )
         condition = {"type": name, "status": status, "lastTransitionTime": since}
         merged.append(

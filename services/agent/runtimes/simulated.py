@@ -101,7 +101,8 @@ class SimulatedRuntime:
         self.end(uid, container, 137, 9)
 
     def execute(self, uid: str, container: str, command: list[str], timeout: Milliseconds) -> Answer:
-        """See Runtime.execute: every command succeeds."""
+        """See Runtime.execute: every command succeeds at once."""
+        del command, timeout
         with self._lock:
             runs = uid in self._pods and container in self._pods[uid].running
         if not runs:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from services.cli.options import DataDir, WriteFormat, WriteOutput
-from services.cli.printing import show_json
+from services.cli.streams import show_json
 from services.cli.tables import printable
 from services.settings import exports, joined, settings_from, shown_path
 

@@ -20,10 +20,11 @@ from schemas.positions import Position, stream_id_of, time_of
 from services.cli.columns import Layout, Setting
 from services.cli.moments import Moment, parse_moment
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
-from services.cli.printing import aside, listing_text, object_text, show, show_json
+from services.cli.printing import listing_text, object_text, show
 from services.cli.references import Reference, checked_namespace, parse_references
 from services.cli.session import now_ms, open_session
 from services.cli.shown_events import clock_time, entry_line, entry_record, event_line, event_record
+from services.cli.streams import aside, show_json
 from services.commands.sources import subject_of
 
 _CHUNK = 500

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from services.cli.moments import parse_duration
 
 
-def count_from(least: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers not below `least`, whose refusal names what was written."""
+def count_from(least: int) -> Callable[[Any], int]:
+    """Return a parser of whole numbers not below `least`, whose refusal names what was written.
 
-    def parse(text: str) -> int:
+    typer gives it an option's default as well, which is a number already.
+    """
+
+    def parse(given: Any) -> int:
+        text = str(given)
         digits = text.removeprefix("-")
         if digits.isascii() and digits.isdecimal() and len(digits) <= 10 and int(text) >= least:
             return int(text)

@@ -1,4 +1,4 @@
-"""What goes to stdout and stderr: objects in every format, a pager for what is long, colour for what is an aside."""
+"""Objects as text in every format, and a pager for what is long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from schemas.positions import Position, stream_id_of
 from services.cli.columns import Layout, Setting, spoken_name, table_of
 from services.cli.options import ReadOutput
 
-_DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _is_ambiguous = re.compile(r"[-+.0-9][-+.0-9_a-fA-FxXoO:]*|[yYnN]", re.ASCII).fullmatch
 """Strings that YAML 1.1 readers may take for numbers or booleans, and that PyYAML would write bare."""
 
@@ -33,17 +32,6 @@ def show(text: str) -> None:
     if sys.stdout.isatty() and text.count("\n") + 2 > shutil.get_terminal_size().lines and _page(text):
         return
     print(text)
-
-
-def aside(text: str) -> None:
-    """Print what is not the result (where it stands, warnings) to stderr, dim on a terminal."""
-    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    print(f"{_DIM}{text}{_RESET}" if coloured else text, file=sys.stderr)
-
-
-def show_json(value: Any) -> None:
-    """Print a JSON value on one line, at once: programs read a stream of them."""
-    print(orjson.dumps(value).decode(), flush=True)
 
 
 def listing_text(listing: Listing, output: ReadOutput, setting: Setting, layout: Layout) -> str:

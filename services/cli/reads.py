@@ -16,9 +16,10 @@ from schemas.selectors import parse_selector
 from services.cli.columns import Layout, Setting
 from services.cli.moments import parse_position
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
-from services.cli.printing import aside, listing_text, object_text, position_line, show
+from services.cli.printing import listing_text, object_text, position_line, show
 from services.cli.references import Reference, checked_namespace, parse_one, parse_references
 from services.cli.session import Session, now_ms, open_session
+from services.cli.streams import aside
 from services.commands.sources import existing
 
 _WORKLOADS = {"statefulset": STATEFUL_SET, "daemonset": DAEMON_SET}

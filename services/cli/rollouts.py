@@ -23,9 +23,10 @@ from services.cli.options import (
     WriteOutput,
     count_from,
 )
-from services.cli.printing import aside, object_text, position_line, show, yaml_text
+from services.cli.printing import object_text, position_line, show, yaml_text
 from services.cli.references import checked_namespace, parse_one
 from services.cli.session import now_ms, open_session
+from services.cli.streams import aside
 from services.cli.tables import age, table
 from services.cli.waiting import wait_for_rollout
 from services.cli.writes import TEN_MINUTES, Manner, write

@@ -31,7 +31,7 @@ def event_line(event: Event) -> str:
     parts = (
         clock_time(time_of(event.position)),
         stream_id_of(event.position),
-        f"{event.type:<24}",
+        f"{event.type:<28}",
         event.key,
         f"by {event.actor}",
         cause,
@@ -71,7 +71,7 @@ def appended_table(events: Sequence[Event]) -> str:
 def entry_line(entry: Entry) -> str:
     """Return a raw entry of the log: position, the one before it, type, key and size."""
     after = stream_id_of(entry.after)
-    line = f"{stream_id_of(entry.position):<22} after {after:<22} {entry.type:<24} {entry.key}  {len(entry.data)} bytes"
+    line = f"{stream_id_of(entry.position):<22} after {after:<22} {entry.type:<28} {entry.key}  {len(entry.data)} bytes"
     return printable(line)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from schemas.errors import ChronosetError, NotFound
 from schemas.kinds import DAEMON_SET, STATEFUL_SET
 from schemas.objects import Key, Object, split_key, uid_of
-from services.cli.printing import aside
 from services.cli.session import Session
+from services.cli.streams import aside
 from services.commands.rollouts import Progress, progress_of
 from services.commands.sources import subject_of
 

@@ -26,11 +26,10 @@ from services.cli.options import (
     WriteOutput,
     count_from,
 )
-from services.cli.printing import aside, show_json
 from services.cli.references import checked_namespace, parse_named, parse_one
 from services.cli.session import Session, new_command_id, open_session
 from services.cli.shown_events import appended_table, event_record
-from services.cli.waiting import has_rollout, wait_for_deletion, wait_for_rollout
+from services.cli.streams import aside, show_json
 from services.commands.commands import Apply, Command, Delete, Patch, Scale, Switch
 from services.commands.execution import Outcome
 from services.controllers.switches import KEY as SWITCHES
@@ -256,6 +255,8 @@ def _record(key: Key, outcome: Outcome, command_id: str) -> dict[str, Any]:
 
 
 def _wait(session: Session, key: Key, outcome: Outcome, timeout: float) -> None:
+    from services.cli.waiting import has_rollout, wait_for_deletion, wait_for_rollout
+
     session.catch_up(outcome.committed.appended.last)
     deleted = _deleted_uid(key, outcome.committed.events)
     if deleted:

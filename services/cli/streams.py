@@ -1,0 +1,22 @@
+"""What goes beside the result, to stderr, and results for programs. Apart, since every command needs no more."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import orjson
+
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
+
+
+def aside(text: str) -> None:
+    """Print what is not the result (where it stands, warnings) to stderr, dim on a terminal."""
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    print(f"{_DIM}{text}{_RESET}" if coloured else text, file=sys.stderr)
+
+
+def show_json(value: Any) -> None:
+    """Print a JSON value on one line, at once: programs read a stream of them."""
+    print(orjson.dumps(value).decode(), flush=True)

@@ -200,7 +200,7 @@ def _row(event: Event) -> dict[str, str]:
 
 
 def actual_views(client: redis.Redis, cluster: str = "demo") -> dict[str, Any]:
-    """Return all that the current generation holds, by name, read as any program could; rollouts and resources apart."""
+    """Return all that the current generation holds, by name, as any program reads it; but no rollouts, no resources."""
     everything: Any = client
     generation = everything.hget(f"{{{cluster}}}:views", "generation").decode()
     prefix = f"{{{cluster}}}:views:{generation}:"

@@ -14,24 +14,26 @@ import orjson
 import pytest
 import redis
 
+from events.codec import decode
+from events.fold import whole_batches
 from events.memory import MemoryLog
 from schemas.changes import Create, Delete, Replace
 from schemas.errors import LostHistory
-from schemas.objects import with_fields
+from schemas.objects import with_fields, with_metadata
+from schemas.positions import stream_id_of
 from services.projections import projector as projector_module
 from services.projections.generations import Generations
-from services.projections.projector import Projector, rebuild, run
+from services.projections.projector import Outdated, Projector, Writer, rebuild, run
 from services.projections.reader import Views
 from tests.services.projections.histories import (
     History,
     a_bare_pod,
     a_set,
     actual_views,
+    events_of,
     expected_views,
     with_image,
 )
-
-pytestmark = pytest.mark.filterwarnings("error")
 
 
 class Crash(BaseException):
@@ -110,13 +112,10 @@ def test_the_loser_of_a_race_carries_on_behind_what_was_done(client: redis.Redis
     first, second = (Projector(history.log, client, threading.Event()) for _ in range(2))
     first.open()
     second.open()
-    loser = second._writer
     history.scribble(random.Random(2), 10)
-    first.open()
+    catch_up(first)
     history.scribble(random.Random(3), 10)
-    assert second._replica is not None and loser is not None
-    second._replica.load()
-    loser.check()
+    catch_up(second)
     assert actual_views(client) == expected_views(history.log)
 
 
@@ -157,6 +156,7 @@ def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(
 ):
     monkeypatch.setattr(projector_module, "EVENTS_AT_ONCE", 10)
     history.scribble(random.Random(5), 6)
+    ends = {event.position for event in events_of(history.log) if event.offset == event.size - 1}
     halfway = len(history.log.read(0, 10_000)) // 2
     expected = expected_views(history.log)
     for step in count():
@@ -167,6 +167,8 @@ def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(
             with crashing_at(client, step, after=after):
                 rebuild(history.log, client) if how == "rebuild" else project(history.log, client)
         except Crash:
+            left = Generations(client, "demo").current()
+            assert left is None or left.position in ends
             project(history.log, client)
             assert actual_views(client) == expected
         else:
@@ -178,9 +180,6 @@ class _Beginning:
     """A log as it was when it had some entries only, up to the end of a batch."""
 
     def __init__(self, log: Any, entries: int) -> None:
-        from events.codec import decode
-        from events.fold import whole_batches
-
         self.cluster = log.cluster
         found = log.read(0, entries)
         self._entries = found[: whole_batches([decode(entry) for entry in found])]
@@ -365,6 +364,62 @@ def test_a_key_of_another_type_in_the_way_leads_to_a_rebuild(client: redis.Redis
     assert actual_views(client) == expected_views(history.log)
 
 
+def test_effects_that_broke_off_half_way_are_not_written_again_but_built_anew(
+    client: redis.Redis, history: History
+):
+    """Something in the way is gone when the projector looks again: what had been written before it must not double."""
+    projector = Projector(history.log, client, threading.Event())
+    projector.open()
+    in_the_way = "{demo}:views:1:changes:core/pods/default/q"
+    client.set(in_the_way, "")
+    history.commit(Create(a_bare_pod("p")), Create(a_bare_pod("q")))
+    with pytest.raises(Outdated):
+        projector.follow()
+    client.delete(in_the_way)
+    projector.open()
+    projector.close()
+    assert actual_views(client) == expected_views(history.log)
+
+
+def test_views_that_were_put_back_to_an_earlier_position_are_opened_again(
+    client: redis.Redis, history: History
+):
+    project(history.log, client)
+    generations = Generations(client, "demo")
+    current = generations.current()
+    assert current is not None
+    writer = Writer(generations, current, threading.Event(), building=False)
+    writer.inspect()
+    client.hset("{demo}:views", "position", stream_id_of(current.position - 1))
+    with pytest.raises(Outdated, match="went back"):
+        writer.inspect()
+
+
+def test_the_loser_of_a_race_learns_what_the_winner_has_parked(client: redis.Redis, history: History):
+    first, second = (Projector(history.log, client, threading.Event()) for _ in range(2))
+    first.open()
+    second.open()
+    odd = a_bare_pod("odd", history.get("apps/statefulsets/default/db"))
+    key = "apps/controllerrevisions/default/odd"
+    metadata = odd["metadata"]
+    history.commit(
+        Create({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "data": {}})
+    )
+    for each in (first, second):
+        catch_up(each)
+    history.commit(Replace(history.get(key), {**history.get(key), "revision": 9}))
+    catch_up(second)
+    assert list(Views(client, "demo").parked()) == [key]
+    assert Views(client, "demo").changes_of(key) == []
+
+
+def catch_up(projector: Projector) -> None:
+    """Let an open projector write what the log has brought since, in this thread."""
+    assert projector._replica is not None and projector._writer is not None
+    projector._replica.load()
+    projector._writer.check()
+
+
 def test_a_log_that_does_not_fold_leaves_the_projections_at_its_last_good_event(
     client: redis.Redis, history: History
 ):
@@ -435,6 +490,9 @@ def test_a_rollout_is_done_when_its_status_says_so_and_starts_with_its_template(
     rollout = Views(client, "demo").rollout_of(key)
     assert rollout is not None and rollout.done and rollout.done_since == done.events[0].position
     assert rollout.started == changed.events[0].position and rollout.updated == rollout.desired == 2
+    history.commit(Replace(history.get(key), with_metadata(history.get(key), labels={"a": "b"})))
+    project(history.log, client)
+    assert Views(client, "demo").rollout_of(key) == rollout
     history.commit(Delete(history.get(key)))
     project(history.log, client)
     assert Views(client, "demo").rollout_of(key) is None

@@ -1,6 +1,6 @@
 """The process runtime: containers are plain processes of this machine. No root, no daemon.
 
-Every container has a shim (see `zygote`) that outlives the agent and keeps its story in files, so an agent that is
+Every container has a shim (see `shims`) that outlives the agent and keeps its story in files, so an agent that is
 killed and started again finds its pods running and learns how those ended that did not wait:
 
     <node>/pods/<uid>/pod.json                            the pod as it was accepted, and its address
@@ -29,9 +29,10 @@ from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
+from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox
+from services.agent.runtimes.processes import boot_id, start_of
 from services.agent.runtimes.programs import Folders, program_of
-from services.agent.runtimes.zygote import boot_id, start_of, write_file
 from services.agent.runtimes.zygotes import Zygote
 from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark, spec_of
 

@@ -7,13 +7,19 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import Unavailable
-from services.agent.runtimes import zygote
 
 Json = dict[str, Any]
 
+_ROOT = str(Path(__file__).parents[3])
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from services.agent.runtimes.zygote import main; main(int(sys.argv[2]))"
+)
+"""Isolated and without site-packages: 13 MB and 20 ms instead of what the agent has imported."""
 ANSWER_TIMEOUT = 30.0
 
 
@@ -78,7 +84,7 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", zygote.__file__, str(theirs.fileno())],
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, _ROOT, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -1,0 +1,129 @@
+"""Mounts and a host name of a container's own, by Linux namespaces; without root in a user namespace.
+
+A mount point that does not exist is made without touching the host's disk: the nearest folder above it is replaced,
+for the container only, by one in memory that mirrors it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWUSER = 0x00020000, 0x04000000, 0x10000000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    _check(
+        _LIBC.mount(source.encode(), target.encode(), kind.encode() if kind else None, flags, None),
+        f"mount {source} at {target}",
+    )
+
+
+def _bind(source: str, target: str) -> None:
+    _mount(source, target, None, _MS_BIND | _MS_REC)
+
+
+def enter_namespaces(mode: str, hostname: str, root: str, mounts: list[list[str]]) -> None:
+    """Give this process mounts and a host name of its own; `mounts` are [source, target] pairs.
+
+    `mode` is `root`, or `user` for a user namespace in which the caller keeps its ids. A target that does not
+    exist is made without touching the host's disk: its nearest ancestor is replaced by a mirror in memory.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    user = _CLONE_NEWUSER if mode == "user" else 0
+    _check(_LIBC.unshare(_CLONE_NEWNS | _CLONE_NEWUTS | user), "unshare")
+    if user:
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{uid} {uid} 1"),
+            ("gid_map", f"{gid} {gid} 1"),
+        ):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    _check(_LIBC.sethostname(hostname.encode(), len(hostname)), "sethostname")
+    handles = [
+        (target, os.open(source, os.O_PATH | os.O_CLOEXEC)) for source, target in sorted(mounts, key=_target)
+    ]
+    missing = [target for target, _ in handles if not os.path.lexists(target)]
+    prefix = root if any(_ancestor_of("", target) == "/" for target in missing) else ""
+    if prefix:
+        _mirror_folder("/", root)
+    mirrored = {"/"}
+    for target, handle in handles:
+        if not os.path.lexists(prefix + target):
+            ancestor = _ancestor_of(prefix, target)
+            if ancestor not in mirrored:
+                _mirror_folder(prefix + ancestor, prefix + ancestor)
+                mirrored.add(ancestor)
+            os.makedirs(prefix + target)
+        _bind(f"/proc/self/fd/{handle}", prefix + target)
+    if prefix:
+        _change_root(root)
+
+
+def _target(mount: list[str]) -> str:
+    return mount[1]
+
+
+def _ancestor_of(prefix: str, target: str) -> str:
+    """Return the nearest directory above `target` that exists below `prefix`."""
+    ancestor = os.path.dirname(target)
+    while not os.path.isdir(prefix + ancestor):
+        ancestor = os.path.dirname(ancestor)
+    return ancestor
+
+
+def _mirror_folder(source: str, place: str) -> None:
+    """Mount memory at `place` in which every entry of the folder `source` appears."""
+    handle = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    original = f"/proc/self/fd/{handle}"
+    _mount("chronoset", place, "tmpfs", 0)
+    os.chmod(place, stat.S_IMODE(os.stat(original).st_mode))
+    for name in os.listdir(original):
+        _mirror(f"{original}/{name}", f"{place}/{name}")
+    os.close(handle)
+
+
+def _mirror(source: str, target: str) -> None:
+    mode = os.lstat(source).st_mode
+    if stat.S_ISLNK(mode):
+        os.symlink(os.readlink(source), target)
+        return
+    if stat.S_ISDIR(mode):
+        os.mkdir(target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    _bind(source, target)
+
+
+def _change_root(root: str) -> None:
+    number = _PIVOT_ROOT.get(os.uname().machine)
+    os.chdir(root)
+    if number is None or _LIBC.syscall(number, b".", b".") != 0:
+        os.chroot(".")
+    else:
+        _check(_LIBC.umount2(b".", _MNT_DETACH), "umount the old root")
+    os.chdir("/")
+
+
+def join_namespaces(mode: str, pid: int) -> None:
+    """Enter the namespaces and the root directory of a container's program."""
+    kinds = ["mnt", "uts"] if mode == "root" else ["user", "mnt", "uts"]
+    handles = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
+    root = os.open(f"/proc/{pid}/root", os.O_RDONLY | os.O_CLOEXEC)
+    for handle in handles:
+        _check(_LIBC.setns(handle, 0), "setns")
+    os.fchdir(root)
+    os.chroot(".")

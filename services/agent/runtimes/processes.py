@@ -1,0 +1,90 @@
+"""Processes as /proc shows them, and how to end all that one has started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from contextlib import suppress
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+
+
+def boot_id() -> str:
+    """Return what tells this run of the machine from all others."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def start_of(pid: int) -> int:
+    """Return when the process began (clock ticks since boot): (pid, start) is never used twice. 0: no process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def descendants_of(root: int) -> list[int]:
+    """Return the pids of all processes below `root`, zombies left out."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if fields[0] != b"Z":
+                children.setdefault(int(fields[1]), []).append(int(name))
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def kill_all() -> dict[int, int]:
+    """Kill every descendant and reap it; return the wait status of each direct child that was reaped.
+
+    It ends only when there is no child left: orphans come to us (subreaper), so nothing can slip away.
+    """
+    ended: dict[int, int] = {}
+    pause = 0.001
+    while True:
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                ended[pid] = status
+        except ChildProcessError:
+            return ended
+        for pid in descendants_of(os.getpid()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+
+
+def become_parent() -> None:
+    """Make this process a session of its own that inherits the orphans among its descendants."""
+    os.setsid()
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_NAME, b"chronoset-shim", 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def die_with_parent() -> None:
+    """Have this process killed when its parent dies."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def take_name(name: bytes) -> None:
+    """Show as `name` (at most 15 bytes) in `ps -o comm`."""
+    _LIBC.prctl(_PR_SET_NAME, name, 0, 0, 0)

@@ -52,8 +52,7 @@ def deletion_of(
 
 
 def _grace_of(obj: Object, asked: int | None) -> int:
-    """Return the seconds that an object gets to end: 0 for all but pods (CheckGracefulDelete,
-    pod/strategy.go)."""
+    """Return the seconds that an object gets to end: 0 for all but pods (CheckGracefulDelete)."""
     if obj["kind"] != POD.kind:
         return 0
     spec, status = obj["spec"], obj.get("status", {})
@@ -66,8 +65,7 @@ def _grace_of(obj: Object, asked: int | None) -> int:
 
 
 def _finalizers_after(obj: Object, propagation: str) -> list[str]:
-    """Return the finalizers with that of the policy, and without that of another
-    (deletionFinalizersForGarbage...)."""
+    """Return the finalizers with that of the policy, and without that of another."""
     kept = [each for each in obj["metadata"].get("finalizers", ()) if each not in _FINALIZER_OF.values()]
     required = _FINALIZER_OF.get(propagation)
     return [*kept, required] if required else kept

@@ -65,8 +65,7 @@ class Derivation:
 
 
 def go_json(value: Any) -> bytes:
-    """Return JSON as Go's `json.Marshal` writes a map: compact, keys sorted, `<`, `>`, `&`, U+2028, U+2029
-    escaped."""
+    """Return JSON as Go's `json.Marshal` writes it: compact, keys sorted, `<>&` and U+2028/9 escaped."""
     text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     for plain, escaped in _GO_ESCAPES:
         if plain in text:
@@ -75,8 +74,7 @@ def go_json(value: Any) -> bytes:
 
 
 def revision_data(workload: Object) -> tuple[Object, bytes]:
-    """Return what a revision of this workload's template holds as `data`, and its bytes as Go serialises
-    them.
+    """Return the `data` of a revision of this workload's template, and its bytes as Go serialises them.
 
     Only the template is kept, marked to replace whatever it is patched into (getPatch,
     stateful_set_utils.go).
@@ -103,12 +101,11 @@ def statefulset_hash(data: bytes, collision_count: int) -> str:
 
 
 def daemonset_hash(template: Object, collision_count: int | None) -> str:
-    """Return the hash of a DaemonSet's template: FNV-1a, then eight little-endian bytes of the count where it
-    is set.
+    """Return the hash of a DaemonSet's template: FNV-1a of its JSON, then eight bytes of the count if set.
 
     Upstream hashes a debug print of the Go struct (ComputeHash, controller_utils.go), which cannot be
-    reproduced outside Go. Ours hashes the template's Go-exact JSON instead: same form, other value, never
-    compared by clients.
+    reproduced outside Go. Ours hashes the template's Go-exact JSON: the same form with other values, which no
+    client computes.
     """
     count = b"" if collision_count is None else collision_count.to_bytes(8, "little")
     digest = 0x811C9DC5
@@ -118,17 +115,14 @@ def daemonset_hash(template: Object, collision_count: int | None) -> str:
 
 
 def safe_encode(digest: int) -> str:
-    """Return the decimal digits of a hash in letters that form no words (rand.SafeEncodeString,
-    util/rand)."""
+    """Return a hash's decimal digits in letters that form no words (rand.SafeEncodeString)."""
     return "".join(_ALPHABET[ord(digit) % len(_ALPHABET)] for digit in str(digest))
 
 
 def revisions_of(workload: Object, revisions: Iterable[Object]) -> list[Object]:
-    """Return the revisions that count as this workload's, oldest first: selected, and owned by it or by
-    nobody.
+    """Return the revisions that count as this workload's, oldest first: selected, and owned by it or nobody.
 
-    Ties in number go by creation time, then by name (ListControllerRevisions and byRevision,
-    controller_history.go).
+    Ties in number go by creation time, then by name (ListControllerRevisions, byRevision).
     """
     uid = uid_of(workload)
     selector = selector_of(workload["spec"].get("selector"))
@@ -144,8 +138,7 @@ def revisions_of(workload: Object, revisions: Iterable[Object]) -> list[Object]:
 
 
 def derive(workload: Object, revisions: Iterable[Object], pods: Sequence[Object] | None = None) -> Derivation:
-    """Conclude which revision changes follow from a workload (which has its uid) and the revisions that
-    exist.
+    """Conclude which changes of revisions follow from a workload (which has its uid) and those that exist.
 
     `revisions` are all of the workload's namespace, or at least those it owns, those without an owner, and
     those whose name starts with its own. `pods` are a DaemonSet's: equal revisions are merged, and the pods
@@ -227,8 +220,7 @@ def _number_of_kept(workload: Object, mine: Sequence[Object], equal: Sequence[Ob
 def _new_revision(
     workload: Object, data: Object, text: bytes, taken: Mapping[str, Object]
 ) -> tuple[Object, Object]:
-    """Return the workload, its collision count raised where names are taken by other data, and its new
-    revision."""
+    """Return the workload, its collision count raised where names are taken, and its new revision."""
     count: int | None = workload.get("status", {}).get("collisionCount")
     daemon = _is_daemon_set(workload)
     while True:
@@ -278,8 +270,7 @@ def _owner_reference(workload: Object) -> Object:
 
 
 def _owned(workload: Object, revision: Object) -> Object:
-    """Return the revision adopted, and for a DaemonSet labelled, where it is not yet; else the same
-    object."""
+    """Return the revision adopted, and for a DaemonSet labelled, where it is not yet."""
     if controller_of(revision) is None:
         references = [*revision["metadata"].get("ownerReferences", ()), _owner_reference(workload)]
         revision = with_metadata(revision, ownerReferences=references)

@@ -90,8 +90,7 @@ def is_failing(pod: PodView) -> bool:
 
 
 def why_not_ready(pod: PodView) -> str:
-    """Return, for people, what keeps a pod from being Ready: `container db waits in ImagePullBackOff
-    (db:5.7.99)`."""
+    """Return, for people, what keeps a pod from being Ready: `it waits for a node`."""
     if is_finished(pod):
         return f"it is {pod.phase}" + (f" ({pod.reason or pod.message})" if pod.reason or pod.message else "")
     if not pod.node:

@@ -24,8 +24,7 @@ def claim_names(owner: StatefulSetView, ordinal: int) -> list[str]:
 def missing_claims(
     owner: StatefulSetView, ordinal: int, present: Mapping[str, ClaimView]
 ) -> Iterator[Object]:
-    """Yield the claims that an ordinal's pod needs and that do not exist; existing ones are used as they
-    are."""
+    """Yield the claims that an ordinal lacks; existing ones are used as they are."""
     for template in owner.claim_templates:
         name = claim_name(owner.name, template, ordinal)
         if name not in present:
@@ -33,8 +32,7 @@ def missing_claims(
 
 
 def blocking_claim(owner: StatefulSetView, ordinal: int, present: Mapping[str, ClaimView]) -> str:
-    """Return the name of a claim of the ordinal that is being deleted: no pod may be built upon it; empty if
-    none."""
+    """Return the name of an ordinal's claim that is being deleted, upon which no pod may be built; empty if none."""
     for name in claim_names(owner, ordinal):
         if name in present and present[name].is_terminating:
             return name

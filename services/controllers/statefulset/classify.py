@@ -90,8 +90,7 @@ class Situation:
 
 
 def members_of(view: View, now: Milliseconds) -> list[Member]:
-    """Return the pods that the set controls and that are its own by selector and name, each looked at
-    once."""
+    """Return the pods that the set controls and that match it by selector and name, each looked at once."""
     selector, owner = selector_of(view.owner.selector), view.owner
     set_name, patience = owner.name, owner.min_ready_seconds
     members = []

@@ -74,38 +74,19 @@ def decide(situation: Situation, now: Milliseconds) -> Plan:
 def heal(situation: Situation, now: Milliseconds) -> Plan:
     """Delete the highest stuck pod, one at a time, and none while a pod of the set terminates (ours).
 
-    Kubernetes waits for ever here (its docs call the way out "forced rollback"). A pod that was Ready once,
-    or that is merely slow, is never taken. Of a Parallel set only the pods below the partition are healed
-    here: those above are replaced by the update itself.
+    Kubernetes waits for ever here: its documentation calls the way out "forced rollback", by hand. Of a
+    Parallel set only the pods below the partition are healed here; those above are replaced by the update
+    itself.
     """
-    owner = situation.owner
-    if not owner.is_rolling:
-        return Plan()
-    patience = _stuck_after(situation) * 1000
-    limit = owner.partition if owner.is_parallel else owner.replicas
-    requeue_at = None
-    stuck = None
-    for index, member in enumerate(situation.replicas[:limit]):
-        if (
-            member is None
-            or member.is_ready
-            or member.is_terminating
-            or member.revision == situation.target(index)
-        ):
-            continue
-        if member.pod.uid in situation.view.ever_ready or _would_come_back(situation, index, member):
-            continue
-        deadline = member.pod.created_at + patience
-        if is_failing(member.pod) or now >= deadline:
-            stuck = member
-        else:
-            requeue_at = earliest(requeue_at, deadline)
-    if stuck is None:
-        return Plan(requeue_at=requeue_at)
+    deadlines = _stuck_since(situation)
+    stuck = [member for member, deadline in deadlines if is_failing(member.pod) or now >= deadline]
+    if not stuck:
+        return Plan(requeue_at=earliest(*(deadline for _, deadline in deadlines)))
     if leaving := next((member for member in situation.members if member.is_terminating), None):
         return Plan(waiting_for=_terminates(leaving, now), ends=True)
-    told = f"{stuck.pod.name} is replaced, its revision {stuck.revision} is stuck: {why_not_ready(stuck.pod)}"
-    return Plan(delete=(stuck,), waiting_for=told, ends=True)
+    highest = stuck[-1]
+    why = f"its revision {highest.revision} is stuck: {why_not_ready(highest.pod)}"
+    return Plan(delete=(highest,), waiting_for=f"{highest.pod.name} is replaced, {why}", ends=True)
 
 
 def fill_in_order(situation: Situation, now: Milliseconds) -> Plan:
@@ -121,8 +102,7 @@ def fill_in_order(situation: Situation, now: Milliseconds) -> Plan:
 
 
 def fill_at_once(situation: Situation, now: Milliseconds) -> Plan:
-    """Create and replace whatever is missing or has ended, without waiting for others (processReplica,
-    burst)."""
+    """Create and replace whatever is missing or has ended, all at once (processReplica, burst)."""
     plans = []
     for index, member in enumerate(situation.replicas):
         if member is None:
@@ -172,11 +152,9 @@ def update_in_order(situation: Situation, _now: Milliseconds) -> Plan:
 
 
 def update_at_once(situation: Situation, _now: Milliseconds) -> Plan:
-    """Delete outdated pods at or above the partition: all unavailable ones, uncharged, then others within the
-    budget.
+    """Delete outdated pods at or above the partition, within the budget; unavailable ones first and uncharged.
 
-    Unavailable are missing, terminating and not yet available replicas, wherever they are (the two phases of
-    1.37).
+    Unavailable are missing, terminating and not yet available replicas, wherever they are (as 1.37 does).
     """
     outdated = _outdated(situation)
     if not outdated:
@@ -196,8 +174,7 @@ PARALLEL: tuple[Phase, ...] = (fill_at_once, heal, condemn_at_once, update_at_on
 
 
 def why_waiting(situation: Situation, member: Member, now: Milliseconds) -> str:
-    """Return, for people, what keeps a member from being available: `db-1 is not Ready: it waits for a
-    node`."""
+    """Return, for people, what keeps a member from being available."""
     if member.is_terminating:
         return _terminates(member, now)
     if not member.is_ready or member.available_at is None:
@@ -226,8 +203,10 @@ def _create(situation: Situation, index: int) -> Plan:
 
 
 def _replace_finished(situation: Situation, index: int, member: Member, now: Milliseconds) -> Plan:
-    """Delete a pod that has ended; one that keeps failing waits longer each time, unless an update may cure
-    it."""
+    """Delete a pod that has ended; one that keeps failing waits longer each time.
+
+    An outdated one does not wait: the update may cure it.
+    """
     name = member.pod.name
     failure = situation.view.failures.get(name)
     outdated = situation.owner.is_rolling and member.revision != situation.target(index)
@@ -240,6 +219,29 @@ def _replace_finished(situation: Situation, index: int, member: Member, now: Mil
     return Plan(delete=(member,), waiting_for=f"{name} is replaced: {why_not_ready(member.pod)}", ends=True)
 
 
+def _stuck_since(situation: Situation) -> list[tuple[Member, Milliseconds]]:
+    """Return the replicas that healing may take, ascending, each with the time when slowness alone is enough.
+
+    Invariant: a pod that was Ready once since it was created, or whose revision is right, is never among
+    them. Nor is one that would come back just as it was.
+    """
+    owner = situation.owner
+    if not owner.is_rolling:
+        return []
+    limit = owner.partition if owner.is_parallel else owner.replicas
+    patience = _stuck_after(situation) * 1000
+    return [
+        (member, member.pod.created_at + patience)
+        for index, member in enumerate(situation.replicas[:limit])
+        if member is not None
+        and not member.is_ready
+        and not member.is_terminating
+        and member.revision != situation.target(index)
+        and member.pod.uid not in situation.view.ever_ready
+        and not _would_come_back(situation, index, member)
+    ]
+
+
 def _would_come_back(situation: Situation, index: int, member: Member) -> bool:
     """True if a pod created in this one's place would have its revision again (`rollingUpdate` left out)."""
     owner = situation.owner
@@ -250,8 +252,7 @@ def _would_come_back(situation: Situation, index: int, member: Member) -> bool:
 
 
 def _outdated(situation: Situation) -> list[Member]:
-    """The replicas at or above the partition that an update has yet to replace, highest first; none for
-    OnDelete."""
+    """The replicas at or above the partition that are to be updated, highest first; none for OnDelete."""
     if not situation.owner.is_rolling:
         return []
     above = situation.replicas[situation.owner.partition :]

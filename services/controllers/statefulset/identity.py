@@ -94,8 +94,7 @@ def released(owner: StatefulSetView, pod: PodView) -> Object:
 
 
 def with_identity(pod: PodView, ordinal: int) -> Object:
-    """Return the pod with the labels of its ordinal restored; the same object where they are right
-    already."""
+    """Return the pod with the labels of its ordinal; the same object where they are right already."""
     labels = pod.labels
     if labels.get(POD_NAME_LABEL) == pod.name and labels.get(POD_INDEX_LABEL) == str(ordinal):
         return pod.raw
@@ -107,8 +106,7 @@ def _identity_labels(name: str, ordinal: int) -> dict[str, str]:
 
 
 def _volumes(owner: StatefulSetView, ordinal: int, given: list[Object]) -> list[Object]:
-    """Return the pod's volumes: one for each claim template, then those of the template that none
-    replaces."""
+    """Return one volume for each claim template, then those of the template that none replaces."""
     claims = [
         {
             "name": template["metadata"]["name"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from schemas.changes import Change, Create, Decision, Delete, Replace
 from schemas.deletion import deletion_of
@@ -25,14 +26,16 @@ from services.controllers.statefulset.view import View
 
 MOST_PODS = 400
 """How many pods one batch creates or deletes at most; the rest follows when it has been appended."""
+MOST_MENDED = 100
 MOST_BYTES = 2 << 20
+"""How much of pods one batch creates at most, of the 4 MiB that a batch may have."""
 
 
 def reconcile(view: View, now: Milliseconds) -> Decision:
     """Return what to change for a set at `now`, and what it waits for then."""
     owner = view.owner
     members = members_of(view, now)
-    if changes := tuple(_ownership(view, members)):
+    if changes := tuple(islice(_ownership(view, members), MOST_PODS)):
         return Decision(changes, rests_on=(owner.raw,), waiting_for="pods are adopted or released")
     derivation = derive(owner.raw, view.revisions)
     update = derivation.update_revision_name
@@ -79,9 +82,9 @@ def _changes(
     removed = frozenset(name_of(each.old) for each in deletions if isinstance(each, Delete))
     count = derivation.workload.get("status", {}).get("collisionCount", 0)
     status = status_of(situation, plan, removed, count)
-    changes: list[Change] = [*deletions, *_restored_identities(situation, plan)]
+    changes: list[Change] = [*deletions]
     if not situation.owner.is_terminating:
-        changes += _claims(situation, plan)
+        changes += islice(_mended(situation, plan), MOST_MENDED)
         changes += _pods(situation, plan, derivation)
         changes += derivation.changes or _truncation(situation, derivation, status)
     if status != situation.owner.status:
@@ -90,41 +93,28 @@ def _changes(
 
 
 def _pods(situation: Situation, plan: Plan, derivation: Derivation) -> Iterator[Change]:
+    """Create the pods of the plan, each after the claims that it lacks."""
     owner = situation.owner
-    templates = {name_of(revision): revision for revision in derivation.revisions}
+    known = {name_of(revision): revision for revision in derivation.revisions}
     for index in plan.create:
-        revision = situation.revision_of_new(index)
-        template = owner.template if revision == situation.update else template_of(templates[revision])
-        yield Create(new_pod(owner, owner.start + index, revision, template))
+        ordinal, revision = owner.start + index, situation.revision_of_new(index)
+        template = owner.template if revision == situation.update else template_of(known[revision])
+        yield from map(Create, missing_claims(owner, ordinal, situation.view.claims))
+        yield Create(new_pod(owner, ordinal, revision, template))
 
 
-def _claims(situation: Situation, plan: Plan) -> Iterator[Change]:
-    """Create what claims are missing for pods about to be created, and for those still Pending."""
-    owner, present = situation.owner, situation.view.claims
-    if not owner.claim_templates:
-        return
-    leaving = {member.ordinal for member in plan.delete}
-    ordinals = [owner.start + index for index in plan.create]
-    ordinals += [
-        member.ordinal
-        for member in situation.replicas
-        if member is not None
-        and is_pending(member.pod)
-        and not member.is_terminating
-        and member.ordinal not in leaving
-    ]
-    for ordinal in ordinals:
-        for claim in missing_claims(owner, ordinal, present):
-            yield Create(claim)
-
-
-def _restored_identities(situation: Situation, plan: Plan) -> Iterator[Change]:
+def _mended(situation: Situation, plan: Plan) -> Iterator[Change]:
+    """Give back what staying pods have lost: the labels of identity, and while Pending, claims."""
+    owner = situation.owner
     leaving = {member.ordinal for member in plan.delete}
     for member in situation.replicas:
-        if member is not None and not member.is_terminating and member.ordinal not in leaving:
-            restored = with_identity(member.pod, member.ordinal)
-            if restored is not member.pod.raw:
-                yield Replace(member.pod.raw, restored)
+        if member is None or member.is_terminating or member.ordinal in leaving:
+            continue
+        mended = with_identity(member.pod, member.ordinal)
+        if mended is not member.pod.raw:
+            yield Replace(member.pod.raw, mended)
+        if owner.claim_templates and is_pending(member.pod):
+            yield from map(Create, missing_claims(owner, member.ordinal, situation.view.claims))
 
 
 def _truncation(situation: Situation, derivation: Derivation, status: Object) -> tuple[Change, ...]:

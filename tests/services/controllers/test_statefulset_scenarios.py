@@ -632,6 +632,16 @@ def test_without_a_rolling_update_a_lost_pod_returns_as_the_update_left_it() -> 
     assert set(cluster.images().values()) == {"db:2"}
 
 
+def test_a_parallel_set_never_makes_a_pod_only_to_replace_it() -> None:
+    cluster = a_cluster(PARALLEL, BARE)
+    cluster.set_image("db:2")
+    cluster.reconcile()
+    cluster.confirm("db-2")
+    cluster.remove(cluster.pods["db-0"])
+    assert cluster.reconcile() == ["+db-0", "+db-2"]
+    assert cluster.images() == {"db-0": "db:2", "db-1": "db:1", "db-2": "db:2"}
+
+
 def test_a_pod_that_would_come_back_just_as_stuck_is_left_alone() -> None:
     cluster = a_cluster(strategy=BARE)
     cluster.remove(cluster.pods["db-0"])

@@ -100,6 +100,7 @@ class Invariants:
         self.updates_stay_within_the_budget(effect)
         self.new_pods_have_the_revision_of_their_place(effect)
         self.good_pods_below_the_partition_stay(effect)
+        self.a_pod_that_was_ready_once_is_waited_for(effect)
         self.waiting_is_explained(decision)
 
     def available(self, name: str) -> bool:
@@ -167,6 +168,12 @@ class Invariants:
                 "Running",
             ):
                 assert self.is_rolling
+                assert uid_of(pod) not in self.was_ready
+
+    def a_pod_that_was_ready_once_is_waited_for(self, effect: Effect) -> None:
+        for pod in effect.deleted:
+            runs = pod["status"]["phase"] in ("Pending", "Running") and not is_ready(pod)
+            if self.is_ordered and runs and name_of(pod) in self.names:
                 assert uid_of(pod) not in self.was_ready
 
     def waiting_is_explained(self, decision: Decision) -> None:

@@ -122,11 +122,15 @@ def volume_defaults(obj: Object) -> Object:
 
 
 def namespace_defaults(obj: Object) -> Object:
-    """SetDefaults_Namespace: the label that lets selectors name it, and the phase Active."""
+    """SetDefaults_Namespace: the label that lets selectors name it; the phase Active and, until it is deleted, the
+    finalizer that keeps it while something is in it (registry/core/namespace/strategy.go)."""
     name = obj["metadata"].get("name", "")
     labels = obj["metadata"].get("labels", {}) | {"kubernetes.io/metadata.name": name}
     status = {"phase": "Active"} | obj.get("status", {})
-    return obj | {"metadata": obj["metadata"] | {"labels": labels}, "status": status}
+    spec = obj.get("spec", {})
+    if "deletionTimestamp" not in obj["metadata"]:
+        spec = {"finalizers": ["kubernetes"]} | spec
+    return obj | {"metadata": obj["metadata"] | {"labels": labels}, "spec": spec, "status": status}
 
 
 def node_defaults(obj: Object) -> Object:

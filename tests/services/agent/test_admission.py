@@ -1,0 +1,54 @@
+"""What a node takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.objects import Object
+from services.agent.admission import rejection_of
+from tests.services.agent.builders import a_container, a_pod
+
+NODE: Object = {
+    "metadata": {"name": "n1", "labels": {"disk": "hdd"}},
+    "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "2"}},
+}
+
+
+def wanting(**amounts: str) -> Object:
+    return a_container(resources={"requests": amounts})
+
+
+def affine(key: str, value: str) -> dict[str, Any]:
+    terms = [{"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return {"affinity": {"nodeAffinity": required}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "others", "reason"),
+    [
+        (a_pod(), [], None),
+        (a_pod(nodeSelector={"disk": "hdd"}), [], None),
+        (a_pod(nodeSelector={"disk": "ssd"}), [], "NodeAffinity"),
+        (a_pod(**affine("disk", "hdd")), [], None),
+        (a_pod(**affine("disk", "ssd")), [], "NodeAffinity"),
+        (a_pod("a", wanting(cpu="1500m")), [], None),
+        (a_pod("a", wanting(cpu="1500m")), [a_pod("b", wanting(cpu="501m"))], "OutOfcpu"),
+        (a_pod("a", wanting(cpu="1"), wanting(cpu="1100m")), [], "OutOfcpu"),
+        (a_pod("a", wanting(memory="2Gi")), [], "OutOfmemory"),
+        (a_pod("a", wanting(gpu="1")), [], "OutOfgpu"),
+        (a_pod(), [a_pod("b"), a_pod("c")], "OutOfpods"),
+        (
+            a_pod("a", a_container(ports=[{"containerPort": 1, "hostPort": 80}])),
+            [a_pod("b", a_container(ports=[{"containerPort": 2, "hostPort": 80}]))],
+            "NodePorts",
+        ),
+    ],
+)
+def test_a_pod_is_taken_or_rejected_with_kubernetes_reason(
+    pod: Object, others: list[Object], reason: str | None
+) -> None:
+    rejection = rejection_of(pod, NODE, others)
+    assert (rejection.reason if rejection else None) == reason

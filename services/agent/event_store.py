@@ -5,19 +5,22 @@ For now: a client of the HTTP API takes its place once there is one, so that not
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 
 from events.commit import REMEMBER_CONTROLLER, Committer, Edges, Intent, Proposal
 from events.log import MAX_EVENTS, Log
-from events.replica import Replica
+from events.replica import Applied, Replica
 from schemas.canonical import canonical
 from schemas.changes import Change, Create, Delete, Replace
 from schemas.envelopes import Actor
 from schemas.errors import Conflict, NotFound, Unavailable
-from schemas.kinds import NODE, POD
+from schemas.kinds import POD
 from schemas.objects import (
+    Key,
     Object,
     key_of,
     key_of_object,
@@ -32,6 +35,7 @@ from schemas.times import Milliseconds
 from services.broker.leases import Heartbeats
 
 CATCH_UP_SECONDS = 10.0
+_PODS = f"{POD.resource}/"
 _IDENTITY = ("type", "status", "reason")
 
 
@@ -50,22 +54,19 @@ class EventStore:
 
     def register(self, node: Object) -> None:
         """Create the node, or bring its labels and status up to date; what people set on it stays."""
-        name = name_of(node)
+        self.register_many([node])
 
-        def decide() -> Proposal:
-            found = self._replica.get(key_of(NODE.resource, "", name))
-            wanted = canonical(node).object
-            if found is None:
-                return Proposal([Create(wanted)])
-            labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
-            status = _keeping_conditions(found.get("status") or {}, wanted["status"])
-            return Proposal([Replace(found, with_metadata(with_fields(found, status=status), labels=labels))])
-
-        self._commit(name, decide)
+    def register_many(self, nodes: Sequence[Object]) -> None:
+        """As `register`, in one batch; at most 1,000."""
+        wanted = [canonical(node).object for node in nodes]
+        self._commit(name_of(nodes[0]), lambda: Proposal(map(self._registration, wanted)))
 
     def heartbeat(self, node: str) -> None:
+        self.heartbeat_many([node])
+
+    def heartbeat_many(self, nodes: Sequence[str]) -> None:
         if self._heartbeats:
-            self._heartbeats.write([node], self._clock())
+            self._heartbeats.write(nodes, self._clock())
 
     def pods_on(self, node: str) -> list[Object]:
         with self._replica.reading() as state:
@@ -99,13 +100,21 @@ class EventStore:
             self._commit(str(chunk[0][0]["spec"]["nodeName"]), partial(self._statuses, chunk))
 
     def confirm_deleted(self, pod: Object) -> None:
-        self.confirm_deleted_many([pod])
+        self.confirm_many([pod])
 
-    def confirm_deleted_many(self, pods: Sequence[Object]) -> None:
+    def confirm_many(self, pods: Sequence[Object]) -> None:
         """Remove terminating pods of these uids for good; those that are gone are left out."""
         for start in range(0, len(pods), MAX_EVENTS):
             chunk = pods[start : start + MAX_EVENTS]
             self._commit(str(chunk[0]["spec"].get("nodeName", "")), partial(self._endings, chunk))
+
+    def _registration(self, wanted: Object) -> Change:
+        found = self._replica.get(key_of_object(wanted))
+        if found is None:
+            return Create(wanted)
+        labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
+        status = _keeping_conditions(found.get("status") or {}, wanted["status"])
+        return Replace(found, with_metadata(with_fields(found, status=status), labels=labels))
 
     def _statuses(self, reports: Sequence[tuple[Object, Object]]) -> Proposal:
         changes: list[Change] = []
@@ -135,6 +144,44 @@ class EventStore:
     def _catch_up(self, position: Position) -> None:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):
             raise Unavailable("this agent's replica does not keep up with the log")
+
+
+class BatchEventStore(EventStore):
+    """A BatchControlPlane with a replica of its own: it knows which pods have changed, on whatever node."""
+
+    def __init__(self, log: Log, heartbeats: Heartbeats | None, edges: Edges) -> None:
+        self._changed: dict[Key, Position] = {}
+        self._noted: Position = 0
+        self._moved = threading.Condition()
+        replica = Replica(log, on_applied=self._note)
+        super().__init__(log, replica, heartbeats, edges)
+        replica.load()
+        replica.start()
+
+    def close(self) -> None:
+        """Follow the log no more."""
+        self._replica.stop()
+
+    def changed_pods(self, after: Position, timeout: float) -> tuple[Position, Sequence[Object]]:
+        """As the protocol says. Cost: the pods that have changed, not those that there are."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._noted > after, timeout)
+            position = max(self._noted, after)
+            newest_first = takewhile(lambda key: self._changed[key] > after, reversed(self._changed))
+            keys = list(newest_first)
+        found = [self._replica.get(key) for key in reversed(keys)]
+        return position, [pod for pod in found if pod is not None]
+
+    def _note(self, applied: Sequence[Applied]) -> None:
+        with self._moved:
+            for each in applied:
+                key = each.event.key
+                if key.startswith(_PODS):
+                    self._changed.pop(key, None)
+                    if each.new is not None:
+                        self._changed[key] = each.event.position
+            self._noted = applied[-1].event.position
+            self._moved.notify_all()
 
 
 def _ending(pod: Object) -> Change:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.errors import BadRequest
-from schemas.kinds import KINDS, Kind, kind_named
+from schemas.kinds import DAEMON_SET, KINDS, POD, SERVICE, STATEFUL_SET, Kind, kind_named
 from schemas.names import dns_label_problems, dns_subdomain_problems
 from schemas.objects import Key, key_of
+
+ALL = (STATEFUL_SET, DAEMON_SET, POD, SERVICE)
+"""What `all` means, as to kubectl: what runs, and how it is reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Reference:
 
 
 def parse_references(words: Sequence[str]) -> list[Reference]:
-    """Return what `KIND`, `KIND,KIND`, `KIND NAME...` or `KIND/NAME...` mean. Raises BadRequest."""
+    """Return what `KIND`, `KIND,KIND`, `all`, `KIND NAME...` or `KIND/NAME...` mean. Raises BadRequest."""
     if not words:
         raise BadRequest(f"KIND: is missing; write one of {_known()}, or KIND/NAME")
     slashed = ["/" in word for word in words]
@@ -35,7 +38,9 @@ def parse_references(words: Sequence[str]) -> list[Reference]:
                 f"KIND/NAME: {plain!r} has no kind; write every name as KIND/NAME, or KIND NAME..."
             )
         return [_parse_pair(word) for word in words]
-    kinds = [_parse_kind(word) for word in words[0].split(",")]
+    kinds = [
+        kind for word in words[0].split(",") for kind in (ALL if word == "all" else (_parse_kind(word),))
+    ]
     names = [_checked_name(name) for name in words[1:]]
     return [Reference(kind, name) for kind in kinds for name in names or ("",)]
 

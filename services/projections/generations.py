@@ -127,8 +127,8 @@ class Generations:
     ) -> bool:
         """Apply commands and move the checkpoint from `at` to `to`; False, with nothing done, where it is not at `at`.
 
-        `objects` is by how many the objects become more. Raises LostHistory where the server refuses a command: the
-        generation must be built anew.
+        `objects` is by how many the objects become more. Raises LostHistory where the server refuses a command: what
+        was applied before it stays, without the checkpoint, and makes the next reload of these objects fail.
         """
         key = building_key(self._cluster, at.generation) if building else self._views
         arguments = chain.from_iterable((len(command), *command) for command in commands)

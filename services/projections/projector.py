@@ -30,7 +30,7 @@ from services.projections import keys
 from services.projections.effects import Command, effects_of, object_effects, parked_effects
 from services.projections.generations import Checkpoint, Generations
 
-EVENTS_AT_ONCE = 200
+EVENTS_AT_ONCE = 100
 BYTES_AT_ONCE = 4 * 1024 * 1024
 """Where one call of the script ends, at the next end of a batch: some 2 ms of the server's time."""
 INSPECTION = 1.0
@@ -93,7 +93,6 @@ class Projector:
         self._stopping = stopping
         self._replica: Replica | None = None
         self._writer: Writer | None = None
-        self._broken = ""
 
     def open(self) -> None:
         """Carry on at the checkpoint, or build; returns at the log's end. Raises Outdated where a rival was faster."""
@@ -101,8 +100,6 @@ class Projector:
         current = self._generations.current()
         if current is None:
             self.build("there are none")
-        elif self._broken:
-            self.build(self._broken)
         elif current.format != keys.FORMAT:
             self.build(f"they have format {current.format}, this program writes {keys.FORMAT}")
         else:
@@ -122,8 +119,7 @@ class Projector:
             try:
                 writer.check()
             except LostHistory as why:
-                self._broken = str(why)
-                raise Outdated(self._broken) from why
+                raise Outdated(str(why)) from why
             if replica.failure:
                 raise Outdated(str(replica.failure))
             if replica.unreachable != unreachable:
@@ -143,7 +139,7 @@ class Projector:
             _load(replica, writer)
         built = writer.switched()
         self._generations.delete_abandoned()
-        self._replica, self._writer, self._broken = replica, writer, ""
+        self._replica, self._writer = replica, writer
         _log.info(
             "projections built",
             generation=built.generation,

@@ -31,7 +31,9 @@ def as_redis_cli(answer: Any) -> str:
             return f"(integer) {answer}\n"
         case bytes():
             return '"' + answer.decode().replace('"', '\\"') + '"\n'
-        case list():
+        case dict():
+            return as_redis_cli([part for field in answer.items() for part in field])
+        case list() | set():
             return "".join(f"{number}) {as_redis_cli(each)}" for number, each in enumerate(answer, 1))
     raise AssertionError(answer)
 

@@ -395,13 +395,17 @@ def test_views_that_were_put_back_to_an_earlier_position_are_opened_again(
         writer.inspect()
 
 
-def test_the_loser_of_a_race_learns_what_the_winner_has_parked(client: redis.Redis, history: History):
+def test_the_loser_of_a_race_learns_what_the_winner_has_parked(
+    client: redis.Redis, history: History, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(projector_module, "EVENTS_AT_ONCE", 1)
     first, second = (Projector(history.log, client, threading.Event()) for _ in range(2))
     first.open()
     second.open()
     odd = a_bare_pod("odd", history.get("apps/statefulsets/default/db"))
     key = "apps/controllerrevisions/default/odd"
     metadata = odd["metadata"]
+    history.commit(Create(a_bare_pod("p")))
     history.commit(
         Create({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "data": {}})
     )

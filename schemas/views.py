@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.objects import Object, is_terminating, labels_of, name_of, namespace_of, uid_of
+from schemas.objects import Object, namespace_of, uid_of
 from schemas.times import Milliseconds, parse_rfc3339
 
 
@@ -20,7 +20,8 @@ class ObjectView:
 
     @property
     def name(self) -> str:
-        return name_of(self.raw)
+        name: str = self.raw["metadata"]["name"]
+        return name
 
     @property
     def namespace(self) -> str:
@@ -32,7 +33,7 @@ class ObjectView:
 
     @property
     def labels(self) -> dict[str, str]:
-        return labels_of(self.raw)
+        return self.raw["metadata"].get("labels") or {}
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -44,7 +45,7 @@ class ObjectView:
 
     @property
     def is_terminating(self) -> bool:
-        return is_terminating(self.raw)
+        return "deletionTimestamp" in self.raw["metadata"]
 
     @property
     def created_at(self) -> Milliseconds:
@@ -105,7 +106,8 @@ class PodView(ObjectView):
     @property
     def phase(self) -> str:
         """Pending where nobody has reported yet, as the API server would have it."""
-        return str(self.raw.get("status", {}).get("phase", "Pending"))
+        phase: str = self.raw.get("status", {}).get("phase", "Pending")
+        return phase
 
     @property
     def reason(self) -> str:

@@ -95,10 +95,10 @@ def released(owner: StatefulSetView, pod: PodView) -> Object:
 
 def with_identity(pod: PodView, ordinal: int) -> Object:
     """Return the pod with the labels of its ordinal; the same object where they are right already."""
-    labels = pod.labels
-    if labels.get(POD_NAME_LABEL) == pod.name and labels.get(POD_INDEX_LABEL) == str(ordinal):
+    labels, name = pod.labels, pod.name
+    if labels.get(POD_NAME_LABEL) == name and labels.get(POD_INDEX_LABEL) == str(ordinal):
         return pod.raw
-    return with_metadata(pod.raw, labels={**labels, **_identity_labels(pod.name, ordinal)})
+    return with_metadata(pod.raw, labels={**labels, **_identity_labels(name, ordinal)})
 
 
 def _identity_labels(name: str, ordinal: int) -> dict[str, str]:

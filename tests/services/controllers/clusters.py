@@ -91,12 +91,19 @@ class Cluster:
         view = self.view()
         decision = STATEFULSET.reconcile(view, self.now)
         self.check(view, decision)
-        guard = f"guard/statefulset/{KEY}"
-        at = self.world.state.guards.get(guard, 0)
-        proposal = Proposal(decision.changes, decision.rests_on, (guard, at))
-        self.world.decide(lambda: proposal, attempts=1, actor=CONTROLLER)
+        self.commit(decision, self.guard())
         self.decisions.append(decision)
         return decision
+
+    def guard(self) -> tuple[str, int]:
+        """The guard of the set's key, as a worker reads it with its view."""
+        name = f"guard/statefulset/{KEY}"
+        return name, self.world.state.guards.get(name, 0)
+
+    def commit(self, decision: Decision, guard: tuple[str, int]) -> None:
+        """Commit a decision that was taken when `guard` was read; raises Conflict where it has become stale."""
+        proposal = Proposal(decision.changes, decision.rests_on, guard)
+        self.world.decide(lambda: proposal, attempts=1, actor=CONTROLLER)
 
     def reconcile(self) -> list[str]:
         """Reconcile until nothing changes; return what happened to pods, as `+db-0` and `-db-0`."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.changes import Create
+from schemas.errors import Conflict
 from schemas.objects import Object, name_of, with_metadata
 from schemas.times import rfc3339
 from services.controllers.statefulset import STATEFULSET
@@ -692,6 +693,29 @@ def test_a_disruption_rests_on_the_pods_counted_as_available_and_creation_does_n
     cluster.run()
     cluster.set_image("db:2")
     assert {name_of(obj) for obj in cluster.step().rests_on} == {"db", "db-0", "db-1", "db-2"}
+
+
+def test_of_two_workers_with_one_view_only_one_wins() -> None:
+    cluster = Cluster(a_set(updateStrategy=rolling()))
+    decision, guard = STATEFULSET.reconcile(cluster.view(), cluster.now), cluster.guard()
+    cluster.commit(decision, guard)
+    with pytest.raises(Conflict):
+        cluster.commit(decision, guard)
+    assert list(cluster.pods) == ["db-0"]
+
+
+@pytest.mark.parametrize("moved", ["the set", "a pod counted as available"])
+def test_a_disruption_decided_on_what_has_moved_is_refused(moved: str) -> None:
+    cluster = a_cluster()
+    cluster.set_image("db:2")
+    decision, guard = STATEFULSET.reconcile(cluster.view(), cluster.now), cluster.guard()
+    if moved == "the set":
+        cluster.edit(replicas=2)
+    else:
+        cluster.set_status("db-0", "Running", "False")
+    with pytest.raises(Conflict):
+        cluster.commit(decision, guard)
+    assert len(cluster.images()) == 3
 
 
 def test_many_pods_come_in_several_batches() -> None:

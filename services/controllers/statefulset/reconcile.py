@@ -26,7 +26,8 @@ from services.controllers.statefulset.view import View
 
 MOST_PODS = 400
 """How many pods one batch creates or deletes at most; the rest follows when it has been appended."""
-MOST_MENDED = 100
+MOST_MENDED = 90
+"""How many other objects one batch mends, and how many revisions it deletes, at most: 1,000 events are the limit."""
 MOST_BYTES = 2 << 20
 """How much of pods one batch creates at most, of the 4 MiB that a batch may have."""
 
@@ -121,7 +122,7 @@ def _truncation(situation: Situation, derivation: Derivation, status: Object) ->
     live = {status["currentRevision"], status["updateRevision"]}
     live |= {member.revision for member in situation.members}
     beyond = history_to_truncate(situation.owner.raw, derivation.revisions, live)
-    return tuple(Delete(revision) for revision in beyond)
+    return tuple(Delete(revision) for revision in beyond[:MOST_MENDED])
 
 
 def _relied_upon(situation: Situation, plan: Plan) -> Iterator[Object]:

@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(f"{message}; see {_help_of(error)}", 2)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the latter is how typer ends on a closed pipe, and nothing else
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
 

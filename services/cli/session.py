@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Sequence
 from functools import cached_property
@@ -64,13 +65,24 @@ class Session:
         return Executor(self.log, self.sources, self.catch_up, Edges(seal=self._seal))
 
     def catch_up(self, position: Position) -> None:
-        """Wait until the projections show `position`. Raises Unavailable, which says where they stand."""
-        if not self.views.wait_for(position, PATIENCE):
-            stand = stream_id_of(self.views.position())
-            raise Unavailable(
-                f"the projections stand at {stand}, {stream_id_of(position)} was awaited for {PATIENCE:.0f} s: "
-                "is the projector running? chronoset doctor tells"
-            )
+        """Wait until the projections show `position`; also while they are being built for the first time.
+
+        Raises Unavailable, which says where they stand.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                if self.views.wait_for(position, max(0.0, deadline - time.monotonic())):
+                    return
+                stand = stream_id_of(self.views.position())
+                raise Unavailable(
+                    f"the projections stand at {stand}, {stream_id_of(position)} was awaited for {PATIENCE:.0f} s: "
+                    "is the projector running? chronoset doctor tells"
+                )
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def actor(self, claim: str) -> Actor:
         """Return who writes: this process' user on this host; what it calls itself is kept as a claim."""

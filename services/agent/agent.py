@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from schemas.errors import Conflict, Forbidden, LostHistory, NotFound, Unavailable
+from schemas.errors import ChronosetError, Conflict, LostHistory, NotFound, Unavailable
 from schemas.kinds import CLAIM, POD, SERVICE, VOLUME
 from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
@@ -57,7 +57,6 @@ HOSTS_DELAY: Milliseconds = 100
 KILL_PATIENCE: Milliseconds = 5_000
 """How long after the last kill an agent that ends waits for its containers to be gone."""
 STARTERS, PROBERS = 4, 16
-_UNTRUSTED = (Unavailable, LostHistory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class Agent:
 
     def _next_wake(self) -> Milliseconds:
         times = [
-            self._heartbeat_at,
+            max(self._heartbeat_at, self._retry_at),
             *(work.wake_at for work in self._works.values() if work.wake_at is not None),
         ]
         if self._hosts_at is not None:
@@ -219,20 +218,22 @@ class Agent:
 
     def _step(self) -> None:
         now = self._clock()
-        if now >= self._retry_at:
-            self._trust(self._talk, now)
+        self._trust(self._talk, now)
         for work in list(self._works.values()):
             if work.wake_at is not None and work.wake_at <= now:
                 self._drive(work, now)
         if self._hosts_at is not None and now >= self._hosts_at:
             self._hosts_at = None
-            self._trust(self._write_all_hosts, now)
+            if not self._trust(self._write_all_hosts, now):
+                self._hosts_at = self._retry_at
 
     def _trust(self, action: Callable[[Milliseconds], None], now: Milliseconds) -> bool:
         """Do what needs the control plane; where that cannot be trusted hold still, and say so once."""
+        if now < self._retry_at:
+            return False
         try:
             action(now)
-        except _UNTRUSTED as error:
+        except ChronosetError as error:
             self._retry_at = now + round(HOLD_SECONDS * 1000)
             self._has_moved = True
             if self._trusted:
@@ -266,7 +267,7 @@ class Agent:
             try:
                 newest = self._control_plane.wait(position, 0.0 if self._doubt else WAIT_SECONDS)
                 has_moved, self._doubt, position = newest != position or bool(self._doubt), None, newest
-            except _UNTRUSTED as error:
+            except ChronosetError as error:
                 has_moved, self._doubt = not self._doubt, error
                 self._ending.wait(HOLD_SECONDS)
             if has_moved:
@@ -338,8 +339,8 @@ class Agent:
         others = [work.pod for work in self._works.values()]
         if rejection := admission.rejection_of(pod, self._node, others):
             self._log.warning("rejected a pod", pod=name_of(pod), uid=uid, reason=rejection.reason)
-            self._refused.add(uid)
             self._send(pod, rejection_of(pod, rejection.reason, rejection.message, now))
+            self._refused.add(uid)
             return
         sandbox = self._runtime.open(pod, self._address_for(pod), now)
         place = Place(sandbox.address, self.settings.address, now, sandbox.remarks)
@@ -428,7 +429,7 @@ class Agent:
     def _send(self, pod: Object, status: Object) -> None:
         try:
             self._control_plane.report(pod, status)
-        except (NotFound, Conflict, Forbidden) as error:
+        except (NotFound, Conflict) as error:
             self._log.info("a status was not taken", pod=name_of(pod), error=str(error))
 
     def _write_all_hosts(self, _: Milliseconds) -> None:

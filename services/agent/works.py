@@ -54,6 +54,7 @@ class Work:
     def see(self, pod: Object, now: Milliseconds) -> None:
         """Take note of the object as it is now; the grace period of a deletion begins when it is first seen."""
         self.pod = pod
+        self.wake_at = 0
         if is_terminating(pod):
             self._end_by(now + grace_of(pod))
 

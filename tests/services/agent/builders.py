@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from itertools import count
 from typing import Any
@@ -24,7 +25,7 @@ def a_python(script: str, name: str = "main", **fields: Any) -> Object:
 def a_pod(name: str = "db-0", *containers: Object, **fields: Any) -> Object:
     """A pod bound to n1, in the namespace default; `fields` belong to its spec, `labels` to its metadata."""
     labels = fields.pop("labels", {})
-    uid = fields.pop("uid", f"uid-{next(_numbers)}")
+    uid = fields.pop("uid", f"uid-{os.getpid()}-{next(_numbers)}")
     return {
         "apiVersion": "v1",
         "kind": "Pod",

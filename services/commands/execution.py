@@ -37,6 +37,7 @@ class Executor:
     def check(self, command: Command, actor: Actor, command_id: str) -> None:
         """Raise what deciding a command now would raise; nothing for one that was carried out before."""
         if self._committer.earlier(Intent(actor, command_id, digest(command))) is None:
+            self._catch_up(self._log.last())
             decide(command, self._sources, self._edges.clock())
 
     def execute(self, command: Command, actor: Actor, command_id: str) -> Outcome:

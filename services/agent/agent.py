@@ -23,13 +23,14 @@ from dataclasses import dataclass
 import structlog
 
 from schemas.errors import ChronosetError, Conflict, LostHistory, NotFound, Unavailable
-from schemas.kinds import CLAIM, POD, SERVICE, VOLUME
+from schemas.kinds import POD, SERVICE
 from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent import admission
 from services.agent.addresses import address_of, identity_of
 from services.agent.checks import run_check
+from services.agent.claims import directories_of
 from services.agent.lifecycle import (
     Begun,
     Blocked,
@@ -484,7 +485,11 @@ class Agent:
         uid = uid_of(pod)
         event: ContainerEvent
         try:
-            result = self._runtime.start(Run(pod, container, attempt, self._claims_of(pod)))
+            result = self._runtime.start(
+                Run(
+                    pod, container, attempt, directories_of(pod, self._control_plane, self.settings.directory)
+                )
+            )
             event = Exited(result) if isinstance(result, Exit) else result
         except Refused as refused:
             event = Blocked(refused.reason, str(refused), self._clock())
@@ -493,28 +498,6 @@ class Agent:
         self._inbox.put(Happened(uid, container, event))
         if isinstance(event, Started):
             self._runtime.watch(uid, container)
-
-    def _claims_of(self, pod: Object) -> dict[str, str]:
-        """Return the directory of each claim of the pod. Raises Refused(ContainerCreating) for an unbound one."""
-        names = [
-            volume["persistentVolumeClaim"]["claimName"]
-            for volume in pod["spec"].get("volumes") or ()
-            if volume.get("persistentVolumeClaim")
-        ]
-        return {name: self._directory_of(namespace_of(pod), name) for name in names}
-
-    def _directory_of(self, namespace: str, claim_name: str) -> str:
-        claim = self._control_plane.get(CLAIM.resource, namespace, claim_name)
-        volume_name = claim["spec"].get("volumeName") if claim else None
-        volume = self._control_plane.get(VOLUME.resource, "", volume_name) if volume_name else None
-        if volume is None:
-            raise Refused("ContainerCreating", f"claim {claim_name!r} is not bound to a volume yet")
-        source = volume["spec"].get("local") or volume["spec"].get("hostPath")
-        if not source:
-            raise Refused(
-                "CreateContainerConfigError", f"volume {volume_name!r} is neither local nor hostPath"
-            )
-        return str(self.settings.directory.absolute() / source["path"])
 
     def _probe(self, pod: Object, address: str, which: tuple[str, int, ProbeKind]) -> None:
         name, attempt, kind = which

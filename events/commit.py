@@ -348,6 +348,7 @@ class Committer:
     def __init__(
         self, log: Log, reader: Reader, catch_up: Callable[[Position], None], edges: Edges | None = None
     ) -> None:
+        self.conflicts = 0
         self._log = log
         self._reader = reader
         self._catch_up = catch_up
@@ -359,6 +360,7 @@ class Committer:
             try:
                 return self.append(prepare(decide(), self._reader, intent, self._edges), intent)
             except Conflict as conflict:
+                self.conflicts += 1
                 if attempt == attempts:
                     raise
                 self._catch_up(max(conflict.actual, conflict.expected))

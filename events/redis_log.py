@@ -6,9 +6,7 @@ answered or the patience is over.
 
 from __future__ import annotations
 
-import hashlib
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import redis
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
+from events.lines import Line, script_of
 from events.log import Appended, Batch, Remembered
 from events.memory import check_limits, clock_skew, wall_clock
 from schemas.envelopes import LOG_KEY, Actor
@@ -37,8 +36,8 @@ from schemas.positions import Position, position_of, stream_id_of
 
 T = TypeVar("T")
 
-_CREATE = files("events").joinpath("create.lua").read_text()
-_APPEND = files("events").joinpath("append.lua").read_text()
+_CREATE = script_of(files("events").joinpath("create.lua").read_text())
+_APPEND = script_of(files("events").joinpath("append.lua").read_text())
 _TRANSIENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, ConnectionError)
 
 
@@ -53,21 +52,20 @@ class RedisLog:
         clock: Callable[[], int] = wall_clock,
     ) -> None:
         self.cluster = cluster
-        self._client: Any = client
+        self._client = client
         self._patience = patience
         self._clock = clock
         self._known = ""
         self._log, self._heads = log_key(cluster), heads_key(cluster)
-        self._create_script = client.register_script(_CREATE)
-        self._line = _Line(client)
-        self._append_sha = hashlib.sha1(_APPEND.encode(), usedforsecurity=False).hexdigest()
+        self._line = Line(client)
+        self._following = Line(client)
 
     def create(self) -> str:
         log_id = uuid.uuid4().hex
         event = genesis_event(self.cluster, log_id, Actor("system:init"), self._clock())
         answer = self._insist(
-            lambda: self._create_script(
-                keys=[self._log, self._heads], args=[log_id, LOG_KEY, GENESIS_TYPE, encode(event)]
+            lambda: self._line.run(
+                _CREATE, [self._log, self._heads], [log_id, LOG_KEY, GENESIS_TYPE, encode(event)]
             )
         )
         found = log_id if answer[0] == b"created" else answer[1].decode()
@@ -76,7 +74,7 @@ class RedisLog:
         return log_id
 
     def log_id(self) -> str:
-        found = self._insist(lambda: self._client.hget(self._heads, "log"))
+        found = self._insist(lambda: self._line.call("HGET", self._heads, "log"))
         if found is None:
             raise NotFound(f"cluster {self.cluster} has no log on this server")
         return str(found.decode())
@@ -84,11 +82,12 @@ class RedisLog:
     def append(self, batch: Batch) -> Appended:
         check_limits(batch)
         self._known = self._known or self.log_id()
-        args = [3, self._log, self._heads, command_key(self.cluster, batch.command), *self._arguments(batch)]
-        return self._result(batch, self._insist(lambda: self._append(args)))
+        keys = [self._log, self._heads, command_key(self.cluster, batch.command)]
+        args = self._arguments(batch)
+        return self._result(batch, self._insist(lambda: self._line.run(_APPEND, keys, args)))
 
     def command(self, command: str) -> Remembered | None:
-        found = self._insist(lambda: self._client.get(command_key(self.cluster, command)))
+        found = self._insist(lambda: self._line.call("GET", command_key(self.cluster, command)))
         if found is None:
             return None
         digest, first, last, count = found.decode().split(" ")
@@ -103,34 +102,31 @@ class RedisLog:
     def heads(self, keys: list[str]) -> dict[str, Position]:
         if not keys:
             return {}
-        found = self._insist(lambda: self._client.hmget(self._heads, keys))
+        found = self._insist(lambda: self._line.call("HMGET", self._heads, *keys))
         return {key: position_of(head) if head else 0 for key, head in zip(keys, found, strict=True)}
 
     def read(self, after: Position, limit: int, until: Position | None = None) -> list[Entry]:
         stop = "+" if until is None else stream_id_of(until)
         if until is not None and until <= after:
             return []
-        found = self._insist(lambda: self._client.xrange(self._log, f"({stream_id_of(after)}", stop, limit))
-        return [_entry(identifier, fields) for identifier, fields in found]
+        bounds = f"({stream_id_of(after)}", stop, "COUNT", limit
+        return [_entry(each) for each in self._insist(lambda: self._line.call("XRANGE", self._log, *bounds))]
 
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
         """As the protocol says; a lost connection is raised at once, since the log may be another one afterwards."""
         milliseconds = max(1, int(timeout * 1000))
         try:
-            found = self._client.xread({self._log: stream_id_of(after)}, limit, milliseconds)
+            found = self._following.call(
+                "XREAD", "COUNT", limit, "BLOCK", milliseconds, "STREAMS", self._log, stream_id_of(after)
+            )
         except _TRANSIENT as error:
             raise Unavailable(f"the log's server cannot be reached: {error}") from error
-        return [_entry(identifier, fields) for identifier, fields in found[0][1]] if found else []
+        return [_entry(each) for each in found[0][1]] if found else []
 
     def close(self) -> None:
         self._line.close()
+        self._following.close()
         self._client.close()
-
-    def _append(self, args: list[Any]) -> Any:
-        try:
-            return self._line.call("EVALSHA", self._append_sha, *args)
-        except redis.exceptions.NoScriptError:
-            return self._line.call("EVAL", _APPEND, *args)
 
     def _arguments(self, batch: Batch) -> list[Any]:
         args: list[Any] = [
@@ -190,40 +186,13 @@ class RedisLog:
             pause = min(pause * 2, 0.5)
 
 
-class _Line:
-    """One connection, used directly: redis-py's client adds some 80 us to each command, as much as an append takes."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
-        self._connection: Any = None
-        self._lock = threading.Lock()
-
-    def call(self, *command: Any) -> Any:
-        """Send a command and return the answer. Raises what redis-py raises; the connection is then made anew."""
-        with self._lock:
-            if self._connection is None:
-                self._connection = self._pool.get_connection()
-            try:
-                self._connection.send_command(*command)
-                return self._connection.read_response()
-            except redis.exceptions.ResponseError:
-                raise
-            except BaseException:
-                self._connection.disconnect()
-                raise
-
-    def close(self) -> None:
-        with self._lock:
-            if self._connection is not None:
-                self._pool.release(self._connection)
-                self._connection = None
-
-
-def _entry(identifier: bytes, fields: dict[bytes, bytes]) -> Entry:
+def _entry(found: list[Any]) -> Entry:
+    identifier, fields = found
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
     return Entry(
         position_of(identifier),
-        fields[b"key"].decode(),
-        fields[b"type"].decode(),
-        position_of(fields[b"after"]),
-        fields[b"data"],
+        named[b"key"].decode(),
+        named[b"type"].decode(),
+        position_of(named[b"after"]),
+        named[b"data"],
     )

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -70,7 +70,7 @@ def prepare(settings: Settings) -> None:
         log.close()
 
 
-def run_dispatcher(settings: Settings) -> None:
+def run_dispatcher(settings: Settings, controllers: Sequence[Controller[Any]] = CONTROLLERS) -> None:
     """Run a dispatcher until SIGTERM."""
     client = connect(settings.queue_url, "dispatcher")
     keys = Keys(settings.cluster)
@@ -79,12 +79,12 @@ def run_dispatcher(settings: Settings) -> None:
         Lease(client, keys.lease("dispatcher"), f"{socket.gethostname()}:{os.getpid()}"),
         partial(queue_epoch, client, keys),
     )
-    dispatcher = Dispatcher(open_log(settings, "dispatcher"), queue, CONTROLLERS)
+    dispatcher = Dispatcher(open_log(settings, "dispatcher"), queue, controllers)
     on_sigterm(dispatcher.stop)
     dispatcher.run()
 
 
-def run_worker(settings: Settings) -> None:
+def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONTROLLERS) -> None:
     """Run a worker, one dramatiq worker with one thread, until SIGTERM. Raises LostHistory where it finds that."""
     stopping = threading.Event()
     on_sigterm(stopping.set)
@@ -94,7 +94,7 @@ def run_worker(settings: Settings) -> None:
     replica.start()
     client, keys = connect(settings.queue_url, "worker"), Keys(settings.cluster)
     hints = Hints(client, keys)
-    reconciler = Reconciler(log, replica, hints, CONTROLLERS, edges_of(settings), stopping.set)
+    reconciler = Reconciler(log, replica, hints, controllers, edges_of(settings), stopping.set)
     worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
     worker.start()
     try:
@@ -103,6 +103,7 @@ def run_worker(settings: Settings) -> None:
         worker.stop()
         hints.close()
         replica.stop()
+        _log.info("worker ended", looks=reconciler.looks, conflicts=reconciler.conflicts, wakes=replica.wakes)
     if reconciler.failure:
         raise reconciler.failure
 

@@ -55,6 +55,7 @@ class Reconciler:
         on_failure: Callable[[], object],
     ) -> None:
         self.failure: LostHistory | None = None
+        self.looks = 0
         self._on_failure = on_failure
         self._log = log
         self._replica = replica
@@ -65,6 +66,11 @@ class Reconciler:
         self._breaker = Breaker()
         self._failures: dict[tuple[str, Key], int] = {}
 
+    @property
+    def conflicts(self) -> int:
+        """How often another writer was faster."""
+        return self._committer.conflicts
+
     def look(self, name: str, key: Key) -> None:
         """Reconcile one key, unless it runs elsewhere (then it runs once more after that)."""
         controller = self._controllers.get(name)
@@ -74,6 +80,7 @@ class Reconciler:
         run = self._hints.take(name, key)
         if run is None:
             return
+        self.looks += 1
         try:
             self._look(controller, key)
         except LostHistory as error:

@@ -131,4 +131,4 @@ class BlockingFakeRedis(fakeredis.FakeRedis):
 
 def fake_client() -> redis.Redis:
     """Return a client of a new, empty fake server."""
-    return BlockingFakeRedis(server=fakeredis.FakeServer())
+    return BlockingFakeRedis(server=fakeredis.FakeServer(), protocol=2)

@@ -1,0 +1,86 @@
+"""Follows the log of a measured cluster, and knows which sets are where a phase is to bring them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from events.log import Log
+from events.replica import Applied, Replica
+from events.state import State
+from schemas.kinds import POD, STATEFUL_SET
+from schemas.objects import Key, controller_of, key_of, uid_of
+from services.loadtest.sets import is_settled
+
+_SETS, _PODS = f"{STATEFUL_SET.resource}/", f"{POD.resource}/"
+
+
+class Watch:
+    """A live replica. `events` counts what was folded since the start."""
+
+    def __init__(self, log: Log) -> None:
+        self.events = 0
+        self.replica = Replica(log, on_applied=self._note)
+        self._moved = threading.Condition()
+        self._uids: dict[Key, str] = {}
+        self._awaited: set[Key] = set()
+        self._is_there: Callable[[State, Key], bool] = self._is_settled
+        self.replica.load()
+        self.replica.start()
+
+    def stop(self) -> None:
+        """Follow no more."""
+        self.replica.stop()
+
+    def await_settled(self, keys: Iterable[Key]) -> None:
+        """From now on `wait` is for these sets to have come to rest. Call it before they are changed."""
+        self._await(keys, self._is_settled)
+
+    def await_gone(self, keys: Iterable[Key]) -> None:
+        """From now on `wait` is for these sets and their pods to be gone. Call it before they are deleted."""
+        self._await(keys, self._is_gone)
+
+    def wait(self, deadline: float, progress: Callable[[int, int], None], every: float = 0.5) -> Sequence[Key]:
+        """Wait until all are there, or `deadline` (time.monotonic); return those that are not.
+
+        `progress` is told how many sets still are not, and the events so far, every `every` seconds.
+        """
+        while True:
+            with self._moved:
+                self._moved.wait_for(lambda: not self._awaited, max(0.0, min(every, deadline - time.monotonic())))
+                left = sorted(self._awaited)
+            progress(len(left), self.events)
+            with self.replica.reading():
+                pass
+            if not left or time.monotonic() >= deadline:
+                return left
+
+    def _await(self, keys: Iterable[Key], is_there: Callable[[State, Key], bool]) -> None:
+        with self._moved:
+            self._is_there, self._awaited = is_there, set(keys)
+
+    def _is_settled(self, state: State, key: Key) -> bool:
+        found = state.get(key)
+        return found is not None and is_settled(found)
+
+    def _is_gone(self, state: State, key: Key) -> bool:
+        return state.get(key) is None and not state.owned_by(self._uids.get(key, ""))
+
+    def _note(self, applied: Sequence[Applied]) -> None:
+        with self._moved, self.replica.reading() as state:
+            self.events += len(applied)
+            touched = {key for each in applied for key in self._set_of(each)}
+            self._awaited -= {key for key in touched & self._awaited if self._is_there(state, key)}
+            if not self._awaited:
+                self._moved.notify_all()
+
+    def _set_of(self, applied: Applied) -> list[Key]:
+        key, obj = applied.event.key, applied.new or applied.old
+        if key.startswith(_SETS) and obj is not None:
+            self._uids[key] = uid_of(obj)
+            return [key]
+        owner = controller_of(obj) if obj is not None and key.startswith(_PODS) else None
+        if obj is None or owner is None:
+            return []
+        return [key_of(STATEFUL_SET.resource, obj["metadata"]["namespace"], owner["name"])]

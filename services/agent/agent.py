@@ -482,22 +482,18 @@ class Agent:
         self._inbox.put(Happened(uid, container, Exited(end)))
 
     def _start(self, pod: Object, container: str, attempt: int) -> None:
-        uid = uid_of(pod)
         event: ContainerEvent
         try:
-            result = self._runtime.start(
-                Run(
-                    pod, container, attempt, directories_of(pod, self._control_plane, self.settings.directory)
-                )
-            )
+            claims = directories_of(pod, self._control_plane, self.settings.directory)
+            result = self._runtime.start(Run(pod, container, attempt, claims))
             event = Exited(result) if isinstance(result, Exit) else result
         except Refused as refused:
             event = Blocked(refused.reason, str(refused), self._clock())
-        except (OSError, Unavailable, LostHistory) as error:
+        except (OSError, ChronosetError) as error:
             event = Blocked("CreateContainerError", str(error), self._clock())
-        self._inbox.put(Happened(uid, container, event))
+        self._inbox.put(Happened(uid_of(pod), container, event))
         if isinstance(event, Started):
-            self._runtime.watch(uid, container)
+            self._runtime.watch(uid_of(pod), container)
 
     def _probe(self, pod: Object, address: str, which: tuple[str, int, ProbeKind]) -> None:
         name, attempt, kind = which

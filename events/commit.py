@@ -33,7 +33,7 @@ from schemas.objects import (
     version_of,
     with_metadata,
 )
-from schemas.patching import apply_merge_patch, merge_patch_between, strictly_equal
+from schemas.patching import apply_merge_patch, is_json, merge_patch_between, strictly_equal
 from schemas.positions import Position
 from schemas.revisions import DERIVATION, derive, revisions_of
 from schemas.times import Milliseconds, rfc3339
@@ -328,7 +328,7 @@ def _draft(event: Event) -> Draft:
         read_back = decode(Entry(0, event.key, event.type, 0, data))
     except (ValueError, OverflowError, TypeError, LostHistory) as error:
         raise BadRequest(f"{event.key} cannot be written to the log: {error}") from error
-    if not strictly_equal(read_back.body, event.body) or read_back._replace(body=None) != event._replace(
+    if not (is_json(event.body) and strictly_equal(read_back.body, event.body)) or read_back._replace(body=None) != event._replace(
         body=None
     ):
         raise BadRequest(f"{event.key} does not survive encoding: use JSON values only")

@@ -21,7 +21,19 @@ _LOG_OPS = (GENESIS, EPOCH)
 
 
 def apply(state: State, event: Event) -> None:
-    """Move `state` forward by one event. Raises LostHistory where the event does not follow from the state."""
+    """Move `state` forward by one event. Raises LostHistory where the event does not follow from the state.
+
+    After that the state is not to be used any more: the event may have been applied in part.
+    """
+    try:
+        _apply(state, event)
+    except LostHistory:
+        raise
+    except Exception as error:
+        raise _lost(event, repr(error)) from error
+
+
+def _apply(state: State, event: Event) -> None:
     if event.after != state.position or event.position <= state.position:
         raise _lost(event, f"it follows {stream_id_of(event.after)}, not {stream_id_of(state.position)}")
     if event.min_reader > READER_VERSION:

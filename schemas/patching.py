@@ -36,6 +36,18 @@ def strictly_equal(a: Json, b: Json) -> bool:
     return bool(a == b)
 
 
+def is_json(value: Json) -> bool:
+    """True if a value is JSON all the way down: no bytes, no tuple, no NaN or infinity, only strings as keys."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return True
+    if kind is dict:
+        return all(type(key) is str and is_json(inner) for key, inner in value.items())
+    if kind is list:
+        return all(map(is_json, value))
+    return kind is float and value - value == 0
+
+
 def apply_merge_patch(target: Json, patch: Json) -> Json:
     """Return `target` with a merge patch applied (RFC 7386): null removes, objects merge, all else replaces.
 

@@ -36,9 +36,14 @@ _log = structlog.get_logger()
 def dirty_hints(
     controllers: Iterable[Controller[Any]], state: State, applied: Iterable[Applied]
 ) -> list[Hint]:
-    """Return what some events make dirty, each hint once, in the order of the events."""
+    """Return what some events make dirty, each hint once, in the order of the events.
+
+    Events about the log itself make nothing dirty.
+    """
     found: dict[Hint, None] = {}
     for change in applied:
+        if change.old is None and change.new is None:
+            continue
         for controller in controllers:
             for key in controller.triggers(state, change.old, change.new):
                 found[Hint(controller.name, key)] = None

@@ -66,6 +66,7 @@ def test_entries_out_of_order_or_repeated_are_noticed() -> None:
         ({"op": "create"}, "exists already"),
         ({"op": "explode"}, "op 'explode' is unknown"),
         ({"body": None}, "no body"),
+        ({"op": "replace", "body": {"spec": {}}}, "KeyError"),
     ],
 )
 def test_an_event_that_does_not_follow_from_the_state_names_its_position(

@@ -118,7 +118,8 @@ def condemn_in_order(situation: Situation, now: Milliseconds) -> Plan:
     """Delete the highest condemned pod (processCondemned, monotonic).
 
     Assumption: every replica is available. An unhealthy condemned pod goes only if it is the lowest unhealthy
-    one: pods end in the order opposite to that in which they began.
+    one: pods end in the order opposite to that in which they began. Ours: one that has ended, or that was never
+    Ready and fails, is not waited for either; in Kubernetes two of them hold each other up for ever.
     """
     if not situation.condemned:
         return Plan()
@@ -126,7 +127,7 @@ def condemn_in_order(situation: Situation, now: Milliseconds) -> Plan:
     unhealthy = [member for member in situation.condemned if not member.is_healthy]
     if highest.is_terminating:
         return Plan(waiting_for=_terminates(highest, now), ends=True)
-    if not highest.is_healthy and highest is not unhealthy[-1]:
+    if not (highest.is_healthy or highest is unhealthy[-1] or _is_hopeless(situation, highest)):
         return Plan(waiting_for=why_waiting(situation, unhealthy[-1], now), ends=True)
     return Plan(delete=(highest,), waiting_for=f"{highest.pod.name} ends: the set is scaled down", ends=True)
 
@@ -240,6 +241,10 @@ def _stuck_since(situation: Situation) -> list[tuple[Member, Milliseconds]]:
         and member.pod.uid not in situation.view.ever_ready
         and not _would_come_back(situation, index, member)
     ]
+
+
+def _is_hopeless(situation: Situation, member: Member) -> bool:
+    return member.is_finished or (member.pod.uid not in situation.view.ever_ready and is_failing(member.pod))
 
 
 def _would_come_back(situation: Situation, index: int, member: Member) -> bool:

@@ -49,6 +49,7 @@ COMMANDS: dict[str, Place] = {
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
+    "demo": Place("demo", "demo", "play the story of a StatefulSet on real processes"),
 }
 
 

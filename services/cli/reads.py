@@ -131,8 +131,8 @@ def _setting(session: Session, listing: list[tuple[Kind, list[Object]]], output:
 def _waiting(session: Session) -> Mapping[Key, str]:
     """Return what each workload waits for, by its key."""
     return {
-        f"{_WORKLOADS[controller].resource}/{name}": waiting.text
-        for (controller, name), waiting in session.views.waiting().items()
+        key: waiting.text
+        for (controller, key), waiting in session.views.waiting().items()
         if controller in _WORKLOADS
     }
 

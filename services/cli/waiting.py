@@ -31,7 +31,7 @@ def has_rollout(key: Key) -> bool:
 
 def wait_for_rollout(session: Session, key: Key, timeout: float) -> str:
     """Wait until a workload is rolled out; return the sentence that says so. Raises TimedOut, NotFound."""
-    resource, namespace, name = split_key(key)
+    resource, _, _ = split_key(key)
     uid = uid_of(_present(session, key))
 
     def look() -> Progress:
@@ -41,7 +41,7 @@ def wait_for_rollout(session: Session, key: Key, timeout: float) -> str:
         progress = progress_of(workload)
         if progress.complete:
             return progress
-        found = session.views.waiting().get((_CONTROLLERS[resource], f"{namespace}/{name}"))
+        found = session.views.waiting().get((_CONTROLLERS[resource], key))
         return Progress(
             False, f"{progress.message}: {found.text}" if found and found.text else progress.message
         )

@@ -62,9 +62,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="package")
+def ending(server: Server) -> Iterator[list[threading.Thread]]:
+    """The projectors that were told to end: each takes up to two seconds, so all are awaited together."""
+    projectors: list[threading.Thread] = []
+    yield projectors
+    for projector in projectors:
+        projector.join(10)
+
+
 @pytest.fixture
 def chronoset(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    ending: list[threading.Thread],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Iterator[CommandLine]:
     """The command line of a fresh cluster with the namespaces that every cluster begins with."""
     cluster = f"t{next(_numbers)}"
@@ -81,5 +94,5 @@ def chronoset(
     projector.start()
     yield CommandLine(log, capsys, monkeypatch)
     stopping.set()
-    projector.join(10)
+    ending.append(projector)
     log.close()

@@ -26,7 +26,9 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
-def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_with_an_example(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command, "--help"]) == 0
     out = capsys.readouterr().out
     assert "Example:" in out and f"chronoset {' '.join(command)}" in out.partition("Example:")[2]
@@ -38,21 +40,29 @@ def test_help_lists_every_command_without_importing_one(capsys: pytest.CaptureFi
     assert all(f"  {name} " in out for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [["get", "sts"], ["scale", "sts/db", "--replicas", "1"], ["env"], ["log"]])
-def test_without_a_cluster_the_way_to_one_is_named(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["get", "sts"], ["scale", "sts/db", "--replicas", "1"], ["env"], ["log"]]
+)
+def test_without_a_cluster_the_way_to_one_is_named(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(command) == 2
     assert capsys.readouterr().err == (
         "error: no cluster in ./.chronoset; run ./scripts/up or set CHRONOSET_LOG_URL\n"
     )
 
 
-def test_the_data_directory_may_be_named_before_or_after_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_data_directory_may_be_named_before_or_after_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for arguments in (["--data-dir", "/x", "env"], ["env", "--data-dir", "/x"]):
         assert main(arguments) == 2
         assert "no cluster in /x;" in capsys.readouterr().err
 
 
-def test_a_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_away_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("services.cli.session.PATIENCE", 0.05)
     monkeypatch.setenv("CHRONOSET_LOG_URL", "unix:///tmp/no-such-socket")
     monkeypatch.setenv("CHRONOSET_QUEUE_URL", "redis://user:hunter2@127.0.0.1:1/0")
@@ -82,5 +92,14 @@ def test_what_scale_imports_is_what_scale_needs() -> None:
     """Start-up is most of its 400 ms: no schemas, no YAML, no rich, no dramatiq, no cryptography, no pydantic."""
     code = "import sys, services.cli.writes; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    heavy = {"yaml", "rich", "dramatiq", "jsonschema_rs", "cryptography.hazmat", "structlog", "pydantic", "psutil"}
+    heavy = {
+        "yaml",
+        "rich",
+        "dramatiq",
+        "jsonschema_rs",
+        "cryptography.hazmat",
+        "structlog",
+        "pydantic",
+        "psutil",
+    }
     assert not heavy & set(done.stdout.split())

@@ -63,7 +63,9 @@ def test_a_repeated_command_id_prints_the_first_result_and_appends_nothing(chron
     again = chronoset("apply", "-f", "-", "--command-id", "deploy-1", stdin=DB)
     assert (again.code, again.out) == (0, first.out), again.err
     assert "command deploy-1/2 was carried out before" in again.err
-    other = chronoset("apply", "-f", "-", "--command-id", "deploy-1", stdin=DB.replace(b"replicas: 3", b"replicas: 4"))
+    other = chronoset(
+        "apply", "-f", "-", "--command-id", "deploy-1", stdin=DB.replace(b"replicas: 3", b"replicas: 4")
+    )
     assert other.code == 2 and "deploy-1/2 was used before with other content" in other.err
     assert chronoset.end() == before
 
@@ -129,7 +131,11 @@ def test_rollout_undo_history_restart_and_status(with_db: CommandLine) -> None:
     end = with_db("rollout", "restart", "sts/db", "-o", "json").json["position"]
     with_db("get", "sts", "--at-least", end)
     rows = [line.split() for line in with_db("rollout", "history", "sts/db").out.splitlines()[1:]]
-    assert [(row[0], row[2]) for row in rows] == [("2", "mysql:5.7.23"), ("3", "mysql:5.7.2"), ("4", "mysql:5.7.2")]
+    assert [(row[0], row[2]) for row in rows] == [
+        ("2", "mysql:5.7.23"),
+        ("3", "mysql:5.7.2"),
+        ("4", "mysql:5.7.2"),
+    ]
     assert "image: mysql:5.7.23" in with_db("rollout", "history", "sts/db", "--revision", "2").out
     assert with_db("rollout", "status", "sts/db", "--no-watch").out.startswith("waiting for the change")
 
@@ -165,16 +171,24 @@ BAD_MANIFESTS = {
     "too large": (b"#" * (3 * 1024 * 1024 + 1), "3 MiB"),
     "anchor bomb": (
         b"a: &a [x,x,x,x,x,x,x,x,x]\n"
-        + b"".join(b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (n + 1, n + 1, *[n] * 9) for n in range(97, 108)),
+        + b"".join(
+            b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (n + 1, n + 1, *[n] * 9)
+            for n in range(97, 108)
+        ),
         "aliases repeat",
     ),
     "second document bad": (DB.replace(b"replicas: 3", b"replicas: -1"), "spec.replicas"),
-    "version no number": (SET.replace(b"{name: db}\nspec", b"{name: db, resourceVersion: x}\nspec"), "resourceVersion"),
+    "version no number": (
+        SET.replace(b"{name: db}\nspec", b"{name: db, resourceVersion: x}\nspec"),
+        "resourceVersion",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BAD_MANIFESTS)
-def test_a_bad_manifest_is_answered_in_one_line_and_appends_nothing(chronoset: CommandLine, name: str) -> None:
+def test_a_bad_manifest_is_answered_in_one_line_and_appends_nothing(
+    chronoset: CommandLine, name: str
+) -> None:
     manifest, words = BAD_MANIFESTS[name]
     before = chronoset.end()
     result = chronoset("apply", "-f", "-", stdin=manifest)
@@ -199,13 +213,19 @@ BAD_CALLS = [
     (["patch", "sts", "db", "-p", '{"spec":{"replicas":-1}}'], "spec.replicas: Invalid value: -1"),
     (["patch", "sts", "db", "-p", '{"spec":{"serviceName":"x"}}'], "spec: Forbidden"),
     (["patch", "sts", "db", "-p", '{"metadata":{"name":"x"}}'], "metadata.name: Invalid value: 'x'"),
-    (["delete", "sts", "db", "--cascade", "none"], "'none' is not one of 'background', 'foreground', 'orphan'"),
+    (
+        ["delete", "sts", "db", "--cascade", "none"],
+        "'none' is not one of 'background', 'foreground', 'orphan'",
+    ),
     (["delete", "pot", "db"], "KIND: 'pot' is unknown; write one of sts"),
     (["delete", "sts/db", "db"], "'db' has no kind"),
     (["rollout", "undo", "sts", "db"], "there is no earlier revision"),
     (["rollout", "undo", "sts", "db", "--to-revision", "7"], "7 was never its revision; known are 1"),
     (["rollout", "undo", "svc", "db"], "has no rollout; name a statefulset or a daemonset"),
-    (["rollout", "history", "sts", "db", "--revision", "7"], "--revision: 7 is not in the history; there are 1"),
+    (
+        ["rollout", "history", "sts", "db", "--revision", "7"],
+        "--revision: 7 is not in the history; there are 1",
+    ),
     (["apply", "-f", "/no/such/file"], "--filename: '/no/such/file' cannot be read: No such file"),
     (["scale", "sts", "db", "--replicas", "1", "--command-id", "a b"], "--command-id: 'a b' is no id"),
     (["scale", "sts", "db", "--replicas", "1", "--actor", "\n"], "--actor"),

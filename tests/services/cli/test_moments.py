@@ -1,0 +1,78 @@
+"""Times, durations and positions as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.errors import BadRequest
+from schemas.positions import end_of_time
+from services.cli.moments import Moment, parse_duration, parse_moment, parse_position
+
+NOON = 1_795_435_200_000
+"""2026-11-23T12:00:00Z"""
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("2026-11-23T11:00:00Z", NOON - 3_600_000),
+        ("2026-11-23T12:00:00+01:00", NOON - 3_600_000),
+        ("2026-11-23T11:59:59.500Z", NOON - 500),
+        ("1795435200", NOON),
+        ("1795435199.5", NOON - 500),
+        ("1795435200000", NOON),
+        ("10 minutes ago", NOON - 600_000),
+        ("1 hour ago", NOON - 3_600_000),
+        ("90s ago", NOON - 90_000),
+        ("2d ago", NOON - 172_800_000),
+        ("now", NOON),
+    ],
+)
+def test_a_time_is_the_last_position_it_can_have(text: str, ms: int) -> None:
+    assert parse_moment(text, NOON) == Moment(end_of_time(ms), True)
+
+
+def test_a_position_is_a_stream_id_or_a_resource_version() -> None:
+    assert parse_moment("1795435200000-3", NOON) == Moment((NOON << 20) + 3, False)
+    assert parse_moment(str((NOON << 20) + 3), NOON) == Moment((NOON << 20) + 3, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("14:03", "is no time"),
+        ("2026-11-23T11:00:00", "has no time zone"),
+        ("2026-11-23", "has no time zone"),
+        ("yesterday", "is no time"),
+        ("10 parsecs ago", "is no time"),
+        ("", "is no time"),
+        ("2026-11-23T12:00:01Z", "is in the future"),
+        ("99-99999999", "is no time"),
+        ("99-2000000", "does not fit"),
+    ],
+)
+def test_what_could_mean_two_things_or_none_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(BadRequest, match=rf"^--at: '{text}' .*{problem}"):
+        parse_moment(text, NOON)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("1h", 3600), ("1.5m", 90), ("3", 3), ("0.5", 0.5), ("2 days", 172_800)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "-1s", "", "1y", "m"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"--timeout: .* is no duration; write one as 90s, 10m or 1h"):
+        parse_duration(text)
+
+
+def test_positions() -> None:
+    assert parse_position("5-1") == (5 << 20) + 1
+    assert parse_position("77") == 77
+    for text in ("x", "5-", "-1", "5-9999999", "5.5"):
+        with pytest.raises(BadRequest, match="--at-least"):
+            parse_position(text)

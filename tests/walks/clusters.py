@@ -45,14 +45,16 @@ class MeddlingLog(MemoryLog):
 
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
+        self.deciding: Callable[[], Any] = lambda: None
         self.meddle: Callable[[], None] = lambda: None
-        self.appended: Callable[[], None] = lambda: None
+        self.appended: Callable[[Any], None] = lambda decided: None
 
     def append(self, batch: Batch) -> Appended:
+        decided = self.deciding()
         self.meddle()
         result = super().append(batch)
         if result.count:
-            self.appended()
+            self.appended(decided)
         return result
 
 

@@ -71,6 +71,11 @@ class Play:
         found = {int(each["revision"]): each for each in self._listed(CONTROLLER_REVISION.resource)}
         return dict(sorted(found.items()))
 
+    def waiting_for(self) -> str:
+        """Return the sentence that says what the set waits for; empty where it waits for nothing."""
+        found = self.cluster.views.waiting().get(("statefulset", SET_KEY))
+        return found.text if found else ""
+
     def uids(self) -> dict[str, str]:
         return {name: uid_of(pod) for name, pod in self.pods().items()}
 

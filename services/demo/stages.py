@@ -64,7 +64,7 @@ class Stage:
     def command(self, ours: str, kubectl: str) -> None:
         """Print a command and the one of kubectl (or the shell) that does the same."""
         self._print(f"   $ {ours}", "bold")
-        self._print(f"   = {kubectl}", "dim")
+        self._print(f"   # {kubectl}", "dim")
 
     def output(self, text: str) -> None:
         """Print what a command printed, shortened where it is long."""

@@ -134,9 +134,13 @@ def heal(play: Play) -> None:
     _patch(play, {_PARTITION: 0, _IMAGE: f"{SET}:{MISSING}"}, wait=False)
     with stage.busy("db-2 cannot start"):
         reason = wait_for(lambda: _pull_failure_of(play, "db-2"), "db-2 to miss its image")
+        stage.check("db-2 waits with", reason in _PULL_FAILURES, True, reason)
         time.sleep(_STANDSTILL)
-    _look_around(play)
-    stage.check("db-2 waits with", reason in _PULL_FAILURES, True, reason)
+    shown = _look_around(play)
+    sentence = play.waiting_for()
+    stage.check(
+        "the set says that it waits for db-2", "db-2" in sentence and sentence in shown, True, sentence
+    )
     _check_tale(play, before, [f"db-2 {ASKED}", f"db-2 {CREATED}"])
     found = {name: uid for name, uid in play.uids().items() if name != "db-2"}
     stage.check("untouched, the same uids as before", found, untouched)
@@ -193,13 +197,13 @@ def undo(play: Play) -> None:
 
 def remember(play: Play) -> None:
     """Step 6: the log is folded up to each recorded position; it must give what was seen there then."""
-    nothing = "kubectl has none: of the past, Kubernetes keeps a few minutes, and no command shows it"
+    nothing = "kubectl has none: Kubernetes forgets the past within minutes"
     kinds = ",".join(kind.plural for kind in RECORDED)
     first = stream_id_of(play.moments[0].position)
     play.run(f"chronoset replay --at {first} sts,pods -o wide", nothing)
     for moment in play.moments:
         at = stream_id_of(moment.position)
-        ran = play.run(f"chronoset replay --at {at} {kinds} -o json", nothing, quiet=True)
+        ran = play.run(f"chronoset replay --at {at} {kinds} -o json", "kubectl has none", quiet=True)
         objects = {key_of_object(obj): obj for obj in orjson.loads(ran.out)["items"]}
         _check_replayed(play, moment, objects)
 
@@ -217,7 +221,7 @@ def survive(play: Play) -> None:
         os.kill(pid, signal.SIGKILL)
     begun = time.monotonic()
     shown = " ".join(map(str, pids))
-    stage.command(f"kill -9 {shown}", "the same on a kube-controller-manager, its standby and etcd")
+    stage.command(f"kill -9 {shown}", "kill -9 of a kube-controller-manager and of etcd")
     ran = play.cluster.result_of(call)
     stage.check("the patch was acknowledged", ran.code, 0, "yes" if ran.code == 0 else ran.err)
     play.run(f"chronoset rollout status sts/{SET}", _STATUS)
@@ -237,8 +241,9 @@ def survive(play: Play) -> None:
     _check_whole_log(play)
 
 
-def _look_around(play: Play) -> None:
-    play.run("chronoset get sts,pods -o wide", "kubectl get sts,pods -o wide")
+def _look_around(play: Play) -> str:
+    """Show the set and its pods; return what was shown."""
+    return play.run("chronoset get sts,pods -o wide", "kubectl get sts,pods -o wide").out
 
 
 def _patch(play: Play, values: Mapping[str, Any], wait: bool = True) -> None:

@@ -167,7 +167,10 @@ class Views:
         return {key.decode(): _parked_of(orjson.loads(row)) for key, row in rows.items()}
 
     def waiting(self) -> dict[tuple[str, str], Waiting]:
-        """Return what each key waits for: {("statefulset", "default/db"): ...}. Empty without a queue client."""
+        """Return what each key waits for, as {("statefulset", "apps/statefulsets/default/db"): ...}.
+
+        Empty without a queue client.
+        """
         if self._queue is None:
             return {}
         with reaching("the queue's server"):

@@ -79,10 +79,10 @@ def test_waiting_for_a_position_ends_when_it_is_there_or_the_time_is_over(
 
 def test_what_keys_wait_for_comes_from_the_queue(client: redis.Redis, history: History):
     sentence = "1700000000000-1 pod db-1 to be Ready"
-    client.hset(Keys("demo").sentences, "statefulset/default/db", sentence)
+    client.hset(Keys("demo").sentences, "statefulset/apps/statefulsets/default/db", sentence)
     waiting = Views(client, "demo", queue=client).waiting()
     assert waiting == {
-        ("statefulset", "default/db"): Waiting("pod db-1 to be Ready", 1700000000000 << 20 | 1)
+        ("statefulset", "apps/statefulsets/default/db"): Waiting("pod db-1 to be Ready", 1700000000000 << 20 | 1)
     }
     assert Views(client, "demo").waiting() == {}
 

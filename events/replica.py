@@ -20,7 +20,7 @@ from events.fold import apply, whole_batches
 from events.log import Log
 from events.state import Objects, State
 from schemas.envelopes import Event
-from schemas.errors import LostHistory, NotFound, Unavailable
+from schemas.errors import ChronosetError, LostHistory, NotFound, Unavailable
 from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
 
@@ -32,8 +32,8 @@ BUSY_PAUSE = 0.002
 BUSY_READS = 8
 """Wakes in `BUSY_WINDOW` seconds from which a tail counts as busy."""
 BUSY_WINDOW = 0.02
-COLLECT_IDLE_AFTER = 5.0
-"""Idle seconds after which the replica lets the cyclic garbage collector look once."""
+COLLECT_EVERY = 5.0
+"""Seconds between two looks of the cyclic garbage collector, which is off otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Replica:
         state: State | None = None,
         on_applied: Callable[[Sequence[Applied]], None] | None = None,
     ) -> None:
-        self.failure: LostHistory | None = None
+        self.failure: ChronosetError | None = None
         self.unreachable = ""
         self.wakes = 0
         self._log = log
@@ -71,7 +71,7 @@ class Replica:
 
     @contextmanager
     def reading(self) -> Iterator[State]:
-        """Hold the state still. Raises LostHistory where the replica has stopped."""
+        """Hold the state still. Raises its failure where the replica has stopped."""
         with self._moved:
             if self.failure:
                 raise self.failure
@@ -131,12 +131,15 @@ class Replica:
     def _follow(self) -> None:
         wakes: deque[float] = deque(maxlen=BUSY_READS)
         connected = True
+        rested = time.monotonic()
         pause = 0.02
         gc.disable()
         try:
             while not self._stopping.is_set():
                 try:
-                    if not connected:
+                    if (
+                        not connected
+                    ):  # nor sure of it: an idle follower hears nothing of a log that was replaced
                         self._check_identity()
                         connected, self.unreachable, pause = True, "", 0.02
                     entries = self._log.follow(self._read_from(), CHUNK, BLOCK_SECONDS)
@@ -145,22 +148,34 @@ class Replica:
                     self._stopping.wait(pause)
                     pause = min(pause * 2, 0.5)
                     continue
+                now = time.monotonic()
+                if now - rested > COLLECT_EVERY:
+                    self._collect()
+                    rested = now
                 if not entries:
-                    self._rest()
+                    connected = False
                     continue
                 self._fold(entries)
                 self.wakes += 1
-                wakes.append(time.monotonic())
+                wakes.append(now)
                 if len(wakes) == BUSY_READS and wakes[-1] - wakes[0] < BUSY_WINDOW:
                     self._stopping.wait(BUSY_PAUSE)
-        except (LostHistory, NotFound) as error:
-            failure = error if isinstance(error, LostHistory) else LostHistory(str(error))
-            with self._moved:
-                self.failure = failure
-                self._moved.notify_all()
+        except NotFound as error:
+            self._fail(LostHistory(str(error)))
+        except ChronosetError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - the end of a thread: told to everyone who reads
+            self._fail(
+                ChronosetError(f"the replica broke at {stream_id_of(self._state.position)}: {error!r}")
+            )
 
-    def _rest(self) -> None:
-        """Idle: let the cyclic collector look once, then take what survived out of its sight again."""
+    def _fail(self, failure: ChronosetError) -> None:
+        with self._moved:
+            self.failure = failure
+            self._moved.notify_all()
+
+    def _collect(self) -> None:
+        """Let the cyclic collector see what is new, then take what survived out of its sight."""
         with self._moved:
             gc.unfreeze()
             gc.collect(0)

@@ -45,6 +45,8 @@ CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, scheduler(), GARBAGE, V
 WORKERS = 2
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
+FAILURE_CHECK = 2.0
+"""Seconds between two looks of an idle worker at whether its replica still follows."""
 PODS_GRACE = 8.0
 """Seconds the pods of a cluster that is stopped have to end."""
 

@@ -13,7 +13,7 @@ from events.log import Log
 from events.memory import MemoryLog
 from events.replica import Applied, Replica
 from schemas.changes import Create, Delete, Replace
-from schemas.errors import LostHistory, NotFound, Unavailable
+from schemas.errors import ChronosetError, LostHistory, NotFound, Unavailable
 from schemas.objects import with_fields
 from tests.events.worlds import World, a_bare_pod
 
@@ -200,3 +200,34 @@ def test_nobody_reads_while_a_batch_is_applied() -> None:
     watcher.join(5)
     replica.stop()
     assert torn == []
+
+
+def test_a_log_that_is_replaced_under_an_idle_replica_is_noticed() -> None:
+    log = Flaky()
+    world = World(log)
+    replica = Replica(log)
+    replica.load()
+    replica.start()
+    world.commit(Create(a_bare_pod()))
+    log._log_id = "another"
+    with pytest.raises(LostHistory, match="another"):
+        replica.wait_for(1 << 62, 5)
+    replica.stop()
+
+
+def test_an_observer_that_breaks_ends_the_replica_and_says_so() -> None:
+    world = World()
+
+    def broken(_applied: object) -> None:
+        if replica.position > position:
+            raise ZeroDivisionError("oops")
+
+    replica = Replica(world.log, on_applied=broken)
+    position = 1 << 62
+    replica.load()
+    position = replica.position
+    replica.start()
+    world.commit(Create(a_bare_pod()))
+    with pytest.raises(ChronosetError, match="oops"):
+        replica.wait_for(1 << 62, 5)
+    replica.stop()

@@ -100,14 +100,15 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
     worker.start()
     try:
-        stopping.wait()
+        while not stopping.wait(FAILURE_CHECK) and replica.failure is None:
+            pass
     finally:
         worker.stop()
         hints.close()
         replica.stop()
         _log.info("worker ended", looks=reconciler.looks, conflicts=reconciler.conflicts, wakes=replica.wakes)
-    if reconciler.failure:
-        raise reconciler.failure
+    if failure := reconciler.failure or replica.failure:
+        raise failure
 
 
 def run_projector(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import time
 import uuid
@@ -86,7 +87,7 @@ class Session:
 
     def actor(self, claim: str) -> Actor:
         """Return who writes: this process' user on this host; what it calls itself is kept as a claim."""
-        name = claim or os.environ.get("USER") or "unknown"
+        name = claim or os.environ.get("USER") or _user_name()
         if len(name) > _LONGEST_NAME or not name.isprintable():
             raise BadRequest(f"--actor: {name[:40]!r} is no name; write at most 253 printable characters")
         local = bool(socket_of(self.settings.log_url))
@@ -128,6 +129,14 @@ def open_session(data_dir: Path | None) -> Session:
     Raises NotFound where there is none, BadRequest where a variable is wrong.
     """
     return Session(joined(settings_from(os.environ, data_dir)))
+
+
+def _user_name() -> str:
+    """Return the name of this process' user; the number where the system knows none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def new_command_id() -> str:

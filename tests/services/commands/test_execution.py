@@ -99,6 +99,12 @@ def test_undo_returns_to_the_revision_before_and_renumbers_it() -> None:
     assert world.revisions() == {2: "mysql:2", 3: "mysql:1"}
 
 
+def test_undo_returns_to_the_latest_of_several_earlier_revisions() -> None:
+    world = a_world_with("mysql:1", "mysql:2", "mysql:3")
+    world.run(Undo(DB))
+    assert image_of(world) == "mysql:2"
+
+
 def test_undo_twice_returns_to_where_it_began() -> None:
     world = a_world_with("mysql:1", "mysql:2")
     world.run(Undo(DB))

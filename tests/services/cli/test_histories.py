@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 from schemas.positions import position_of
 from tests.services.cli.conftest import CommandLine
 from tests.services.cli.manifests import DB
+
+ROOT = Path(__file__).parents[3]
 
 
 def replicas_at(chronoset: CommandLine, when: str) -> int:
@@ -85,6 +91,22 @@ def test_the_log_shows_its_last_entries_each_with_the_one_before(chronoset: Comm
     every = chronoset("log", "--tail", "1000").out.splitlines()
     assert "LogCreated" in every[0] and len(every) == len(chronoset.log.read(0, 1000))
     assert chronoset("log", "--from", rows[1]["position"]).out.count("\n") == 2
+
+
+def test_followed_events_come_as_they_happen_until_ctrl_c(chronoset: CommandLine) -> None:
+    chronoset("apply", "-f", "-", stdin=DB)
+    command = [sys.executable, "-m", "services.cli", "replay", "--follow", "--from", "beginning"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        so_far = [process.stdout.readline() for _ in chronoset.log.read(0, 1000)]
+        assert "LogCreated" in so_far[0] and "ControllerRevisionCreated" in so_far[-1]
+        chronoset("scale", "sts/db", "--replicas", "5")
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(30), process.stderr.read()) == (130, "")
+    assert "StatefulSetScaled" in line and "by user:alice" in line and "spec.replicas=5" in line
 
 
 def test_get_selects_by_label_and_namespace(chronoset: CommandLine) -> None:

@@ -22,7 +22,7 @@ from schemas.event_types import condition_of
 from schemas.kinds import NODE
 from services.clusters import ClusterRecord, Member, read_record
 from services.connections import connect
-from services.processes import die_with_parent
+from services.processes import die_with_parent, end_child, is_alive
 from services.projections.reader import Views
 from services.settings import Settings, joined, settings_from
 from services.shutdowns import end_cluster
@@ -54,6 +54,7 @@ class Cluster:
     data_dir: Path
     kept: bool = False
     _up: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _calls: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
 
     @cached_property
     def environ(self) -> Mapping[str, str]:
@@ -63,7 +64,6 @@ class Cluster:
             "CHRONOSET_CLUSTER": f"demo-{hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]}",
             "CHRONOSET_DATA_DIR": str(self.data_dir),
             "PYTHONPATH": os.pathsep.join(filter(None, (str(_SOURCES), os.environ.get("PYTHONPATH", "")))),
-            "PAGER": "",
             "NO_COLOR": "1",
         }
         return {**inherited, **ours}
@@ -94,17 +94,19 @@ class Cluster:
 
     def wait_until_up(self) -> None:
         """Wait until every program runs and every node is Ready. Raises Unavailable where that does not come."""
-        wait_for(self._is_up, "the cluster to be up")
+        wait_for(self._is_whole, "the cluster to be up")
 
     def call(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Begin a call of `chronoset`, a process of its own."""
-        return subprocess.Popen(
+        call = subprocess.Popen(
             _chronoset(*arguments),
             env=dict(self.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self._calls.append(call)
+        return call
 
     def result_of(self, call: subprocess.Popen[bytes]) -> Ran:
         """Wait for the end of a call and return what it came to. Raises Unavailable where it does not end."""
@@ -113,10 +115,15 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise Unavailable(f"chronoset does not end within {PATIENCE:.0f} s") from None
         finally:
-            if call.poll() is None:
-                call.kill()
-                call.wait()
+            end_child(call, 0.0)
+            self._calls.remove(call)
         return Ran(call.returncode, out.decode().rstrip(), err.decode().rstrip())
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the cluster runs now, though perhaps not all of it."""
+        record = self._record()
+        return record is not None and record.ready and is_alive(record.supervisor)
 
     def members(self) -> dict[str, Member]:
         """Return the cluster's processes by name, as its record has them now."""
@@ -124,14 +131,16 @@ class Cluster:
         return {member.name: member for member in record.members} if record else {}
 
     def stop(self) -> None:
-        """Stop the cluster as `chronoset down` does."""
+        """Stop the cluster as `chronoset down` does, and every call that still runs."""
+        for call in self._calls:
+            end_child(call, 0.0)
         if self._up is None:
             return
         with suppress(NotFound):
             end_cluster(self._settings)
         self._up.wait(PATIENCE)
 
-    def _is_up(self) -> bool:
+    def _is_whole(self) -> bool:
         if self._up is not None and self._up.poll() is not None:
             said = (self.data_dir / "logs" / "up.log").read_text(errors="replace").strip().splitlines()
             raise Unavailable(f"the cluster ended at once: {said[-1] if said else 'it said nothing'}")

@@ -16,7 +16,7 @@ from services.demo.clusters import Cluster
 from services.demo.images import lay_out
 from services.demo.plays import SET, Play
 from services.demo.stages import Stage
-from services.demo.story import TAGS, play_all
+from services.demo.story import STEPS, TAGS, play_all
 
 
 def perform(data_dir: Path | None, keep: bool) -> None:
@@ -41,8 +41,9 @@ def perform(data_dir: Path | None, keep: bool) -> None:
             if not keep:
                 with _undisturbed(), stage.busy("the cluster stops"):
                     cluster.stop()
-            stage.summary(time.monotonic() - begun)
-            if keep:
+            if stage.played:
+                stage.summary(STEPS, time.monotonic() - begun)
+            if keep and cluster.is_up:
                 _say_how_to_talk(stage, directory)
 
 

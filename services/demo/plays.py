@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from events.replay import events_between
 from schemas.envelopes import Event
 from schemas.event_types import condition_of
-from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STATEFUL_SET, VOLUME
+from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STATEFUL_SET, VOLUME, Kind
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of
 from schemas.positions import Position
 from schemas.revisions import template_of
@@ -122,22 +122,21 @@ class Play:
             )
         return {name: (seen[container], container) for container, name in told.items()}
 
+    def at_rest(self, kinds: Iterable[Kind]) -> tuple[Position, dict[Key, Object]]:
+        """Return all objects of these kinds at one position, the log's end, as the projections show them."""
+
+        def look() -> tuple[Position, dict[Key, Object]] | None:
+            views = self.cluster.views
+            position = views.position()
+            objects = {key_of_object(obj): obj for kind in kinds for obj in views.list(kind.resource)}
+            return (position, objects) if position == views.position() == self.here() else None
+
+        return wait_for(look, "the projections to reach the log's end")
+
     def record(self, title: str) -> Moment:
-        """Record what is there now, at a position at which nothing moved while it was looked at."""
-
-        def look() -> Moment | None:
-            before = self.cluster.views.position()
-            objects = {
-                key_of_object(obj): obj
-                for kind in RECORDED
-                for obj in self.cluster.views.list(kind.resource, NAMESPACE)
-            }
-            versions = self.versions()
-            if not before == self.cluster.views.position() == self.here():
-                return None
-            return Moment(title, before, objects, versions)
-
-        moment = wait_for(look, "the cluster to stand still")
+        """Record what is there now, for the replay."""
+        position, objects = self.at_rest(RECORDED)
+        moment = Moment(title, position, objects, self.versions())
         self.moments.append(moment)
         return moment
 

@@ -7,7 +7,7 @@ finding that is not the expected one ends the step.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +28,13 @@ class WrongObservation(ChronosetError):
     reason = "WrongObservation"
 
 
+OK, WRONG, STOPPED = "ok", "wrong", "stopped"
+
+
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A step that was played: its result is `ok`, `wrong` or `stopped`."""
+    """How a step went: its result is `ok`, `wrong` or `stopped` (by Ctrl-C, or a fault of the demo)."""
 
-    number: int
-    title: str
     result: str
     seconds: float
 
@@ -49,17 +50,17 @@ class Stage:
     @contextmanager
     def step(self, number: int, title: str) -> Iterator[None]:
         """Head a step, and note its result and how long it took."""
-        begun, result = time.monotonic(), "stopped"
+        begun, result = time.monotonic(), STOPPED
         self._print()
         self._print(f"{number}. {title}", "bold cyan")
         try:
             yield
-            result = "ok"
+            result = OK
         except ChronosetError:
-            result = "wrong"
+            result = WRONG
             raise
         finally:
-            self.played.append(Played(number, title, result, time.monotonic() - begun))
+            self.played.append(Played(result, time.monotonic() - begun))
 
     def command(self, ours: str, kubectl: str) -> None:
         """Print a command and the one of kubectl (or the shell) that does the same."""
@@ -93,20 +94,22 @@ class Stage:
         """On a terminal, turn a spinner while something takes its time."""
         return self._console.status(what) if self._console.is_terminal else nullcontext()
 
-    def summary(self, seconds: float) -> None:
-        """Print each step's result and duration, and the whole."""
+    def summary(self, steps: Sequence[str], seconds: float) -> None:
+        """Print the result and duration of each of the steps, played or not, and of the whole."""
         table = Table("", "step", "result", "seconds", box=None, header_style="bold", pad_edge=False)
         table.columns[3].justify = "right"
-        for each in self.played:
-            style = "green" if each.result == "ok" else "red"
-            table.add_row(str(each.number), each.title, Text(each.result, style=style), f"{each.seconds:.1f}")
+        for number, title in enumerate(steps, 1):
+            played = self.played[number - 1] if number <= len(self.played) else None
+            result = (
+                Text(played.result, "green" if played.result == OK else "red") if played else "not played"
+            )
+            table.add_row(str(number), title, result, f"{played.seconds:.1f}" if played else "")
         self._print()
         self._console.print(table)
-        right = sum(each.result == "ok" for each in self.played)
         self._print()
+        right = sum(each.result == OK for each in self.played)
         self._print(
-            f"{right} of {len(self.played)} steps as expected, {self._checks} observations, {seconds:.1f} s",
-            "bold",
+            f"{right} of {len(steps)} steps as expected, {self._checks} observations, {seconds:.1f} s", "bold"
         )
 
     def _print(self, text: str = "", style: str = "") -> None:

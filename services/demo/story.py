@@ -8,35 +8,39 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from events.replay import replay
-from schemas.errors import Unavailable
 from schemas.event_types import condition_of
-from schemas.kinds import KINDS
-from schemas.objects import Key, Object, key_of_object, labels_of, name_of, uid_of
+from schemas.objects import key_of_object, labels_of, name_of, split_key, uid_of
 from schemas.positions import Position, stream_id_of
 from schemas.revisions import REVISION_LABEL
 from services.clusters import Member
-from services.demo.clusters import wait_for
-from services.demo.plays import PODS, RECORDED, SET, SET_KEY, Moment, Play, image_of, images_by_number
+from services.demo.checks import (
+    check_identities,
+    check_journals,
+    check_peer,
+    check_processes,
+    check_replayed,
+    check_survivors,
+    check_tale,
+    check_whole_log,
+    joined,
+)
+from services.demo.clusters import PATIENCE, wait_for
+from services.demo.plays import PODS, RECORDED, SET, SET_KEY, Play, image_of, images_by_number
 from services.demo.stages import WrongObservation
 from services.demo.tales import (
     ASKED,
     CREATED,
     askers_of,
-    overlaps_of,
     replaced,
     started,
     tale_of,
-    twins_of,
     types_by_people,
 )
-from services.demo.witnesses import answer_of
 
 FIRST, SECOND, CANARY, MISSING, GOOD, LAST = "5.7.2", "5.7.23", "5.7.24", "5.7.99", "5.7.25", "5.7.26"
 TAGS = (FIRST, SECOND, CANARY, GOOD, LAST)
@@ -77,10 +81,10 @@ def start(play: Play) -> None:
     stage.check("the order in the log", tale_of(play.since(before)), started(*PODS))
     stage.check("versions over HTTP, each on its own address", play.versions(), dict.fromkeys(PODS, FIRST))
     addresses = {name: address for name, (address, _) in play.identities().items()}
-    stage.check("addresses", len(set(addresses.values())), len(PODS), _joined(addresses))
-    _check_processes(play)
-    _check_journals(play, {name: [f"started {FIRST}"] for name in PODS})
-    _check_peer(play, "db-1", f"db-0.{SET}.default.svc.cluster.local", addresses["db-0"])
+    stage.check("addresses", len(set(addresses.values())), len(PODS), joined(addresses))
+    check_processes(play)
+    check_journals(play, {name: [f"started {FIRST}"] for name in PODS})
+    check_peer(play, "db-1", f"db-0.{SET}.default.svc.cluster.local", (addresses["db-0"], FIRST))
     play.record("1: the set has started")
 
 
@@ -89,12 +93,12 @@ def update(play: Play) -> None:
     before, identities = play.here(), play.identities()
     _patch(play, {_IMAGE: f"{SET}:{SECOND}"})
     _look_around(play)
-    _check_tale(play, before, replaced("db-2", "db-1", "db-0"))
+    check_tale(play, before, replaced("db-2", "db-1", "db-0"))
     play.stage.check("versions over HTTP", play.versions(), dict.fromkeys(PODS, SECOND))
-    _check_identities(play, identities)
+    check_identities(play, identities)
     lines = [f"started {FIRST}", f"stopped {FIRST}", f"started {SECOND}"]
-    _check_journals(play, dict.fromkeys(PODS, lines))
-    _check_processes(play)
+    check_journals(play, dict.fromkeys(PODS, lines))
+    check_processes(play)
     play.record("2: a new image")
 
 
@@ -108,7 +112,7 @@ def canary(play: Play) -> None:
         f"kubectl patch sts {SET} --type merge -p {patch}",
     )
     _patch(play, {_IMAGE: f"{SET}:{CANARY}"})
-    _check_tale(play, before, replaced("db-2"))
+    check_tale(play, before, replaced("db-2"))
     versions = {"db-0": SECOND, "db-1": SECOND, "db-2": CANARY}
     stage.check("versions over HTTP", play.versions(), versions)
 
@@ -117,13 +121,13 @@ def canary(play: Play) -> None:
     with stage.busy("db-0 comes back"):
         wait_for(lambda: _is_back(play, "db-0", gone), "db-0 to be Ready again")
     _look_around(play)
-    _check_tale(play, before, replaced("db-0"))
+    check_tale(play, before, replaced("db-0"))
     kept = next(each for number, each in play.revisions().items() if number == 2)
     label = labels_of(play.pods()["db-0"])[REVISION_LABEL]
     stage.check("db-0 is of the ControllerRevision", label, name_of(kept))
     stage.check("which keeps the image", images_by_number({2: kept})[2], f"{SET}:{SECOND}")
     stage.check("versions over HTTP", play.versions(), versions)
-    _check_identities(play, identities)
+    check_identities(play, identities)
     play.record("3: a canary, and db-0 came back")
 
 
@@ -141,16 +145,19 @@ def heal(play: Play) -> None:
     stage.check(
         "the set says that it waits for db-2", "db-2" in sentence and sentence in shown, True, sentence
     )
-    _check_tale(play, before, [f"db-2 {ASKED}", f"db-2 {CREATED}"])
+    check_tale(play, before, [f"db-2 {ASKED}", f"db-2 {CREATED}"])
     found = {name: uid for name, uid in play.uids().items() if name != "db-2"}
     stage.check("untouched, the same uids as before", found, untouched)
     stage.check("versions over HTTP", play.versions(), dict.fromkeys(("db-0", "db-1"), SECOND))
     play.record("4: stopped by a missing image")
+    _heal(play)
 
-    before = play.here()
+
+def _heal(play: Play) -> None:
+    before, stage = play.here(), play.stage
     _patch(play, {_IMAGE: f"{SET}:{GOOD}"})
     events = play.since(before)
-    _check_tale(play, before, replaced("db-2", "db-1", "db-0"))
+    check_tale(play, before, replaced("db-2", "db-1", "db-0"))
     stage.check(
         "who asked pods to end",
         askers_of(events),
@@ -158,7 +165,7 @@ def heal(play: Play) -> None:
     )
     stage.check("all that people wrote", types_by_people(events), ["StatefulSetTemplateChanged"])
     stage.check("versions over HTTP", play.versions(), dict.fromkeys(PODS, GOOD))
-    _check_processes(play)
+    check_processes(play)
     play.record("4: healed by a good image")
 
 
@@ -190,7 +197,7 @@ def undo(play: Play) -> None:
         [6],
     )
     stage.check("numbers", list(later), [1, 2, 4, 5, 6])
-    _check_tale(play, before, replaced("db-2", "db-1", "db-0"))
+    check_tale(play, before, replaced("db-2", "db-1", "db-0"))
     stage.check("versions over HTTP", play.versions(), dict.fromkeys(PODS, CANARY))
     play.record("5: undone")
 
@@ -205,7 +212,7 @@ def remember(play: Play) -> None:
         at = stream_id_of(moment.position)
         ran = play.run(f"chronoset replay --at {at} {kinds} -o json", "kubectl has none", quiet=True)
         objects = {key_of_object(obj): obj for obj in orjson.loads(ran.out)["items"]}
-        _check_replayed(play, moment, objects)
+        check_replayed(play, moment, objects)
 
 
 def survive(play: Play) -> None:
@@ -215,30 +222,36 @@ def survive(play: Play) -> None:
     ours = _patch_command({_IMAGE: f"{SET}:{LAST}"})
     stage.command(f"chronoset {ours}", f"kubectl {ours}")
     call = play.cluster.call(*shlex.split(ours))
-    killed_at = _position_of_creation(play, before, "db-2")
-    pids = [process.pid for name in _VICTIMS if (process := members[name].process)]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    begun = time.monotonic()
-    shown = " ".join(map(str, pids))
-    stage.command(f"kill -9 {shown}", "kill -9 of a kube-controller-manager and of etcd")
+    _follow_until_created(play, before, "db-2")
+    killed_at, begun = play.here(), time.monotonic()
+    _kill(play, members)
     ran = play.cluster.result_of(call)
     stage.check("the patch was acknowledged", ran.code, 0, "yes" if ran.code == 0 else ran.err)
     play.run(f"chronoset rollout status sts/{SET}", _STATUS)
     with stage.busy("the rollout goes on"):
         wait_for(lambda: _runs(play, LAST), "the rollout to finish")
     took = time.monotonic() - begun
-    _check_survivors(play, members)
-    _check_tale(play, before, replaced("db-2", "db-1", "db-0"))
+    check_survivors(play, members, _VICTIMS)
+    check_tale(play, before, replaced("db-2", "db-1", "db-0"))
     left = [what for what in tale_of(play.since(killed_at)) if what.endswith(CREATED)]
-    stage.check("created after the kill", left, ["db-1 created", "db-0 created"])
+    stage.check(
+        "it was in the middle: created after the kill", left[-1:], [f"db-0 {CREATED}"], ", ".join(left)
+    )
     stage.check(
         "versions over HTTP",
         play.versions(),
         dict.fromkeys(PODS, LAST),
         f"all {LAST}, {took:.1f} s after the kill",
     )
-    _check_whole_log(play)
+    check_whole_log(play)
+
+
+def _kill(play: Play, members: Mapping[str, Member]) -> None:
+    pids = [process.pid for name in _VICTIMS if (process := members[name].process)]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    shown = " ".join(map(str, pids))
+    play.stage.command(f"kill -9 {shown}", f"{', '.join(_VICTIMS)}; there: kube-controller-manager, etcd")
 
 
 def _look_around(play: Play) -> str:
@@ -259,41 +272,6 @@ def _patch_command(values: Mapping[str, Any]) -> str:
     return f"patch sts {SET} --type json -p {shlex.quote(orjson.dumps(patch).decode())}"
 
 
-def _check_tale(play: Play, since: Position, expected: list[str]) -> None:
-    play.stage.check("what the log tells", tale_of(play.since(since)), expected)
-
-
-def _check_identities(play: Play, expected: Mapping[str, tuple[str, str]]) -> None:
-    shown = {name: address for name, (address, _) in expected.items()}
-    play.stage.check("the same addresses and volumes as before", play.identities(), expected, _joined(shown))
-
-
-def _check_journals(play: Play, expected: Mapping[str, list[str]]) -> None:
-    journals = {name: [line.rpartition(" ")[0] for line in lines] for name, lines in play.journals().items()}
-    shown = f"on each {', '.join(journals[PODS[0]])}" if len(set(map(tuple, journals.values()))) == 1 else ""
-    play.stage.check("on the volumes", journals, expected, shown)
-
-
-def _check_processes(play: Play) -> None:
-    found = play.processes()
-    shown = {name: f"pid {pid}" for name, (pid, _) in found.items()}
-    play.stage.check("processes in /proc, one a pod and no other", list(found), list(PODS), _joined(shown))
-
-
-def _check_peer(play: Play, pod: str, peer: str, address: str) -> None:
-    """Check that the process of a pod reaches a peer by its name; names are fresh within a second."""
-    asked = str(play.pods()[pod]["status"]["podIP"])
-
-    def look() -> Mapping[str, Any] | None:
-        with suppress(Unavailable):
-            return answer_of(asked, f"/peer?host={peer}:8080")
-        return None
-
-    told = wait_for(look, f"{pod} to reach {peer}")
-    found = (told["address"], told["answer"]["pod"], told["answer"]["version"])
-    play.stage.check(f"{pod} asks {peer}", found, (address, peer.partition(".")[0], FIRST))
-
-
 def _is_back(play: Play, name: str, gone: str) -> bool:
     pod = play.pods().get(name)
     return pod is not None and uid_of(pod) != gone and condition_of(pod, "Ready") == "True"
@@ -309,27 +287,15 @@ def _pull_failure_of(play: Play, name: str) -> str:
     return ""
 
 
-def _check_replayed(play: Play, moment: Moment, objects: Mapping[Key, Object]) -> None:
-    differing = sorted(
-        key for key in objects.keys() | moment.objects.keys() if objects.get(key) != moment.objects.get(key)
-    )
-    play.stage.check(f"{moment.title}: objects that differ", differing, [], f"none of {len(objects)}")
-    pods = [obj for obj in objects.values() if obj["kind"] == "Pod" and condition_of(obj, "Ready") == "True"]
-    images = {name_of(pod): image_of(pod).partition(":")[2] for pod in pods}
-    play.stage.check("the images replayed are the versions that HTTP told then", images, moment.versions)
-
-
-def _position_of_creation(play: Play, after: Position, pod: str) -> Position:
-    """Follow the log until a pod is created; return where."""
-    from events.codec import decode
-
-    deadline = time.monotonic() + 30
+def _follow_until_created(play: Play, after: Position, pod: str) -> None:
+    """Follow the log until a pod is created. Raises WrongObservation where it is not."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         for entry in play.cluster.log.follow(after, 100, 1.0):
             after = entry.position
-            if entry.type == "PodCreated" and decode(entry).key.endswith(f"/{pod}"):
-                return after
-    raise WrongObservation(f"expected {pod} to be created; found no such event")
+            if entry.type == "PodCreated" and split_key(entry.key)[2] == pod:
+                return
+    raise WrongObservation(f"expected {pod} to be created; found no such event within {PATIENCE:.0f} s")
 
 
 def _runs(play: Play, version: str) -> bool:
@@ -339,49 +305,3 @@ def _runs(play: Play, version: str) -> bool:
         and rollout.done
         and {image_of(pod) for pod in play.pods().values()} == {f"{SET}:{version}"}
     )
-
-
-def _check_survivors(play: Play, before: Mapping[str, Member]) -> None:
-    after = play.cluster.members()
-    again = [name for name in before if after[name].process != before[name].process]
-    play.stage.check(
-        "started again, and nothing else was",
-        sorted(again),
-        sorted(_VICTIMS),
-        _joined({name: f"pid {_pid(after[name])}" for name in _VICTIMS}),
-    )
-
-
-def _check_whole_log(play: Play) -> None:
-    """Check the log as a whole against the projections, the processes and the volumes."""
-    stage, cluster = play.stage, play.cluster
-
-    def look() -> tuple[Position, dict[Key, Object]] | None:
-        position = cluster.views.position()
-        shown = {key_of_object(obj): obj for kind in KINDS for obj in cluster.views.list(kind.resource)}
-        return (position, shown) if position == cluster.views.position() == play.here() else None
-
-    position, shown = wait_for(look, "the projections to reach the log's end")
-    state = replay(cluster.log, position)
-    folded = {key_of_object(obj): obj for kind in KINDS for obj in state.list(kind.resource)}
-    differing = sorted(key for key in folded.keys() | shown.keys() if folded.get(key) != shown.get(key))
-    events = play.since(0)
-    stage.check(
-        f"{len(events)} events folded anew, against the projections: objects that differ",
-        differing,
-        [],
-        f"none of {len(folded)}",
-    )
-    stage.check("ordinals that had two pods at once, by the log", twins_of(events), [])
-    stage.check(
-        "ordinals that had two processes at once, by what they wrote", overlaps_of(play.journals()), []
-    )
-    _check_processes(play)
-
-
-def _pid(member: Member) -> int | None:
-    return member.process.pid if member.process else None
-
-
-def _joined(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

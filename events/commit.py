@@ -43,6 +43,8 @@ ATTEMPTS = 5
 REMEMBER_PERSON = 86_400
 REMEMBER_CONTROLLER = 600
 """Seconds a command id is remembered. A controller's late retry is refused by its guard anyway (docs/adr)."""
+NOTHING = Appended(0, 0, 0, False)
+"""What comes of a commit with nothing to do that is not remembered; it costs no round trip."""
 _DERIVING = ("StatefulSet", "DaemonSet")
 _GENERATIONS = ("StatefulSet", "DaemonSet", "Pod")
 
@@ -328,9 +330,9 @@ def _draft(event: Event) -> Draft:
         read_back = decode(Entry(0, event.key, event.type, 0, data))
     except (ValueError, OverflowError, TypeError, LostHistory) as error:
         raise BadRequest(f"{event.key} cannot be written to the log: {error}") from error
-    if not (is_json(event.body) and strictly_equal(read_back.body, event.body)) or read_back._replace(body=None) != event._replace(
+    if not (is_json(event.body) and strictly_equal(read_back.body, event.body)) or read_back._replace(
         body=None
-    ):
+    ) != event._replace(body=None):
         raise BadRequest(f"{event.key} does not survive encoding: use JSON values only")
     return Draft(event.key, event.type, data, event.op == DELETE)
 
@@ -370,8 +372,7 @@ class Committer:
     def append(self, prepared: Prepared, intent: Intent) -> Committed:
         """Append what was prepared. Nothing to do is remembered only for commands of people."""
         if not prepared.events and intent.remember != REMEMBER_PERSON:
-            end = self._log.last()
-            return Committed(Appended(end, end, 0, False), ())
+            return Committed(NOTHING, ())
         appended = self._log.append(batch_of(prepared, intent, self._edges.clock()))
         if appended.repeated:
             return Committed(appended, self.events_of(appended))

@@ -22,7 +22,7 @@ from schemas.errors import ChronosetError, LostHistory, Unavailable
 from schemas.objects import Key, Object, version_of
 from schemas.positions import Position, stream_id_of
 from services.breakers import Breaker
-from services.broker.hints import Hints
+from services.broker.hints import Hints, Sentence
 from services.controllers.controller import Controller
 from services.controllers.switches import is_paused
 
@@ -81,27 +81,29 @@ class Reconciler:
         if run is None:
             return
         self.looks += 1
+        sentence: Sentence | None = None
         try:
-            self._look(controller, key)
+            sentence = self._look(controller, key)
         except LostHistory as error:
             self.failure = error
             self._on_failure()
             raise
         except ChronosetError as error:
-            self._try_later(name, key, str(error))
+            sentence = self._try_later(name, key, str(error))
         except Exception as error:  # noqa: BLE001 - the boundary of a message: said, and tried again
             _log.exception("a reconcile failed", controller=name, key=key)
-            self._try_later(name, key, f"its reconcile failed: {error!r}")
+            sentence = self._try_later(name, key, f"its reconcile failed: {error!r}")
         finally:
-            self._hints.release(run)
+            self._hints.release(run, sentence)
 
-    def _look(self, controller: Controller[Any], key: Key) -> None:
+    def _look(self, controller: Controller[Any], key: Key) -> Sentence:
+        """Decide and commit; return what the key waits for now."""
         self._catch_up(self._log.last())
-        decision = Decision()
+        decision, decided_at = Decision(), 0
 
         def decide() -> Proposal:
-            nonlocal decision
-            decision, proposal = self._decide(controller, key)
+            nonlocal decision, decided_at
+            decision, proposal, decided_at = self._decide(controller, key)
             return proposal
 
         intent = Intent(
@@ -109,12 +111,14 @@ class Reconciler:
         )
         committed = self._committer.commit(decide, intent)
         self._failures.pop((controller.name, key), None)
-        look = Look(decision, committed.appended.last, committed.appended.count)
+        appended = committed.appended
+        look = Look(decision, appended.last if appended.count else decided_at, appended.count)
         self._breaker.count(controller.name, key, look.appended, self._edges.clock())
         self._report(controller.name, key, look)
+        return Sentence(decision.waiting_for, look.position)
 
-    def _decide(self, controller: Controller[Any], key: Key) -> tuple[Decision, Proposal]:
-        """Decide under the replica's lock: view, guard and cause are of one moment."""
+    def _decide(self, controller: Controller[Any], key: Key) -> tuple[Decision, Proposal, Position]:
+        """Decide under the replica's lock: view, guard, cause and position are of one moment."""
         with self._replica.reading() as state:
             now = self._edges.clock()
             obj = state.get(key)
@@ -132,13 +136,12 @@ class Reconciler:
                 (guard, state.guards.get(guard, 0)),
                 _cause_of(decision, obj),
             )
-            return decision, proposal
+            return decision, proposal, state.position
 
     def _report(self, name: str, key: Key, look: Look) -> None:
         decision = look.decision
         if decision.requeue_at is not None:
             self._hints.at(name, key, decision.requeue_at)
-        self._hints.waiting_for(name, key, decision.waiting_for, look.position)
         if look.appended or decision.waiting_for:
             _log.info(
                 "reconciled",
@@ -152,13 +155,13 @@ class Reconciler:
                 requeue_at=decision.requeue_at,
             )
 
-    def _try_later(self, name: str, key: Key, why: str) -> None:
+    def _try_later(self, name: str, key: Key, why: str) -> Sentence:
         """Look again after a pause that doubles with each failure in a row, and say why."""
         failures = self._failures[name, key] = self._failures.get((name, key), 0) + 1
         pause = min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MOST_MS)
         _log.warning("will look again", controller=name, key=key, why=why, in_ms=pause, failures=failures)
         self._hints.at(name, key, self._edges.clock() + pause)
-        self._hints.waiting_for(name, key, f"{why} (tried {failures} times)", self._replica.position)
+        return Sentence(f"{why} (tried {failures} times)", self._replica.position)
 
     def _catch_up(self, position: Position) -> None:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):

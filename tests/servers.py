@@ -118,17 +118,31 @@ def running_server(tmp_path: Path, *args: str) -> Iterator[Server]:
             server.kill()
 
 
-class BlockingFakeRedis(fakeredis.FakeRedis):
-    """fakeredis, except that XREADGROUP BLOCK blocks: fakeredis 2.40 answers at once, and its users would spin."""
-
-    def xreadgroup(self, *args: Any, block: int | None = None, **kwargs: Any) -> Any:
-        """Poll until there is an entry or `block` ms have passed."""
-        deadline = time.monotonic() + (block or 0) / 1000
-        while not (reply := super().xreadgroup(*args, **kwargs)) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return reply
-
-
 def fake_client() -> redis.Redis:
-    """Return a client of a new, empty fake server."""
-    return BlockingFakeRedis(server=fakeredis.FakeServer(), protocol=2)
+    """Return a client of a new, empty fake server, on which XREADGROUP BLOCK blocks as it does on a real one."""
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), protocol=2)
+    pool = client.connection_pool
+    pool.connection_class = _blocking(pool.connection_class)
+    return client
+
+
+def _blocking(connection_class: Any) -> Any:
+    """Return a connection that asks again for `BLOCK` ms: fakeredis 2.40 answers at once, and its users would spin."""
+
+    class Blocking(connection_class):  # type: ignore[misc]
+        def send_command(self, *command: Any, **options: Any) -> None:
+            self.asked = command
+            super().send_command(*command, **options)
+
+        def read_response(self, **options: Any) -> Any:
+            reply = super().read_response(**options)
+            if self.asked[0] != "XREADGROUP" or "BLOCK" not in self.asked:
+                return reply
+            deadline = time.monotonic() + self.asked[self.asked.index("BLOCK") + 1] / 1000
+            while not reply and time.monotonic() < deadline:
+                time.sleep(0.001)
+                super().send_command(*self.asked)
+                reply = super().read_response(**options)
+            return reply
+
+    return Blocking

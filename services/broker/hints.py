@@ -28,6 +28,7 @@ import redis
 import structlog
 from dramatiq import Message
 
+from events.lines import Line, script_of
 from schemas.positions import Position, position_of, stream_id_of
 from schemas.times import Milliseconds
 from services.broker.errors import reaching_the_queue
@@ -61,7 +62,7 @@ local function runs(running, hint, now)
 end
 """
 
-MARK = (
+MARK = script_of(
     _MARK_ONE
     + """
 local enqueued = 0
@@ -72,7 +73,7 @@ return enqueued
 """
 )
 
-TAKE = (
+TAKE = script_of(
     _NOW
     + _RUNS
     + """
@@ -87,7 +88,7 @@ return 1
 """
 )
 
-RENEW = (
+RENEW = script_of(
     _NOW
     + _RUNS
     + """
@@ -99,11 +100,16 @@ end
 """
 )
 
-RELEASE = (
+RELEASE = script_of(
     _NOW
     + _RUNS
     + _MARK_ONE
     + """
+if ARGV[4] == '' then
+  redis.call('HDEL', KEYS[5], ARGV[1])
+elseif ARGV[4] then
+  redis.call('HSET', KEYS[5], ARGV[1], ARGV[4])
+end
 local holder = runs(KEYS[3], ARGV[1], now)
 if holder and holder ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[3], ARGV[1])
@@ -112,7 +118,7 @@ return mark(KEYS[1], KEYS[2], ARGV[1], ARGV[3])
 """
 )
 
-LIST_DUE = (
+LIST_DUE = script_of(
     _NOW
     + _RUNS
     + """
@@ -124,7 +130,7 @@ return found
 """
 )
 
-MARK_DUE = (
+MARK_DUE = script_of(
     _MARK_ONE
     + """
 for i = 2, #ARGV, 2 do
@@ -197,12 +203,7 @@ class Hints:
         self._actor_name = actor_name
         self._run_ttl_ms = run_ttl_ms
         self._stream = keys.queue(queue_name)
-        self._mark = client.register_script(MARK)
-        self._take = client.register_script(TAKE)
-        self._renew = client.register_script(RENEW)
-        self._release = client.register_script(RELEASE)
-        self._list_due = client.register_script(LIST_DUE)
-        self._mark_due = client.register_script(MARK_DUE)
+        self._line = Line(client)
         self._held: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._renewal = Repeater("hints-renewal", run_ttl_ms // 4, self._renew_held)
@@ -218,7 +219,7 @@ class Hints:
         remaining = iter(hints)
         while batch := [Hint(*hint) for hint in islice(remaining, BATCH)]:
             keys = [self._stream, self._keys.waiting_marks]
-            enqueued += int(self._mark(keys=keys, args=self._with_payloads(batch)))
+            enqueued += int(self._line.run(MARK, keys, self._with_payloads(batch)))
         return enqueued
 
     @reaching_the_queue()
@@ -230,7 +231,7 @@ class Hints:
         """
         run = Run(Hint(controller, key), secrets.token_hex(8))
         keys = [self._keys.waiting_marks, self._keys.running, self._keys.again]
-        if not self._take(keys=keys, args=[str(run.hint), run.token, self._run_ttl_ms]):
+        if not self._line.run(TAKE, keys, [str(run.hint), run.token, self._run_ttl_ms]):
             return None
         with self._lock:
             self._held[run.token] = run
@@ -238,17 +239,27 @@ class Hints:
         return run
 
     @reaching_the_queue()
-    def release(self, run: Run) -> bool:
-        """End a run; call it whatever the outcome. Returns whether the key was enqueued again (marked meanwhile)."""
+    def release(self, run: Run, sentence: Sentence | None = None) -> bool:
+        """End a run; call it whatever the outcome. Returns whether the key was enqueued again (marked meanwhile).
+
+        A sentence is kept as by `waiting_for`, in the same round trip.
+        """
         with self._lock:
             self._held.pop(run.token, None)
-        keys = [self._stream, self._keys.waiting_marks, self._keys.running, self._keys.again]
-        return bool(self._release(keys=keys, args=[str(run.hint), run.token, self._payload(run.hint)]))
+        keys = self._keys
+        told = () if sentence is None else (_value_of(sentence),)
+        return bool(
+            self._line.run(
+                RELEASE,
+                [self._stream, keys.waiting_marks, keys.running, keys.again, keys.sentences],
+                [str(run.hint), run.token, self._payload(run.hint), *told],
+            )
+        )
 
     @reaching_the_queue()
     def at(self, controller: str, key: str, ms: Milliseconds) -> None:
         """Ask for a look at a key at `ms` (since 1970, the clock that `due` is called with); the earliest wins."""
-        self._client.zadd(self._keys.timers, {str(Hint(controller, key)): ms}, lt=True)
+        self._line.call("ZADD", self._keys.timers, "LT", ms, str(Hint(controller, key)))
 
     @reaching_the_queue()
     def due(self, now: Milliseconds) -> Due:
@@ -258,11 +269,12 @@ class Hints:
         later than `now`).
         """
         keys = self._keys
-        found = self._list_due(keys=[keys.timers, keys.running, keys.again], args=[now, BATCH])
+        found = self._line.run(LIST_DUE, [keys.timers, keys.running, keys.again], [now, BATCH])
         hints = [_hint_of(name) for name in dict.fromkeys(found)]
-        first, running_again = self._mark_due(
-            keys=[self._stream, keys.waiting_marks, keys.timers, keys.again],
-            args=[now, *self._with_payloads(hints)],
+        first, running_again = self._line.run(
+            MARK_DUE,
+            [self._stream, keys.waiting_marks, keys.timers, keys.again],
+            [now, *self._with_payloads(hints)],
         )
         candidates = [] if first is None else [int(float(first))]
         if running_again:
@@ -274,9 +286,9 @@ class Hints:
         """Say what a key waits for, as of `position`; an empty text takes the sentence away."""
         name = str(Hint(controller, key))
         if text:
-            self._client.hset(self._keys.sentences, name, f"{stream_id_of(position)} {text}")
+            self._line.call("HSET", self._keys.sentences, name, _value_of(Sentence(text, position)))
         else:
-            self._client.hdel(self._keys.sentences, name)
+            self._line.call("HDEL", self._keys.sentences, name)
 
     @reaching_the_queue()
     def sentences(self) -> dict[Hint, Sentence]:
@@ -287,6 +299,7 @@ class Hints:
     def close(self) -> None:
         """End the thread that renews runs. Runs not released end by themselves within their TTL."""
         self._renewal.stop()
+        self._line.close()
 
     def _renew_held(self) -> None:
         with self._lock:
@@ -294,7 +307,7 @@ class Hints:
         if not held:
             return
         try:
-            self._renew(keys=[self._keys.running], args=[self._run_ttl_ms, *held])
+            self._line.run(RENEW, [self._keys.running], [self._run_ttl_ms, *held])
         except redis.RedisError as error:
             _log.warning("running keys could not be renewed", keys=held[::2], error=str(error))
 
@@ -311,6 +324,10 @@ class Hints:
 def _hint_of(name: bytes) -> Hint:
     controller, _, key = name.decode().partition("/")
     return Hint(controller, key)
+
+
+def _value_of(sentence: Sentence) -> str:
+    return f"{stream_id_of(sentence.position)} {sentence.text}" if sentence.text else ""
 
 
 def _sentence_of(value: bytes) -> Sentence:

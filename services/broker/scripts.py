@@ -5,6 +5,8 @@ A queue is a stream with one consumer group, `GROUP`. Every entry is undelivered
 
 from __future__ import annotations
 
+from events.lines import script_of
+
 GROUP = "workers"
 
 _NOW = """
@@ -12,7 +14,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-DELAY = (
+DELAY = script_of(
     _NOW
     + """
 local due = string.format('%.0f', now + ARGV[2])
@@ -24,7 +26,7 @@ end
 )
 """KEYS delayed, stream; ARGV payload, delay in ms. A message due before all others wakes one blocked reader."""
 
-PROMOTE = (
+PROMOTE = script_of(
     _NOW
     + """
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
@@ -39,7 +41,7 @@ return math.max(0, tonumber(first[2]) - now)
 )
 """KEYS delayed, stream. Moves what is due to the stream; returns ms until the next is due, -1 for none."""
 
-CLAIM = """
+CLAIM = script_of("""
 local group, consumer, idle, given_up = ARGV[1], ARGV[2], ARGV[3], 0
 for _, pending in ipairs(redis.call('XPENDING', KEYS[1], group, 'IDLE', idle, '-', '+', 10)) do
   local id, deliveries = pending[1], tonumber(pending[4])
@@ -57,29 +59,29 @@ for _, pending in ipairs(redis.call('XPENDING', KEYS[1], group, 'IDLE', idle, '-
   redis.call('XDEL', KEYS[1], id)
 end
 return {given_up, false}
-"""
+""")
 """KEYS stream, dead; ARGV group, consumer, idle ms, max deliveries, max dead letters.
 
 Takes over one message whose worker has not renewed it for `idle` ms; one delivered too often goes to the dead letters
 instead. (XAUTOCLAIM would not tell how often a message was delivered.) Returns {how many were given up, entry or nil}.
 """
 
-ACKNOWLEDGE = """
+ACKNOWLEDGE = script_of("""
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return redis.call('XDEL', KEYS[1], ARGV[2])
-"""
+""")
 """KEYS stream; ARGV group, id."""
 
-RENEW = """
+RENEW = script_of("""
 for i = 3, #ARGV do
   if redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1] then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'JUSTID')
   end
 end
-"""
+""")
 """KEYS stream; ARGV group, consumer, ids. Resets the idle time of messages that are still this consumer's."""
 
-FORGET = """
+FORGET = script_of("""
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local is = {}
   for i = 1, #consumer, 2 do is[consumer[i]] = consumer[i + 1] end
@@ -87,11 +89,11 @@ for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], is.name)
   end
 end
-"""
+""")
 """KEYS stream; ARGV group, consumer, idle ms. Removes this consumer, and dead ones, where nothing is pending."""
 
-FLUSH = """
+FLUSH = script_of("""
 redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
-"""
+""")
 """KEYS stream, delayed; ARGV group. Dead letters stay: they are evidence."""

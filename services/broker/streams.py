@@ -31,6 +31,7 @@ from dramatiq import Broker, Consumer, Message, MessageProxy, Middleware
 from dramatiq.common import compute_backoff
 from dramatiq.errors import ConnectionClosed, DecodeError, QueueJoinTimeout, QueueNotFound
 
+from events.lines import Line
 from services.broker import scripts
 from services.broker.keys import Keys
 from services.broker.repeaters import Repeater
@@ -107,8 +108,8 @@ class StreamsBroker(Broker):
         self.keys = keys
         self.limits = limits
         self.queues: dict[str, None] = {}
-        self._delay = client.register_script(scripts.DELAY)
-        self._flush = client.register_script(scripts.FLUSH)
+        self._delay = client.register_script(scripts.DELAY.text)
+        self._flush = client.register_script(scripts.FLUSH.text)
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue; harmless when declared. Delays need no queue of their own."""
@@ -133,9 +134,8 @@ class StreamsBroker(Broker):
         self.emit_before("enqueue", message, delay)
         try:
             if delay:
-                self._delay(
-                    keys=[self.keys.delayed(message.queue_name), stream], args=[message.encode(), delay]
-                )
+                delayed = self.keys.delayed(message.queue_name)
+                self._delay(keys=[delayed, stream], args=[message.encode(), delay])
             else:
                 self.client.xadd(stream, {"message": message.encode()})
         except redis.RedisError as error:
@@ -146,7 +146,8 @@ class StreamsBroker(Broker):
     def flush(self, queue_name: str) -> None:
         """Drop all messages of a queue, delayed and pending ones too; dead letters stay."""
         self._check(queue_name)
-        self._flush(keys=[self.keys.queue(queue_name), self.keys.delayed(queue_name)], args=[GROUP])
+        keys = [self.keys.queue(queue_name), self.keys.delayed(queue_name)]
+        self._flush(keys=keys, args=[GROUP])
 
     def flush_all(self) -> None:
         """Drop all messages of all declared queues; dead letters stay."""
@@ -217,11 +218,8 @@ class _StreamsConsumer(Consumer):
         self._stream = broker.keys.queue(queue_name)
         self._delayed = broker.keys.delayed(queue_name)
         self._dead = broker.keys.dead(queue_name)
-        self._promote = self._client.register_script(scripts.PROMOTE)
-        self._claim = self._client.register_script(scripts.CLAIM)
-        self._acknowledge = self._client.register_script(scripts.ACKNOWLEDGE)
-        self._renew = self._client.register_script(scripts.RENEW)
-        self._forget = self._client.register_script(scripts.FORGET)
+        self._reading = Line(broker.client)
+        self._settling = Line(broker.client)
         self._slots = threading.Semaphore(prefetch)
         self._held: set[str] = set()
         self._lock = threading.Lock()
@@ -252,7 +250,7 @@ class _StreamsConsumer(Consumer):
     def ack(self, message: MessageProxy) -> None:
         """Delete a message that is done. While Redis is away the acknowledgement is kept, and sent when it is back."""
         stream_id = _delivered(message).stream_id
-        self._settle(stream_id, lambda: self._acknowledge(keys=[self._stream], args=[GROUP, stream_id]))
+        self._settle(stream_id, lambda: self._acknowledge(self._settling, stream_id))
 
     def nack(self, message: MessageProxy) -> None:
         """Move a message to the dead letters with the error that its actor raised."""
@@ -270,9 +268,12 @@ class _StreamsConsumer(Consumer):
         self._renewal.stop()
         try:
             self._settle_again()
-            self._forget(keys=[self._stream], args=[GROUP, self._name, FORGET_AFTER_MS])
+            self._settling.run(scripts.FORGET, [self._stream], [GROUP, self._name, FORGET_AFTER_MS])
         except redis.RedisError as error:
             _log.info("left the queue without a word", stream=self._stream, error=str(error))
+        finally:
+            self._reading.close()
+            self._settling.close()
 
     def _next_delivery(self) -> MessageProxy | None:
         if time.monotonic() >= self._promote_at:
@@ -289,7 +290,7 @@ class _StreamsConsumer(Consumer):
         return delivery
 
     def _promote_due(self) -> None:
-        next_due = int(self._promote(keys=[self._delayed, self._stream]))
+        next_due = int(self._reading.run(scripts.PROMOTE, [self._delayed, self._stream], []))
         wait = self._timeout if next_due < 0 else min(next_due, self._timeout)
         self._promote_at = time.monotonic() + wait / 1000
 
@@ -302,9 +303,10 @@ class _StreamsConsumer(Consumer):
         if now < self._claim_at:
             return None
         limits = self._limits
-        given_up, entry = self._claim(
-            keys=[self._stream, self._dead],
-            args=[GROUP, self._name, limits.claim_after_ms, limits.max_deliveries, limits.max_dead],
+        given_up, entry = self._reading.run(
+            scripts.CLAIM,
+            [self._stream, self._dead],
+            [GROUP, self._name, limits.claim_after_ms, limits.max_deliveries, limits.max_dead],
         )
         if given_up:
             _log.error(
@@ -313,29 +315,23 @@ class _StreamsConsumer(Consumer):
         if entry is None:
             self._claim_at = now + limits.claim_after_ms / 1000 / RENEWALS
             return None
-        stream_id, flat = entry
-        _log.warning(
-            "took over a message whose worker went silent", stream=self._stream, id=stream_id.decode()
-        )
-        return stream_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True))
+        found = _entry_of(entry)
+        _log.warning("took over a message whose worker went silent", stream=self._stream, id=found[0])
+        return found
 
     def _read(self) -> Entry | None:
         if not self._joined:
-            self._forget(keys=[self._stream], args=[GROUP, "", FORGET_AFTER_MS])
+            self._reading.run(scripts.FORGET, [self._stream], [GROUP, "", FORGET_AFTER_MS])
             self._joined = True
-        reply: Any = self._client.xreadgroup(
-            GROUP, self._name, {self._stream: ">"}, count=1, block=self._patience_ms()
-        )
-        for _, entries in reply or ():
-            for stream_id, fields in entries:
-                return stream_id.decode(), fields
-        return None
+        options = ("COUNT", 1, "BLOCK", self._patience_ms(), "STREAMS", self._stream, ">")
+        reply = self._reading.call("XREADGROUP", "GROUP", GROUP, self._name, *options)
+        return _entry_of(reply[0][1][0]) if reply else None
 
     def _delivery_of(self, entry: Entry) -> _Delivery | None:
         stream_id, fields = entry
         if b"wake" in fields:
             self._promote_at = 0.0
-            self._acknowledge(keys=[self._stream], args=[GROUP, stream_id])
+            self._acknowledge(self._reading, stream_id)
             return None
         payload = fields.get(b"message", b"")
         try:
@@ -346,6 +342,9 @@ class _StreamsConsumer(Consumer):
         with self._lock:
             self._held.add(stream_id)
         return _Delivery(message, stream_id)
+
+    def _acknowledge(self, line: Line, stream_id: str) -> None:
+        line.run(scripts.ACKNOWLEDGE, [self._stream], [GROUP, stream_id])
 
     def _settle(self, stream_id: str, settlement: Callable[[], object]) -> None:
         """Settle a message now, or once Redis is back; either way its slot is free."""
@@ -388,7 +387,7 @@ class _StreamsConsumer(Consumer):
         if not held:
             return
         try:
-            self._renew(keys=[self._stream], args=[GROUP, self._name, *held])
+            self._settling.run(scripts.RENEW, [self._stream], [GROUP, self._name, *held])
         except redis.RedisError as error:
             _log.warning("messages could not be renewed", stream=self._stream, ids=held, error=str(error))
 
@@ -407,6 +406,11 @@ class _StreamsConsumer(Consumer):
             _log.warning("queue cannot be reached, trying again", stream=self._stream, error=str(error))
         self._failures, pause_ms = compute_backoff(self._failures, factor=20, max_backoff=1_000)
         time.sleep(pause_ms / 1000)
+
+
+def _entry_of(found: Any) -> Entry:
+    stream_id, fields = found
+    return stream_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True))
 
 
 def _delivered(message: MessageProxy) -> _Delivery:

@@ -24,7 +24,7 @@ from schemas.event_types import condition_of
 from schemas.objects import Object, is_terminating, key_of, name_of, uid_of, with_fields
 from schemas.times import rfc3339
 from services.bootstrap import NAMESPACES
-from services.broker.hints import Hint
+from services.broker.hints import Hint, Sentence
 from services.controllers.controller import Controller
 from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
@@ -92,15 +92,14 @@ class LossyQueue:
     def take(self, controller: str, key: str) -> Hint:
         return Hint(controller, key)
 
-    def release(self, run: Hint) -> bool:
+    def release(self, run: Hint, sentence: Sentence | None = None) -> bool:
+        if sentence is not None:
+            self.sentences[run] = sentence.text
         return False
 
     def at(self, controller: str, key: str, ms: int) -> None:
         hint = Hint(controller, key)
         self.timers[hint] = min(ms, self.timers.get(hint, ms))
-
-    def waiting_for(self, controller: str, key: str, text: str, position: int) -> None:
-        self.sentences[Hint(controller, key)] = text
 
     def due(self, now: int) -> None:
         for hint in [hint for hint, at in self.timers.items() if at <= now]:

@@ -169,6 +169,8 @@ class RedisLog:
         while True:
             try:
                 return call()
+            except redis.exceptions.AuthenticationError as error:
+                raise Forbidden(f"the log's server refuses this user: {error}") from error
             except _TRANSIENT as error:
                 if time.monotonic() + pause > deadline:
                     raise Unavailable(f"the log's server cannot be reached: {error}") from error

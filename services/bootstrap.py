@@ -6,18 +6,21 @@ one is lost history, not a fresh start.
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 
 import orjson
 import structlog
-from schemas.canonical import canonical
 
+from events.codec import encode
 from events.commit import Committer, Edges, Intent, Proposal
-from events.log import Log
+from events.log import Batch, Draft, Log
+from events.memory import wall_clock
 from events.state import State
+from schemas.canonical import canonical
 from schemas.changes import Create
-from schemas.envelopes import Actor
+from schemas.envelopes import EPOCH, LOG_KEY, READER_VERSION, SCHEMA_VERSION, Actor, Event
 from schemas.errors import AlreadyExists, LostHistory, NotFound
 from schemas.kinds import NAMESPACE
 from schemas.objects import Object, key_of
@@ -25,15 +28,17 @@ from schemas.positions import Position, position_of, stream_id_of
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 """The namespaces every cluster begins with (kubernetes.io, "Initial namespaces")."""
+EPOCH_TYPE = "EpochStarted"
 _MEMORY = "log.json"
 
 _log = structlog.get_logger()
 
 
-def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None) -> str:
+def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None, accepts_loss: bool = False) -> str:
     """Make sure that the log is the one this data directory knows, or create it; return its id.
 
-    Raises LostHistory where the log is gone, another one, or ends before what was seen of it.
+    `accepts_loss` goes on with a log that ends too early: an EpochStarted in it says from where to where events are
+    missing. Raises LostHistory where the log is gone, another one, or ends before what was seen of it.
     """
     remembered = _remembered(data_dir)
     try:
@@ -41,22 +46,24 @@ def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None) -> str:
     except NotFound:
         if remembered:
             raise LostHistory(
-                f"the log {remembered[0]} that {data_dir} remembers is gone from its server: restore it, "
-                f"or delete {data_dir / _MEMORY} to begin a new history"
+                f"the log {remembered[0]} that {data_dir} remembers is gone from its server: put its files back, "
+                f"or begin a new history in another directory (--data-dir)"
             ) from None
         log_id = _created(log)
     last = log.last()
     if remembered and remembered[0] != log_id:
         raise LostHistory(
-            f"the log's server holds log {log_id}, but {data_dir} remembers {remembered[0]}: "
-            f"point it at the right server, or delete {data_dir / _MEMORY} to follow this one"
+            f"the log's server holds log {log_id}, but {data_dir} remembers {remembered[0]}: name the right server "
+            f"or put the right files back, or follow that log from another directory (--data-dir)"
         )
     if remembered and last < remembered[1]:
-        raise LostHistory(
-            f"the log ends at {stream_id_of(last)}, but {data_dir} saw it at {stream_id_of(remembered[1])}: "
-            f"acknowledged events are missing; restore them, or delete {data_dir / _MEMORY} to go on without",
-            last,
-        )
+        if not accepts_loss:
+            raise LostHistory(
+                f"the log ends at {stream_id_of(last)}, but {data_dir} saw it at {stream_id_of(remembered[1])}: "
+                f"acknowledged events are missing; put the files back, or go on without them (up --accept-loss)",
+                last,
+            )
+        last = _start_epoch(log, log_id, remembered[1])
     _create_namespaces(log, edges or Edges())
     remember_log(data_dir, log_id, last)
     return log_id
@@ -66,8 +73,18 @@ def remember_log(data_dir: Path, log_id: str, last: Position) -> None:
     """Write down which log this data directory follows, and how far it was seen; whole or not at all."""
     data_dir.mkdir(parents=True, exist_ok=True)
     draft = data_dir / f".{_MEMORY}"
-    draft.write_bytes(orjson.dumps({"log": log_id, "seen": stream_id_of(last)}))
+    with open(draft, "wb") as file:
+        file.write(orjson.dumps({"log": log_id, "seen": stream_id_of(last)}))
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(data_dir / _MEMORY)
+
+
+def remember_end(data_dir: Path, log_id: str, last: Position) -> None:
+    """Move what this data directory has seen of its log forward; another log, or an earlier end, changes nothing."""
+    remembered = _remembered(data_dir)
+    if remembered is not None and remembered[0] == log_id and remembered[1] < last:
+        remember_log(data_dir, log_id, last)
 
 
 def _remembered(data_dir: Path) -> tuple[str, Position] | None:
@@ -87,6 +104,34 @@ def _created(log: Log) -> str:
         return log.log_id()
     _log.info("created a log", log=log_id, cluster=log.cluster)
     return log_id
+
+
+def _start_epoch(log: Log, log_id: str, seen: Position) -> Position:
+    """Append that events behind the log's end, up to `seen`, are lost and given up; return its position."""
+    last, command, now = log.last(), uuid.uuid4().hex, wall_clock()
+    event = Event(
+        position=0,
+        key=LOG_KEY,
+        type=EPOCH_TYPE,
+        after=0,
+        version=SCHEMA_VERSION,
+        min_reader=READER_VERSION,
+        op=EPOCH,
+        uid=log_id,
+        body={"end": stream_id_of(last), "seen": stream_id_of(seen)},
+        previous=0,
+        at=now,
+        actor=Actor("system:init"),
+        cause=0,
+        command=command,
+        offset=0,
+        size=1,
+        guard="",
+        derivation=0,
+    )
+    _log.warning("going on without lost events", end=stream_id_of(last), seen=stream_id_of(seen))
+    draft = Draft(LOG_KEY, EPOCH_TYPE, encode(event), ends=False)
+    return log.append(Batch((draft,), {}, (), command, "", now)).last
 
 
 def _create_namespaces(log: Log, edges: Edges) -> None:

@@ -9,17 +9,22 @@ import stat
 from pathlib import Path
 
 from schemas.errors import BadRequest, Unavailable
+from services.agent.runtimes.leftovers import end_leftovers
 from services.clusters import read_record, remove_record
 from services.data_dirs import LOCK, lock_data_dir
 from services.processes import is_alive, send_signal, wait_until
 from services.settings import Settings, shown_path
 from services.sockets import remove_socket_dir
 
+PODS_GRACE = 8.0
+"""Seconds the pods of a cluster that is stopped have to end."""
+
 
 def end_cluster(settings: Settings, delete_data: bool = False, patience: float = 60.0) -> bool:
     """End what runs on the data directory and return whether anything did; `delete_data` deletes the directory too.
 
-    The supervisor gets `patience` seconds to stop all in order, then SIGKILL, which ends its children. Raises
+    The supervisor gets `patience` seconds to stop all in order, then SIGKILL, which ends its children. Pods that
+    nobody ended, since a supervisor or an agent was killed, are ended here. Raises
     BadRequest where the directory to delete is not one of ours, Unavailable where a process does not end.
     """
     data_dir = settings.data_dir
@@ -30,6 +35,7 @@ def end_cluster(settings: Settings, delete_data: bool = False, patience: float =
     was_running = _end_processes(data_dir, patience)
     lock = lock_data_dir(data_dir)
     try:
+        was_running = bool(end_leftovers(data_dir, PODS_GRACE)) or was_running
         _remove_sockets(settings.socket_dir)
         remove_record(data_dir)
         if delete_data:

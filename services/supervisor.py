@@ -25,6 +25,8 @@ import structlog
 
 from events.keys import meta_key
 from schemas.errors import LostHistory, Unavailable
+from schemas.positions import position_of
+from services.bootstrap import remember_end
 from services.clusters import ClusterRecord, Member, read_record, remove_record, write_record
 from services.connections import connect
 from services.data_dirs import lock_data_dir
@@ -104,6 +106,7 @@ class Supervisor:
     programs   in the order of their start; they stop in reverse
     prepare    called once the servers answer, before the first program: checks the log, creates it. Short, leaves no
                thread
+    finish     called once the last program has ended, unless `prepare` had failed
     changed    called with the record (also the status table) whenever it changes
     progress   called with a sentence while something takes long
     """
@@ -111,6 +114,7 @@ class Supervisor:
     settings: Settings
     programs: Sequence[Program]
     prepare: Callable[[Settings], None] = lambda _: None
+    finish: Callable[[Settings], None] = lambda _: None
     changed: Callable[[ClusterRecord], None] = lambda _: None
     progress: Callable[[str], None] = lambda _: None
     _children: list[Child] = field(default_factory=list)
@@ -287,6 +291,16 @@ class Supervisor:
         halted = ", ".join(child.name for child in self._children if child.state == "halted")
         with suppress(redis.RedisError):
             self._guard.inspect(f"{halted} found history lost" if halted else "")
+        self._remember_end()
+
+    def _remember_end(self) -> None:
+        """Write down how far the log was seen, for the next start; not while history is in doubt."""
+        if self._guard is None or not self._ready or any(child.state == "halted" for child in self._children):
+            return
+        with suppress(redis.RedisError, OSError):
+            log_id, tail = self._guard.client.hmget(meta_key(self.settings.cluster), ["log", "tail"])
+            if isinstance(log_id, bytes) and isinstance(tail, bytes):
+                remember_end(self.settings.data_dir, log_id.decode(), position_of(tail))
 
     def _until_next(self) -> float:
         now = time.monotonic()
@@ -326,6 +340,9 @@ class Supervisor:
         backwards = list(reversed(self._children))
         for family in dict.fromkeys(child.family for child in backwards if child.server is None):
             _end_family([child for child in backwards if child.family == family])
+        if self._ready:
+            self.finish(self.settings)
+        self._remember_end()
         for child in backwards:
             if child.server is not None and child.process is not None:
                 stop(child.server, child.process, child.grace)

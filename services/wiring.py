@@ -22,6 +22,7 @@ from services.agent.agent import Agent
 from services.agent.event_store import EventStore
 from services.agent.images import ImageStore
 from services.agent.nodes import NodeSettings
+from services.agent.runtimes.leftovers import end_leftovers
 from services.agent.runtimes.process import ProcessRuntime
 from services.agent.runtimes.zygotes import Zygote
 from services.bootstrap import prepare_log
@@ -29,7 +30,7 @@ from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.streams import StreamsBroker
-from services.connections import connect
+from services.connections import connect, reaching
 from services.controllers.controller import Controller
 from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
@@ -38,7 +39,9 @@ from services.dispatcher import Dispatcher, Queue
 from services.programs import Program
 from services.projections import projector
 from services.scheduler.controller import scheduler
+from services.servers import check_durability
 from services.settings import Settings
+from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
 CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, scheduler(), GARBAGE, VOLUMES)
@@ -47,8 +50,6 @@ AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
 FAILURE_CHECK = 2.0
 """Seconds between two looks of an idle worker at whether its replica still follows."""
-PODS_GRACE = 8.0
-"""Seconds the pods of a cluster that is stopped have to end."""
 
 _log = structlog.get_logger()
 
@@ -63,13 +64,21 @@ def edges_of(settings: Settings) -> Edges:
     return Edges(seal=Keyring(settings.keys_dir).seal)
 
 
-def prepare(settings: Settings) -> None:
-    """Create the log where there never was one, and the first namespaces."""
+def prepare(settings: Settings, accepts_loss: bool = False) -> None:
+    """Refuse a log server that could forget; create the log where there never was one, and the first namespaces."""
+    with reaching("the log's server", settings.log_url), connect(settings.log_url, "init", 1) as client:
+        check_durability(client, settings.durability)
     log = open_log(settings, "init")
     try:
-        prepare_log(log, settings.data_dir, edges_of(settings))
+        prepare_log(log, settings.data_dir, edges_of(settings), accepts_loss)
     finally:
         log.close()
+
+
+def finish(settings: Settings) -> None:
+    """End the pods that no agent has ended, since it had stopped or was killed."""
+    if ended := end_leftovers(settings.data_dir, PODS_GRACE):
+        _log.warning("ended pods that no agent had ended", containers=ended)
 
 
 def run_dispatcher(settings: Settings, controllers: Sequence[Controller[Any]] = CONTROLLERS) -> None:

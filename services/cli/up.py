@@ -31,6 +31,12 @@ def up(
     manifests: Annotated[
         list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="Apply once it runs.")
     ] = None,
+    durability: Annotated[
+        str, typer.Option(metavar="WHEN", help="When the log is on disk: always (default), or everysec.")
+    ] = "",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on with a log that has lost its last events.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run a cluster in the foreground: its log, its queue, the control plane and the nodes. Ctrl-C stops it.
@@ -41,17 +47,20 @@ def up(
     Example:
       chronoset up --nodes 3 -f examples/web.yaml
     """
-    from services.settings import settings_from, shown_path
+    from services.settings import checked_durability, settings_from, shown_path
     from services.supervisor import Supervisor
-    from services.wiring import PROGRAMS, prepare
+    from services.wiring import PROGRAMS, finish, prepare
 
     if not 0 <= nodes <= MOST_NODES:
         raise BadRequest(f"--nodes: {nodes} is out of range; write a number from 0 to {MOST_NODES}")
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
     settings = replace(settings_from(os.environ, data_dir), node_names=names)
+    if durability:
+        settings = replace(settings, durability=checked_durability(durability, "--durability"))
     announcer = Announcer(shown_path(settings.data_dir), len(names))
     programs = [*PROGRAMS, *_applying(manifests or [])]
-    supervisor = Supervisor(settings, programs, prepare, announcer.changed, announcer.say)
+    begin = partial(prepare, accepts_loss=accept_loss)
+    supervisor = Supervisor(settings, programs, begin, finish, announcer.changed, announcer.say)
     raise typer.Exit(supervisor.run())
 
 

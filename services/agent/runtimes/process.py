@@ -31,7 +31,7 @@ from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox
-from services.agent.runtimes.processes import boot_id, start_of
+from services.agent.runtimes.processes import boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
 from services.agent.runtimes.zygotes import Zygote
 from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark, spec_of
@@ -131,7 +131,7 @@ class ProcessRuntime:
         """Start a run. See Runtime.start."""
         uid = uid_of(run.pod)
         folders = Folders(self._pods / uid, run.container)
-        container_id = _container_id(uid, run.container, run.attempt)
+        container_id = container_id_of(uid, run.container, run.attempt)
         program = program_of(run, folders, self._images, container_id)
         state = folders.home / str(run.attempt)
         state.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ class ProcessRuntime:
 
     def _result_of(self, run: Run, answer: Json, state: Path) -> Started | Exit:
         uid = uid_of(run.pod)
-        container_id = _container_id(uid, run.container, run.attempt)
+        container_id = container_id_of(uid, run.container, run.attempt)
         if "busy" in answer and (state / "running.json").exists() and not (state / "exit.json").exists():
             answer = json.loads((state / "running.json").read_bytes())
         if "error" in answer:
@@ -222,7 +222,7 @@ class ProcessRuntime:
         program = json.loads((state / "program.json").read_bytes())
         at = int(identity["started_at"])
         return Started(
-            container_id=_container_id(uid_of(pod), container, int(state.name)),
+            container_id=container_id_of(uid_of(pod), container, int(state.name)),
             image_id=program["image_id"],
             is_verified=program["is_verified"],
             at=at,
@@ -232,7 +232,7 @@ class ProcessRuntime:
     def _found_runs(self, pod: Object, folder: Path) -> Iterator[FoundRun]:
         """Yield the last run of each container that began; its end too, where it has come."""
         for home in sorted((folder / "containers").glob("*")):
-            states = [state for state in _runs_in(home) if (state / "running.json").exists()]
+            states = [state for state in runs_in(home) if (state / "running.json").exists()]
             if not states:
                 continue
             state = states[-1]
@@ -253,11 +253,11 @@ class ProcessRuntime:
 
     def _exit_of(self, running: _Running) -> Exit:
         """Return how a run ended whose shim is gone; where the shim was killed, end what it left behind."""
-        container_id = _container_id(running.uid, running.container, running.attempt)
+        container_id = container_id_of(running.uid, running.container, running.attempt)
         try:
             record = json.loads((self._state_of(running) / "exit.json").read_bytes())
         except FileNotFoundError:
-            _kill_marked(container_id)
+            kill_marked({container_id})
             message = "the container's shim was lost, and with it how the program ended"
             now = time.time_ns() // 1_000_000
             started_at = running.identity["started_at"]
@@ -318,36 +318,16 @@ class ProcessRuntime:
         return self._pods / running.uid / "containers" / running.container / str(running.attempt)
 
     def _forget_old_runs(self, home: Path, attempt: int) -> None:
-        for state in _runs_in(home):
+        for state in runs_in(home):
             if int(state.name) <= attempt - KEPT_RUNS:
                 shutil.rmtree(state, ignore_errors=True)
 
 
-def _runs_in(home: Path) -> list[Path]:
+def runs_in(home: Path) -> list[Path]:
     """Return the folders of a container's runs, oldest first."""
     return sorted((path for path in home.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
 
 
-def _container_id(uid: str, container: str, attempt: int) -> str:
+def container_id_of(uid: str, container: str, attempt: int) -> str:
+    """Return the id of one run of a container; its processes carry it in their environment."""
     return f"process://{uid}/{container}/{attempt}"
-
-
-def _kill_marked(container_id: str) -> None:
-    """Kill every process that carries this container id in its environment, until there is none."""
-    mark = f"CHRONOSET_CONTAINER={container_id}".encode()
-    while marked := [pid for pid in _pids() if mark in _environ_of(pid).split(b"\0")]:
-        for pid in marked:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
-
-
-def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _environ_of(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +71,28 @@ def kill_all() -> dict[int, int]:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
+
+
+def kill_marked(containers: Collection[str]) -> None:
+    """Kill every process that carries one of these container ids in its environment, until there is none."""
+    marks = {f"CHRONOSET_CONTAINER={container}".encode() for container in containers}
+    while marks and (marked := [pid for pid in _pids() if not marks.isdisjoint(_environ_of(pid))]):
+        for pid in marked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _environ_of(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
 
 
 def become_parent() -> None:

@@ -113,6 +113,7 @@ def test_a_data_directory_that_holds_something_is_refused_untouched(room: Path):
     assert [path.name for path in (room / "mine").iterdir()] == ["letter"]
 
 
+@pytest.mark.long
 def test_a_kept_cluster_runs_on_and_is_ended_by_down(room: Path):
     demo = begin(room, "--keep", "--data-dir", "kept")
     output, _ = demo.communicate(timeout=300)

@@ -51,6 +51,7 @@ COMMANDS: dict[str, Place] = {
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
     "demo": Place("demo", "demo", "play the story of a StatefulSet on real processes"),
+    "loadtest": Place("loadtest", "loadtest", "measure a control plane on simulated nodes"),
 }
 
 

@@ -29,6 +29,7 @@ from services.broker.leases import Heartbeats
 from services.clusters import read_record
 from services.connections import connect
 from services.loadtest.traces import traced
+from services.logs import log_to_file
 from services.processes import die_with_parent, end_child, wait_until
 from services.programs import Program
 from services.settings import Durability, Settings, joined, settings_from
@@ -67,27 +68,39 @@ class Running:
 
     settings: Settings
     pids: Mapping[str, int]
+    process: subprocess.Popen[bytes]
 
     @property
     def trace(self) -> Path:
         """Where its workers write when a reconcile begins (services.loadtest.traces)."""
         return self.settings.data_dir / TRACE
 
+    def end(self) -> None:
+        """Stop it, before its directory goes. Raises Unavailable where one of its programs had ended by itself."""
+        try:
+            _check_exits(self.settings.data_dir)
+        finally:
+            end_child(self.process, PATIENCE)
+
 
 @contextmanager
-def running_cluster(shape: Shape) -> Iterator[Running]:
-    """Run a cluster with the block, in a directory that goes with it.
+def running_cluster(shape: Shape, place: Path) -> Iterator[Running]:
+    """Run a cluster with the block, in a new directory inside `place`, which goes with it.
 
-    Raises Unavailable, with what its programs logged last, where it does not start or one of its programs has ended.
+    Raises Unavailable, with what its programs logged last, where it does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="chronoset-load-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix=".load-", dir=place, ignore_cleanup_errors=True) as name:
         directory = Path(name) / "data"
         process = _started(directory, shape)
         try:
             yield _awaited(directory, process)
-            _check_exits(directory)
         finally:
             end_child(process, PATIENCE)
+
+
+def place_beside(data_dir: Path) -> Path:
+    """Return a directory on the disk of a data directory that need not exist: /tmp may be no disk at all."""
+    return next(path for path in data_dir.absolute().parents if path.is_dir())
 
 
 def programs(shape: Shape) -> tuple[Program, ...]:
@@ -121,6 +134,7 @@ def main(arguments: list[str]) -> int:
     """Run a cluster until SIGTERM: data directory, workers, nodes, durability, 1 for traced. For `running_cluster`."""
     directory, workers, nodes, durability, is_traced = arguments
     shape = Shape(int(workers), int(nodes), Durability(durability), is_traced == "1")
+    log_to_file(Path(directory) / "logs" / "supervisor.log", "supervisor")
     settings = replace(settings_from({}, Path(directory)), durability=shape.durability)
     return Supervisor(settings, programs(shape), prepare).run()
 
@@ -153,12 +167,14 @@ def _awaited(directory: Path, process: subprocess.Popen[bytes]) -> Running:
     record = read_record(directory)
     assert record is not None
     pids = {member.name: member.process.pid for member in record.members if member.process is not None}
-    return Running(joined(settings_from({}, directory)), {"supervisor": process.pid, **pids})
+    return Running(joined(settings_from({}, directory)), {"supervisor": process.pid, **pids}, process)
 
 
 def _check_exits(directory: Path) -> None:
     record = read_record(directory)
-    ended = [f"{each.name} ({each.note})" for each in record.members if each.exits] if record else ["all of it"]
+    ended = (
+        [f"{each.name} ({each.note})" for each in record.members if each.exits] if record else ["all of it"]
+    )
     if ended:
         raise Unavailable(f"of the measured cluster ended {', '.join(ended)}: {_last_words(directory)}")
 

@@ -84,7 +84,11 @@ def a_set(name: str, replicas: int, policy: str) -> Object:
         "selector": {"matchLabels": labels},
         "template": template,
     }
-    manifest = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name, "namespace": NAMESPACE}}
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+    }
     return canonical({**manifest, "spec": spec}).object
 
 

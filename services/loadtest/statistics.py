@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """Half, nine tenths and 99 % of the sample are at most this; `count` is its size."""
+    """Half, nine tenths and 99 % of the sample are at most this; `samples` is its size."""
 
     p50: float
     p90: float
     p99: float
-    count: int
+    samples: int
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -24,6 +24,4 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 def spread(sample: Sequence[float]) -> Spread:
     """Return the percentiles of a sample, in its unit."""
     ordered = sorted(sample)
-    return Spread(
-        percentile(ordered, 0.5), percentile(ordered, 0.9), percentile(ordered, 0.99), len(ordered)
-    )
+    return Spread(percentile(ordered, 0.5), percentile(ordered, 0.9), percentile(ordered, 0.99), len(ordered))

@@ -41,14 +41,18 @@ class Watch:
         """From now on `wait` is for these sets and their pods to be gone. Call it before they are deleted."""
         self._await(keys, self._is_gone)
 
-    def wait(self, deadline: float, progress: Callable[[int, int], None], every: float = 0.5) -> Sequence[Key]:
+    def wait(
+        self, deadline: float, progress: Callable[[int, int], None], every: float = 0.5
+    ) -> Sequence[Key]:
         """Wait until all are there, or `deadline` (time.monotonic); return those that are not.
 
         `progress` is told how many sets still are not, and the events so far, every `every` seconds.
         """
         while True:
             with self._moved:
-                self._moved.wait_for(lambda: not self._awaited, max(0.0, min(every, deadline - time.monotonic())))
+                self._moved.wait_for(
+                    lambda: not self._awaited, max(0.0, min(every, deadline - time.monotonic()))
+                )
                 left = sorted(self._awaited)
             progress(len(left), self.events)
             with self.replica.reading():

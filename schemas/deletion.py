@@ -18,6 +18,8 @@ ORPHAN = "Orphan"
 
 FOREGROUND_FINALIZER = "foregroundDeletion"
 ORPHAN_FINALIZER = "orphan"
+DATA_FINALIZER = "chronoset.dev/data"
+"""Holds a PersistentVolume that is being deleted until its node's agent has removed the directory."""
 _FINALIZER_OF = {FOREGROUND: FOREGROUND_FINALIZER, ORPHAN: ORPHAN_FINALIZER}
 _DEFAULT_GRACE = 30
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import takewhile
 
@@ -16,12 +16,14 @@ from events.log import MAX_EVENTS, Log
 from events.replica import Applied, Replica
 from schemas.canonical import canonical
 from schemas.changes import Change, Create, Delete, Replace
+from schemas.deletion import DATA_FINALIZER
 from schemas.envelopes import Actor
 from schemas.errors import Conflict, NotFound, Unavailable
-from schemas.kinds import POD
+from schemas.kinds import NODE, POD, VOLUME
 from schemas.objects import (
     Key,
     Object,
+    is_terminating,
     key_of,
     key_of_object,
     name_of,
@@ -31,6 +33,7 @@ from schemas.objects import (
     with_metadata,
 )
 from schemas.positions import Position
+from schemas.selectors import matches_node
 from schemas.times import Milliseconds
 from services.broker.leases import Heartbeats
 
@@ -108,6 +111,27 @@ class EventStore:
             chunk = pods[start : start + MAX_EVENTS]
             self._commit(str(chunk[0]["spec"].get("nodeName", "")), partial(self._endings, chunk))
 
+    def volumes_to_reclaim(self, node: str) -> Sequence[Object]:
+        """As the protocol says: those whose node affinity matches this node."""
+        with self._replica.reading() as state:
+            me = state.get(key_of(NODE.resource, "", node))
+            held = [volume for volume in state.list(VOLUME.resource) if _is_to_be_reclaimed(volume)]
+        return [volume for volume in held if me is not None and matches_node(_affinity_of(volume), me)]
+
+    def release_volume(self, node: str, volume: Object) -> None:
+        key = key_of_object(volume)
+
+        def decide() -> Proposal:
+            found = self._replica.get(key)
+            if found is None or uid_of(found) != uid_of(volume) or not _is_to_be_reclaimed(found):
+                return Proposal(())
+            kept = [each for each in found["metadata"]["finalizers"] if each != DATA_FINALIZER]
+            return Proposal(
+                [Replace(found, with_metadata(found, finalizers=kept or None))], cause=version_of(found)
+            )
+
+        self._commit(node, decide)
+
     def _registration(self, wanted: Object) -> Change:
         found = self._replica.get(key_of_object(wanted))
         if found is None:
@@ -117,16 +141,16 @@ class EventStore:
         return Replace(found, with_metadata(with_fields(found, status=status), labels=labels))
 
     def _statuses(self, reports: Sequence[tuple[Object, Object]]) -> Proposal:
-        changes: list[Change] = []
+        changes: list[Replace] = []
         for pod, status in reports:
             found = self._same(pod)
             if found is not None:
                 changes.append(Replace(found, with_fields(found, status=status)))
-        return Proposal(changes)
+        return Proposal(changes, cause=_newest(change.old for change in changes))
 
     def _endings(self, pods: Sequence[Object]) -> Proposal:
-        found = [self._same(pod) for pod in pods]
-        return Proposal([_ending(pod) for pod in found if pod is not None])
+        found = [same for pod in pods if (same := self._same(pod)) is not None]
+        return Proposal(map(_ending, found), cause=_newest(found))
 
     def _same(self, pod: Object) -> Object | None:
         found = self._replica.get(key_of(POD.resource, pod["metadata"]["namespace"], name_of(pod)))
@@ -182,6 +206,22 @@ class BatchEventStore(EventStore):
                         self._changed[key] = each.event.position
             self._noted = applied[-1].event.position
             self._moved.notify_all()
+
+
+def _newest(objects: Iterable[Object]) -> Position:
+    """Return the last of the positions that a batch follows from, which stands for all of them."""
+    return max(map(version_of, objects), default=0)
+
+
+def _is_to_be_reclaimed(volume: Object) -> bool:
+    finalizers = volume["metadata"].get("finalizers") or ()
+    return is_terminating(volume) and DATA_FINALIZER in finalizers and bool(_affinity_of(volume))
+
+
+def _affinity_of(volume: Object) -> Object | None:
+    """Return what a node must match to be the volume's; one that matches every node is nobody's."""
+    required: Object | None = (volume["spec"].get("nodeAffinity") or {}).get("required")
+    return required
 
 
 def _ending(pod: Object) -> Change:

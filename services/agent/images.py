@@ -47,7 +47,7 @@ class ImageStore:
     """Finds images and computes digests. Safe to use from several threads."""
 
     def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+        self._directory = directory.absolute() if directory else None
         self._digests: dict[tuple[int, int, int, int], str] = {}
         self._lock = threading.Lock()
 

@@ -59,6 +59,14 @@ class ControlPlane(Protocol):
         """Remove a terminating pod of this uid for good. Does nothing where it is gone already."""
         ...
 
+    def volumes_to_reclaim(self, node: str) -> Sequence[Object]:
+        """Return the volumes of which this node is to remove the data: terminating, held for that, and its own."""
+        ...
+
+    def release_volume(self, node: str, volume: Object) -> None:
+        """Say that the data of the volume of this uid is removed. Does nothing where that is known already."""
+        ...
+
 
 class BatchControlPlane(ControlPlane, Protocol):
     """What many simulated nodes need besides: the same in batches, and only what has changed."""

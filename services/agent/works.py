@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of
 from schemas.times import Milliseconds
-from services.agent.lifecycle import Container, ContainerEvent, Started, restored, with_event
+from services.agent.lifecycle import Container, ContainerEvent, Phase, Started, restored, with_event
 from services.agent.plans import Ending, Plan, grace_of, plan
 from services.agent.probes import ProbeKind, ProbeState, with_asked, with_result
 from services.agent.runtimes.port import FoundPod
@@ -36,6 +36,16 @@ class Work:
     def is_alive(self) -> bool:
         """Whether a process of it may exist."""
         return any(container.is_alive for container in self.containers.values())
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether there is no more to tell than that its first containers are being created."""
+        return self.reported is None and all(
+            container.attempt < 0
+            and not container.message
+            and container.phase in (Phase.WAITING, Phase.STARTING)
+            for container in self.containers.values()
+        )
 
     @property
     def title(self) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from events.state import State
 from schemas.changes import Change, Decision, Replace
+from schemas.deletion import DATA_FINALIZER
 from schemas.kinds import CLAIM, NODE, POD, VOLUME
 from schemas.objects import Key, Object, is_terminating, key_of, name_of, namespace_of, uid_of, with_metadata
 from schemas.selectors import matches_node
@@ -25,8 +26,7 @@ from services.controllers.finalizers import finalized, has_finalizer, without_fi
 
 CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 VOLUME_PROTECTION = "kubernetes.io/pv-protection"
-DATA = "chronoset.dev/data"
-"""Holds a volume until the agent of its node has removed the directory `spec.local.path`."""
+DATA = DATA_FINALIZER
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 PROVISIONER = "chronoset.dev/local"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"

@@ -107,6 +107,10 @@ class Runtime(Protocol):
         """Return the pods known from before. Called once, first."""
         ...
 
+    def mounted(self) -> set[str]:
+        """Return the directories that containers of the pods known here mount, or did in their last runs."""
+        ...
+
     def write_hosts(self, uid: str, text: str) -> None:
         """Make `text` the pod's hosts file."""
         ...

@@ -25,8 +25,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
+from services.agent.folders import remove_tree
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
@@ -37,6 +40,7 @@ from services.agent.runtimes.zygotes import Zygote
 from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark, spec_of
 
 Json = dict[str, Any]
+_log = structlog.get_logger("chronoset.process-runtime")
 
 KEPT_RUNS = 2
 """How many runs of a container keep their log: the current one and the one before (`logs --previous`)."""
@@ -66,7 +70,7 @@ class ProcessRuntime:
     name = "process"
 
     def __init__(self, directory: Path, images: ImageStore, zygote: Zygote, on_exit: OnExit) -> None:
-        self._pods = directory / "pods"
+        self._pods = directory.absolute() / "pods"
         self._pods.mkdir(parents=True, exist_ok=True)
         self._images = images
         self._zygote = zygote
@@ -97,10 +101,15 @@ class ProcessRuntime:
         return Sandbox(address, self._remarks_on(pod))
 
     def write_hosts(self, uid: str, text: str) -> None:
-        """Overwrite in place, since the file may be mounted over /etc/hosts; never empty, not for a moment."""
+        """Overwrite in place, since the file may be mounted over /etc/hosts, where none can take its place.
+
+        One write, as long as what it replaces: a reader sees the old names or the new ones, never a torn line.
+        """
+        content = text.encode()
         descriptor = os.open(self._pods / uid / "hosts", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            os.ftruncate(descriptor, os.write(descriptor, text.encode()))
+            os.write(descriptor, content.ljust(os.fstat(descriptor).st_size, b"\n"))
+            os.ftruncate(descriptor, len(content))
         finally:
             os.close(descriptor)
 
@@ -109,7 +118,10 @@ class ProcessRuntime:
         with self._lock:
             for key in [key for key in self._runs if key[0] == uid]:
                 del self._runs[key]
-        shutil.rmtree(self._pods / uid, ignore_errors=True)
+        try:
+            remove_tree(self._pods / uid)
+        except OSError as error:
+            _log.error("a pod's folder is not removed", uid=uid, error=str(error))
 
     def found(self) -> list[FoundPod]:
         """Return the pods below the directory; half-made ones that never ran anything are removed."""
@@ -124,6 +136,11 @@ class ProcessRuntime:
             runs = tuple(self._found_runs(pod, folder))
             pods.append(FoundPod(pod, record["address"], record["accepted_at"], runs, self._remarks_on(pod)))
         return pods
+
+    def mounted(self) -> set[str]:
+        """See Runtime.mounted."""
+        records = self._pods.glob("*/containers/*/*/program.json")
+        return {source for record in records for source, _ in _read(record).get("mounts", ())}
 
     # --- containers
 
@@ -321,6 +338,15 @@ class ProcessRuntime:
         for state in runs_in(home):
             if int(state.name) <= attempt - KEPT_RUNS:
                 shutil.rmtree(state, ignore_errors=True)
+
+
+def _read(record: Path) -> Json:
+    """Return a record; nothing where it has just gone."""
+    try:
+        content: Json = json.loads(record.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return content
 
 
 def runs_in(home: Path) -> list[Path]:

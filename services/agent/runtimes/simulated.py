@@ -113,6 +113,10 @@ class SimulatedRuntime:
         """See Runtime.found: a simulation does not outlive its process."""
         return []
 
+    def mounted(self) -> set[str]:
+        """See Runtime.mounted: a simulation mounts nothing."""
+        return set()
+
     def write_hosts(self, uid: str, text: str) -> None:
         """See Runtime.write_hosts."""
         with self._lock:

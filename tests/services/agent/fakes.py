@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from schemas.deletion import DATA_FINALIZER
 from schemas.errors import ChronosetError, NotFound
-from schemas.kinds import NODE, POD
+from schemas.kinds import NODE, POD, VOLUME
 from schemas.objects import (
     Key,
     Object,
+    is_terminating,
     key_of,
     key_of_object,
     split_key,
@@ -111,6 +113,27 @@ class MemoryControlPlane:
         with self._moved:
             now = self._objects.get(key_of_object(pod))
             if now is not None and uid_of(now) == uid_of(pod):
+                self.remove(now)
+
+    def volumes_to_reclaim(self, node: str) -> Sequence[Object]:
+        return [
+            volume
+            for volume in self.list(VOLUME.resource)
+            if is_terminating(volume)
+            and DATA_FINALIZER in volume["metadata"].get("finalizers", ())
+            and f"'{node}'" in str(volume["spec"].get("nodeAffinity"))
+        ]
+
+    def release_volume(self, node: str, volume: Object) -> None:
+        self._check()
+        with self._moved:
+            now = self._objects.get(key_of_object(volume))
+            if now is None or uid_of(now) != uid_of(volume):
+                return
+            kept = [each for each in now["metadata"].get("finalizers", ()) if each != DATA_FINALIZER]
+            if kept:
+                self.put(with_metadata(now, finalizers=kept))
+            else:
                 self.remove(now)
 
     def register_many(self, nodes: Sequence[Object]) -> None:

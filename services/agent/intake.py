@@ -1,0 +1,128 @@
+"""Which pods an agent has in its hands: those bound to its node, those that run already, none that it cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from schemas.errors import LostHistory
+from schemas.kinds import POD
+from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of, version_of
+from schemas.positions import Position
+from schemas.times import Milliseconds
+from services.agent import admission
+from services.agent.addresses import address_of, identity_of
+from services.agent.hosts import HostsFiles
+from services.agent.lifecycle import Exited
+from services.agent.runtimes.port import FoundPod
+from services.agent.statuses import Place, rejection_of
+from services.agent.surroundings import HOLD, Surroundings
+from services.agent.works import adopted_work, new_work
+
+
+class Intake:
+    """Compares the pods that are to be here with those that are. `send` reports the status of a pod."""
+
+    def __init__(
+        self, around: Surroundings, node: Object, hosts: HostsFiles, send: Callable[[Object, Object], None]
+    ) -> None:
+        self.is_adopted = False
+        self.retry_at: Milliseconds | None = None
+        """When to look again at pods for which there was no room on the disk."""
+        self._around = around
+        self._node = node
+        self._hosts = hosts
+        self._send = send
+        self._refused: set[str] = set()
+
+    def look(self, pods: Sequence[Object], now: Milliseconds) -> None:
+        """Take in what is new among `pods`, those bound to this node; see what changed; let go what is gone."""
+        self.retry_at = None
+        works = self._around.works
+        if not self.is_adopted:
+            found = self._around.runtime.found()
+            self._recognise(max((version_of(known.pod) for known in found), default=0))
+            self.adopt(found, {uid_of(pod): pod for pod in pods}, now)
+        wanted = {uid_of(pod) for pod in pods}
+        for uid, work in works.items():
+            if uid not in wanted and not work.is_gone:
+                self._around.log.info("the pod's object is gone", pod=work.title, uid=uid)
+                work.lose(now)
+        self._refused &= wanted
+        titles = {work.title for work in works.values()}
+        for pod in pods:
+            known = works.get(uid_of(pod))
+            if known and pod is not known.pod:
+                known.see(pod, now)
+            elif not known and f"{namespace_of(pod)}/{name_of(pod)}" not in titles:
+                self._try_to_take_in(pod, now)
+
+    def adopt(self, pods: Sequence[FoundPod], latest: dict[str, Object], now: Milliseconds) -> None:
+        """Take over the pods that run already; `latest` are their objects as they are now, by uid."""
+        around = self._around
+        for found in pods:
+            uid = uid_of(found.pod)
+            work = adopted_work(found, latest.get(uid), around.settings.address)
+            around.works[uid] = work
+            for run in found.runs:
+                if run.exit is not None:
+                    work.apply(run.container, Exited(run.exit))
+                else:
+                    around.runtime.watch(uid, run.container)
+            around.log.info("adopted a pod", pod=work.title, uid=uid, runs=len(found.runs))
+            work.see(work.pod, now)
+        self.is_adopted = True
+
+    def _recognise(self, seen: Position) -> None:
+        """Check that the log is the one this node worked for before, and not shorter. Raises LostHistory."""
+        control_plane = self._around.control_plane
+        record = self._around.settings.directory / "log-id"
+        log_id = control_plane.log_id()
+        known = record.read_text() if record.exists() else ""
+        if known not in ("", log_id):
+            raise LostHistory(f"this node worked for the log {known}, not for {log_id}")
+        if control_plane.wait(0, 0.0) < seen:
+            raise LostHistory("the log is shorter than this node has seen", seen)
+        record.write_text(log_id)
+
+    def _try_to_take_in(self, pod: Object, now: Milliseconds) -> None:
+        try:
+            self._take_in(pod, now)
+        except OSError as error:
+            self._around.log.error(
+                "cannot make room for a pod; trying again", pod=name_of(pod), error=str(error)
+            )
+            self.retry_at = now + HOLD
+
+    def _take_in(self, pod: Object, now: Milliseconds) -> None:
+        """Accept a pod, or refuse it, or finish one that never ran here."""
+        around, uid = self._around, uid_of(pod)
+        if is_terminating(pod):
+            around.control_plane.confirm_deleted(pod)
+            return
+        if uid in self._refused or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+            return
+        others = [work.pod for work in around.works.values()]
+        if rejection := admission.rejection_of(pod, self._node, others):
+            around.log.warning("rejected a pod", pod=name_of(pod), uid=uid, reason=rejection.reason)
+            self._send(pod, rejection_of(pod, rejection.reason, rejection.message, now))
+            self._refused.add(uid)
+            return
+        sandbox = around.runtime.open(pod, self._address_for(pod), now)
+        place = Place(sandbox.address, around.settings.address, now, sandbox.remarks)
+        work = new_work(pod, place)
+        self._hosts.write(work)
+        around.works[uid] = work
+        around.log.info("accepted a pod", pod=name_of(pod), uid=uid, address=sandbox.address)
+
+    def _address_for(self, pod: Object) -> str:
+        settings = self._around.settings
+        if pod["spec"].get("hostNetwork"):
+            return settings.address
+        title = (namespace_of(pod), name_of(pod))
+        taken = {
+            other["status"]["podIP"]
+            for other in self._around.control_plane.list(POD.resource)
+            if (namespace_of(other), name_of(other)) != title and (other.get("status") or {}).get("podIP")
+        }
+        taken |= {work.place.address for work in self._around.works.values()}
+        return address_of(identity_of(pod, settings.cluster), taken)

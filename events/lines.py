@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import redis
@@ -61,6 +63,13 @@ class Line:
             return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
             return self.call("EVAL", script.text, len(keys), *keys, *args)
+
+    def interrupt(self) -> None:
+        """Break off a call that waits for its answer in another thread: it raises ConnectionError."""
+        handle = getattr(self._connection, "_sock", None)
+        if handle is not None:
+            with suppress(OSError):
+                handle.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -101,5 +101,8 @@ class Log(Protocol):
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
         """As `read`, but wait up to `timeout` seconds for the first entry."""
 
+    def interrupt(self) -> None:
+        """Have a `follow` that waits in another thread return, or raise Unavailable, at once: its user ends."""
+
     def close(self) -> None:
         """Let go of the connections."""

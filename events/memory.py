@@ -45,6 +45,7 @@ class MemoryLog:
         self._log_id = ""
         self._known = ""
         self._grown = threading.Condition()
+        self._interruptions = 0
 
     def create(self) -> str:
         with self._grown:
@@ -96,11 +97,20 @@ class MemoryLog:
 
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
         with self._grown:
-            self._grown.wait_for(lambda: bool(self._positions) and self._positions[-1] > after, timeout)
+            before = self._interruptions
+            self._grown.wait_for(lambda: self._has_grown(after) or self._interruptions != before, timeout)
         return self.read(after, limit)
+
+    def interrupt(self) -> None:
+        with self._grown:
+            self._interruptions += 1
+            self._grown.notify_all()
 
     def close(self) -> None:
         pass
+
+    def _has_grown(self, after: Position) -> bool:
+        return bool(self._positions) and self._positions[-1] > after
 
     def _check(self, batch: Batch, now: int) -> None:
         check_limits(batch)

@@ -123,6 +123,9 @@ class RedisLog:
             raise Unavailable(f"the log's server cannot be reached: {error}") from error
         return [_entry(each) for each in found[0][1]] if found else []
 
+    def interrupt(self) -> None:
+        self._following.interrupt()
+
     def close(self) -> None:
         self._line.close()
         self._following.close()

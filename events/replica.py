@@ -110,8 +110,9 @@ class Replica:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop following; returns when the thread has ended or after the longest read."""
+        """Stop following; returns when the thread has ended."""
         self._stopping.set()
+        self._log.interrupt()
         with self._moved:
             self._moved.notify_all()
         if self._thread.is_alive():

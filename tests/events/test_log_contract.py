@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
+import fakeredis
 import pytest
 
 from events.codec import Entry
 from events.log import MAX_EVENTS, Batch, Draft, Log
 from events.memory import wall_clock
+from events.redis_log import RedisLog
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
@@ -18,6 +21,7 @@ from schemas.errors import (
     Forbidden,
     LostHistory,
     NotFound,
+    Unavailable,
 )
 
 
@@ -176,6 +180,25 @@ def test_following_waits_for_the_next_entry(log: Log) -> None:
     log.append(a_batch("a"))
     reader.join(6)
     assert [entry.key for entry in found] == ["a"]
+
+
+def test_a_reader_that_waits_can_be_interrupted(log: Log) -> None:
+    """A program that is told to end need not sit out its blocking read."""
+    if isinstance(log, RedisLog) and isinstance(log._client, fakeredis.FakeRedis):
+        pytest.skip("a fake server has no socket to break off")
+    log.create()
+    end, ended = log.last(), threading.Event()
+
+    def follow() -> None:
+        with suppress(Unavailable):
+            log.follow(end, 10, 5.0)
+        ended.set()
+
+    threading.Thread(target=follow, daemon=True).start()
+    deadline = time.monotonic() + 2
+    while not ended.wait(0.01) and time.monotonic() < deadline:
+        log.interrupt()
+    assert ended.is_set()
 
 
 def refuse(log: Log, reason: str) -> None:

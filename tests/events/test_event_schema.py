@@ -13,9 +13,11 @@ import pytest
 
 from events.codec import FIELDS, Entry
 from events.commit import Edges
+from events.memory import MemoryLog
 from events.secrets import Keyring
 from schemas.changes import Create
-from schemas.positions import stream_id_of
+from schemas.positions import position_of, stream_id_of
+from services.bootstrap import prepare_log, remember_log
 from tests.events.test_fold import random_history
 from tests.events.worlds import World, a_statefulset
 from tests.goldens.test_golden_logs import DIGESTS, entries_of
@@ -63,6 +65,16 @@ def test_every_event_of_a_random_history_fits(seed: int, tmp_path: Path) -> None
     assert problems_of(world.entries()) == []
 
 
+def test_the_events_about_the_log_itself_fit(tmp_path: Path) -> None:
+    log = MemoryLog()
+    prepare_log(log, tmp_path)
+    remember_log(tmp_path, log.log_id(), position_of("9999999999999-0"))
+    prepare_log(log, tmp_path, accepts_loss=True)
+    entries = log.read(0, 1000)
+    assert {entry.type for entry in entries} == {"LogCreated", "NamespaceCreated", "EpochStarted"}
+    assert problems_of(entries) == []
+
+
 def test_the_schema_knows_the_fields_that_the_codec_writes() -> None:
     assert set(SCHEMA["properties"]) == set(FIELDS)
 
@@ -79,6 +91,7 @@ BROKEN: dict[str, Callable[[Data], Data]] = {
     "created though it was there before": having(prev=1),
     "deleted from nowhere": lambda data: without("body")(data | {"op": "delete"}),
     "deleted with a body": having(op="delete", prev=1),
+    "an epoch that does not say what is lost": having(op="epoch", body={"end": "1-0"}),
     "an update of nothing": having(op="update", body={}, prev=1),
     "an op that does not exist": having(op="upsert"),
     "an actor without how that is known": having(actor=["user:alice"]),

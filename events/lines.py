@@ -67,7 +67,7 @@ class Line:
     def interrupt(self) -> None:
         """Break off a call that waits for its answer in another thread: it raises ConnectionError."""
         handle = getattr(self._connection, "_sock", None)
-        if handle is not None:
+        if isinstance(handle, socket.socket):
             with suppress(OSError):
                 handle.shutdown(socket.SHUT_RDWR)
 

@@ -131,7 +131,7 @@ class Cluster:
         return {member.name: member for member in record.members} if record else {}
 
     def stop(self) -> None:
-        """Stop the cluster as `chronoset down` does, and every call that still runs."""
+        """Stop the cluster as `chronoset down` does, and every call that still runs; nothing if that was done."""
         for call in self._calls:
             end_child(call, 0.0)
         if self._up is None:
@@ -139,6 +139,7 @@ class Cluster:
         with suppress(NotFound):
             end_cluster(self._settings)
         self._up.wait(PATIENCE)
+        self._up = None
 
     def _is_whole(self) -> bool:
         if self._up is not None and self._up.poll() is not None:

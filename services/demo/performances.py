@@ -6,13 +6,13 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from schemas.errors import BadRequest
-from services.demo.clusters import Cluster
+from services.demo.clusters import NODES, Cluster
 from services.demo.images import lay_out
 from services.demo.plays import SET, Play
 from services.demo.stages import Stage
@@ -26,25 +26,38 @@ def perform(data_dir: Path | None, keep: bool) -> None:
     first observation that is not as it should be, BadRequest where `data_dir` is not empty.
     """
     begun, stage = time.monotonic(), Stage()
-    with _ends_on_sigterm(), _directory(data_dir, keep) as directory:
+    with _ends_as_by_ctrl_c(), _directory(data_dir, keep) as directory:
         cluster = Cluster(directory, keep)
         lay_out(directory / "images", SET, TAGS)
         try:
-            stage.note(f"a cluster of 3 nodes in {directory}; every command below is run with")
-            stage.command(f"export CHRONOSET_DATA_DIR={directory}", "export KUBECONFIG=...")
-            cluster.start()
-            with stage.busy("the cluster starts"):
-                cluster.wait_until_up()
-            stage.note(f"it is up after {time.monotonic() - begun:.1f} s")
-            play_all(Play(cluster, stage))
+            with _running(cluster, stage):
+                stage.note(f"it is up after {time.monotonic() - begun:.1f} s")
+                play_all(Play(cluster, stage))
         finally:
-            if not keep:
-                with _undisturbed(), stage.busy("the cluster stops"):
-                    cluster.stop()
             if stage.played:
                 stage.summary(STEPS, time.monotonic() - begun)
             if keep and cluster.is_up:
                 _say_how_to_talk(stage, directory)
+
+
+@contextmanager
+def _running(cluster: Cluster, stage: Stage) -> Iterator[None]:
+    """Start the cluster, and stop it at the end unless it is to be kept; also where the terminal is gone by then."""
+    stage.note(f"a cluster of {NODES} nodes in {cluster.data_dir}; every command below is run with")
+    stage.command(f"export CHRONOSET_DATA_DIR={cluster.data_dir}", "export KUBECONFIG=...")
+    try:
+        cluster.start()
+        with stage.busy("the cluster starts"):
+            cluster.wait_until_up()
+        yield
+    finally:
+        if not cluster.kept:
+            with _undisturbed():
+                try:
+                    with stage.busy("the cluster stops"):
+                        cluster.stop()
+                finally:
+                    cluster.stop()
 
 
 def _say_how_to_talk(stage: Stage, directory: Path) -> None:
@@ -75,25 +88,31 @@ def _directory(wanted: Path | None, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this program as Ctrl-C does."""
+def _ends_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that is closed, end this program as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with _handling((signal.SIGTERM, signal.SIGHUP), interrupt):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ignore further Ctrl-C and SIGTERM: the cluster is being stopped already."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Ignore what would end this program: the cluster is being stopped already."""
+    with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handling(
+    numbers: Sequence[signal.Signals], handler: signal.Handlers | Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Handle signals in this way for a while."""
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -46,8 +46,9 @@ class Play:
     def run(self, ours: str, kubectl: str, quiet: bool = False) -> Ran:
         """Run `chronoset ...` as a process and show it with what it printed. Raises WrongObservation unless it is 0."""
         self.stage.command(ours, kubectl)
-        with self.stage.busy(ours):
-            ran = self.cluster.result_of(self.cluster.call(*shlex.split(ours)[1:]))
+        arguments = shlex.split(ours)[1:]
+        with self.stage.busy(f"chronoset {arguments[0]}"):
+            ran = self.cluster.result_of(self.cluster.call(*arguments))
         if ran.code:
             raise WrongObservation(f"{ours}: expected exit code 0; found {ran.code}: {ran.err or ran.out}")
         if not quiet:

@@ -89,7 +89,7 @@ def test_the_demo_plays_every_step_and_leaves_nothing_behind(room: Path):
     assert_nothing_left(room, directory_of(output))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_demo_stops_its_cluster(room: Path, number: int):
     demo = begin(room)
     assert demo.stdout is not None

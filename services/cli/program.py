@@ -52,6 +52,7 @@ COMMANDS: dict[str, Place] = {
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
     "demo": Place("demo", "demo", "play the story of a StatefulSet on real processes"),
     "loadtest": Place("loadtest", "loadtest", "measure a control plane on simulated nodes"),
+    "bench": Place("bench", "bench", "measure this machine, and Chronoset against it"),
 }
 
 

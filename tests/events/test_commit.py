@@ -66,7 +66,9 @@ def test_values_keep_their_type_through_the_log(value: Any) -> None:
     assert (type(found), repr(found)) == (type(value), repr(value))
 
 
-@pytest.mark.parametrize("value", [2**64, {1: "x"}, "\ud800", object(), b"x", (1,), float("nan"), [float("inf")]])
+@pytest.mark.parametrize(
+    "value", [2**64, {1: "x"}, "\ud800", object(), b"x", (1,), float("nan"), [float("inf")]]
+)
 def test_what_cannot_be_written_is_refused_and_nothing_is_appended(value: Any) -> None:
     world = World()
     end = world.log.last()

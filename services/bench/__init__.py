@@ -1,0 +1,9 @@
+"""What this machine can do at best, what Chronoset makes of it, and what was promised.
+
+gates       a reading, what it must be, and whether it is; the report
+floors      PING, fdatasync, folds of nothing
+worlds      a realistic history and a large set, in memory
+logs        append and fold
+clusters    what needs real processes: hops, an ordered set, tails, idleness
+lines       every line by name, in the order of the report
+"""

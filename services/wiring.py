@@ -19,6 +19,7 @@ from events.redis_log import RedisLog
 from events.replica import Replica
 from events.secrets import Keyring
 from services.agent.agent import Agent
+from services.agent.dns import NameServer, PublishedZone
 from services.agent.event_store import EventStore
 from services.agent.images import ImageStore
 from services.agent.nodes import NodeSettings
@@ -128,7 +129,10 @@ def run_projector(settings: Settings) -> None:
 
 
 def run_agents(settings: Settings) -> None:
-    """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods."""
+    """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods.
+
+    Raises what an agent failed with; the pods run on then, for the agents that are started next.
+    """
     stopping = threading.Event()
     on_sigterm(stopping.set)
     zygote = Zygote()
@@ -136,28 +140,38 @@ def run_agents(settings: Settings) -> None:
     replica = Replica(log)
     replica.load()
     replica.start()
-    heartbeats = Heartbeats(connect(settings.queue_url, "agents"), Keys(settings.cluster))
+    heartbeats = Heartbeats(connect(settings.queue_url, "agents", retries=0), Keys(settings.cluster))
     control_plane = EventStore(log, replica, heartbeats, edges_of(settings))
-    images = ImageStore(settings.image_dir.resolve())
-    agents = [_agent(settings, name, control_plane, images, zygote) for name in settings.node_names]
+    names = NameServer(PublishedZone(control_plane), settings.data_dir / "dns-port")
+    runtime = partial(
+        ProcessRuntime,
+        images=ImageStore(settings.image_dir.resolve()),
+        zygote=zygote,
+        environment={"CHRONOSET_DNS": names.place},
+    )
+    agents = [_agent(settings, name, control_plane, runtime) for name in settings.node_names]
     for agent in agents:
-        agent.start()
+        agent.start(on_end=stopping.set)
     stopping.wait()
+    failures = [agent.failure for agent in agents if agent.failure]
     for agent in agents:
-        agent.stop(PODS_GRACE)
+        agent.stop(None if failures else PODS_GRACE)
     for agent in agents:
         agent.join(PODS_GRACE + 10)
+    names.close()
     replica.stop()
     zygote.close()
+    if failures:
+        raise failures[0]
 
 
 def _agent(
-    settings: Settings, name: str, control_plane: EventStore, images: ImageStore, zygote: Zygote
+    settings: Settings, name: str, control_plane: EventStore, runtime: Callable[..., ProcessRuntime]
 ) -> Agent:
     directory = settings.data_dir / "nodes" / name
     directory.mkdir(parents=True, exist_ok=True)
     node = NodeSettings(name, directory.resolve(), settings.cluster)
-    return Agent(node, control_plane, partial(ProcessRuntime, node.directory, images, zygote))
+    return Agent(node, control_plane, lambda on_exit: runtime(node.directory, on_exit=on_exit))
 
 
 def dramatiq_worker(broker: StreamsBroker, look: Callable[[str, str], None]) -> dramatiq.Worker:

@@ -38,6 +38,8 @@ from schemas.times import Milliseconds
 from services.broker.leases import Heartbeats
 
 CATCH_UP_SECONDS = 10.0
+OWN_WRITE_SECONDS = 1.0
+"""How long a write waits to be folded here; after that it is done all the same."""
 _PODS = f"{POD.resource}/"
 _IDENTITY = ("type", "status", "reason")
 
@@ -157,13 +159,18 @@ class EventStore:
         return found if found is not None and uid_of(found) == uid_of(pod) else None
 
     def _commit(self, node: str, decide: Callable[[], Proposal]) -> None:
+        """Commit as the node, and wait until the next read sees it: nothing is reported or confirmed twice."""
         actor = Actor(f"node:{node}", "socket")
         try:
-            self._committer.commit(decide, Intent(actor, uuid.uuid4().hex, remember=REMEMBER_CONTROLLER))
+            committed = self._committer.commit(
+                decide, Intent(actor, uuid.uuid4().hex, remember=REMEMBER_CONTROLLER)
+            )
         except Conflict as conflict:
             raise Unavailable(
                 f"the status could not be written, others were faster: {conflict}"
             ) from conflict
+        if committed.events:
+            self._replica.wait_for(committed.appended.last, OWN_WRITE_SECONDS)
 
     def _catch_up(self, position: Position) -> None:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):

@@ -3,7 +3,7 @@ Kubernetes, records for headless services), as hosts files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from schemas.objects import Object, is_terminating, labels_of, name_of, namespace_of
@@ -12,13 +12,23 @@ DOMAIN = "cluster.local"
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A port of a pod behind a service; it may have no name."""
+
+    name: str
+    protocol: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """A pod behind a headless service: its address, and its own name there (empty where it has none)."""
+    """A pod behind a headless service: its address, its own name there (empty where it has none), its ports."""
 
     address: str
     host: str
     service: str
     namespace: str
+    ports: tuple[Port, ...] = ()
 
 
 def records_of(services: Iterable[Object], pods: Iterable[Object]) -> tuple[Record, ...]:
@@ -61,7 +71,22 @@ def _spellings(service: str, namespace: str, seen_from: str, domain: str) -> lis
 def _record(pod: Object, service: Object) -> Record:
     is_named = pod["spec"].get("subdomain") == name_of(service)
     host = (pod["spec"].get("hostname") or name_of(pod)) if is_named else ""
-    return Record(_address_of(pod), host, name_of(service), namespace_of(service))
+    ports = tuple(_ports_of(pod, service))
+    return Record(_address_of(pod), host, name_of(service), namespace_of(service), ports)
+
+
+def _ports_of(pod: Object, service: Object) -> Iterator[Port]:
+    """Yield where the service's ports are at the pod: targetPort, by name one that a container has (FindPort)."""
+    named = {
+        (port.get("name"), port.get("protocol", "TCP")): port["containerPort"]
+        for container in pod["spec"].get("containers") or ()
+        for port in container.get("ports") or ()
+    }
+    for port in service["spec"].get("ports") or ():
+        protocol, target = port.get("protocol", "TCP"), port.get("targetPort") or port["port"]
+        number = target if isinstance(target, int) else named.get((target, protocol))
+        if number:
+            yield Port(port.get("name", ""), protocol, number)
 
 
 def _address_of(pod: Object) -> str:

@@ -19,10 +19,11 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -34,7 +35,7 @@ from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox
-from services.agent.runtimes.processes import boot_id, kill_marked, start_of
+from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
 from services.agent.runtimes.zygotes import Zygote
 from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark, spec_of
@@ -65,11 +66,22 @@ class _Running:
 
 
 class ProcessRuntime:
-    """Runs the pods of one node below `directory`; `on_exit` hears of every end that is watched."""
+    """Runs the pods of one node below `directory`; `on_exit` hears of every end that is watched.
+
+    `environment` are variables for every program.
+    """
 
     name = "process"
 
-    def __init__(self, directory: Path, images: ImageStore, zygote: Zygote, on_exit: OnExit) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        images: ImageStore,
+        zygote: Zygote,
+        on_exit: OnExit,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._environment = environment
         self._pods = directory.absolute() / "pods"
         self._pods.mkdir(parents=True, exist_ok=True)
         self._images = images
@@ -149,7 +161,8 @@ class ProcessRuntime:
         uid = uid_of(run.pod)
         folders = Folders(self._pods / uid, run.container)
         container_id = container_id_of(uid, run.container, run.attempt)
-        program = program_of(run, folders, self._images, container_id)
+        given = {**self._environment, CONTAINER: container_id}
+        program = program_of(run, folders, self._images, given)
         state = folders.home / str(run.attempt)
         state.mkdir(parents=True, exist_ok=True)
         self._forget_old_runs(folders.home, run.attempt)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
+CONTAINER = "CHRONOSET_CONTAINER"
+"""The variable by which a container's processes are known, whoever their parent has become."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
@@ -75,7 +77,7 @@ def kill_all() -> dict[int, int]:
 
 def kill_marked(containers: Collection[str]) -> None:
     """Kill every process that carries one of these container ids in its environment, until there is none."""
-    marks = {f"CHRONOSET_CONTAINER={container}".encode() for container in containers}
+    marks = {f"{CONTAINER}={container}".encode() for container in containers}
     while marks and (marked := [pid for pid in _pids() if not marks.isdisjoint(_environ_of(pid))]):
         for pid in marked:
             with suppress(ProcessLookupError):

@@ -51,8 +51,11 @@ class Folders:
         return self.home / "work"
 
 
-def program_of(run: Run, folders: Folders, images: ImageStore, container_id: str) -> Program:
-    """Return the program of a run, with its folders made. Raises Refused where it cannot run as written."""
+def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[str, str]) -> Program:
+    """Return the program of a run, with its folders made; `given` are variables of the runtime's own.
+
+    Raises Refused where it cannot run as written.
+    """
     spec = spec_of(run.pod, run.container)
     tree = _find_image(spec, images)
     mounts = _mounts_of(run, spec, folders.pod)
@@ -60,9 +63,8 @@ def program_of(run: Run, folders: Folders, images: ImageStore, container_id: str
     for source, target in mounts:
         _link(folders.work / target.lstrip("/"), source)
     try:
-        env = environment_of(
-            run.pod, spec, _base_of(run.pod, folders, tree, container_id) | _volumes_env(spec, mounts)
-        )
+        base = {**_base_of(run.pod, folders, tree), **_volumes_env(spec, mounts), **given}
+        env = environment_of(run.pod, spec, base)
     except BadConfiguration as error:
         raise Refused("CreateContainerConfigError", str(error)) from None
     command = _command_of(spec, tree, env)
@@ -86,7 +88,7 @@ def _find_image(spec: Object, images: ImageStore) -> Path | None:
         raise
 
 
-def _base_of(pod: Object, folders: Folders, tree: Path | None, container_id: str) -> dict[str, str]:
+def _base_of(pod: Object, folders: Folders, tree: Path | None) -> dict[str, str]:
     """Return what every program finds in its environment. Nothing of the agent's own but the search path."""
     path = os.environ.get("PATH", os.defpath)
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
@@ -99,7 +101,6 @@ def _base_of(pod: Object, folders: Folders, tree: Path | None, container_id: str
         "POD_NAME": name,
         "POD_NAMESPACE": namespace,
         "CHRONOSET_HOSTS": str(folders.hosts),
-        "CHRONOSET_CONTAINER": container_id,
     }
     return base | ({"IMAGE_DIR": str(tree)} if tree else {})
 

@@ -7,6 +7,7 @@ import sys
 from itertools import count
 from typing import Any
 
+from schemas.deletion import DATA_FINALIZER
 from schemas.objects import Object, with_metadata
 from schemas.times import rfc3339
 
@@ -51,4 +52,27 @@ def a_service(name: str = "db", **spec: Any) -> Object:
         "kind": "Service",
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"clusterIP": "None", "selector": {"app": "db"}, **spec},
+    }
+
+
+def a_volume(name: str = "pv-1", node: str = "n1", path: str = "volumes/pv-1", **metadata: Any) -> Object:
+    """A volume of `node` that is being deleted, whose data is to be removed; a field of None is left out."""
+    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    wanted = {
+        "name": name,
+        "uid": f"uid-{name}",
+        "deletionTimestamp": rfc3339(NOW),
+        "deletionGracePeriodSeconds": 0,
+        "finalizers": [DATA_FINALIZER],
+        **metadata,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {field: value for field, value in wanted.items() if value is not None},
+        "spec": {
+            "local": {"path": path},
+            "claimRef": {"namespace": "default", "name": "data-db-0", "uid": "uid-claim"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+        },
     }

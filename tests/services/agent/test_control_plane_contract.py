@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from schemas.errors import NotFound, Unavailable
-from schemas.objects import Object, uid_of
-from tests.services.agent.builders import a_pod, terminating
-from tests.services.agent.fakes import MemoryControlPlane, a_node
+from schemas.objects import Object, name_of, uid_of
+from services.agent.nodes import NodeSettings, node_object
+from tests.services.agent.builders import NOW, a_pod, a_volume, terminating
+from tests.services.agent.planes import Plane, batch_event_store, event_store, in_memory
 
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """A control plane, and the hands of a user and a failing network.
-
-    `put` creates or replaces an object as somebody else would and returns it as stored (its uid may be new);
-    `break_off` makes the control plane unreachable.
-    """
-
-    port: Any
-    put: Callable[[Object], Object]
-    break_off: Callable[[], None]
-
-
-@contextmanager
-def in_memory() -> Iterator[Plane]:
-    control = MemoryControlPlane()
-    yield Plane(control, control.put, lambda: control.refuse_with(Unavailable("gone")))
-
-
-MAKERS: dict[str, Callable[[], AbstractContextManager[Plane]]] = {"memory": in_memory}
+MAKERS: dict[str, Callable[[], AbstractContextManager[Plane]]] = {
+    "memory": in_memory,
+    "event store": event_store,
+    "batch event store": batch_event_store,
+}
+BATCH = ("memory", "batch event store")
+"""Those that are BatchControlPlanes."""
 
 
 @pytest.fixture(params=list(MAKERS))
 def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
+    with MAKERS[request.param]() as plane:
+        yield plane
+
+
+@pytest.fixture(params=BATCH)
+def batch_plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
     with MAKERS[request.param]() as plane:
         yield plane
 
@@ -111,20 +104,53 @@ def test_a_write_is_seen_by_the_next_read(plane: Plane) -> None:
     assert plane.port.pods_on("n1")[0]["status"] == {"phase": "Running"}
 
 
-def test_changed_pods_are_those_after_a_position(plane: Plane) -> None:
-    first = plane.put(a_pod("a-0"))
-    position, pods = plane.port.changed_pods(0, 0)
+def test_changed_pods_are_those_after_a_position(batch_plane: Plane) -> None:
+    first = batch_plane.put(a_pod("a-0"))
+    position, pods = batch_plane.port.changed_pods(0, 5)
     assert [uid_of(pod) for pod in pods] == [uid_of(first)]
-    second = plane.put(a_pod("b-0"))
-    position, pods = plane.port.changed_pods(position, 5)
+    second = batch_plane.put(a_pod("b-0"))
+    position, pods = batch_plane.port.changed_pods(position, 5)
     assert uid_of(second) in [uid_of(pod) for pod in pods]
+    assert batch_plane.port.changed_pods(position, 0) == (position, [])
+
+
+def test_many_are_registered_reported_and_confirmed_at_once(batch_plane: Plane) -> None:
+    port, names = batch_plane.port, ["n1", "n2"]
+    port.register_many([node_object(NodeSettings(name, Path("/tmp")), "simulated", NOW) for name in names])
+    port.heartbeat_many(names)
+    assert {node["metadata"]["name"] for node in port.list("core/nodes")} == set(names)
+    pods = [batch_plane.put(a_pod(name)) for name in ("a-0", "b-0")]
+    port.report_many([(pod, {"phase": "Running"}) for pod in pods])
+    assert [pod["status"]["phase"] for pod in port.pods_on("n1")] == ["Running", "Running"]
+    ending = [batch_plane.put(terminating(pod)) for pod in port.pods_on("n1")]
+    port.confirm_many(ending)
+    port.confirm_many(ending)
+    assert port.pods_on("n1") == []
 
 
 def test_a_node_registers_and_registers_again(plane: Plane) -> None:
-    plane.port.register(a_node())
-    plane.port.register({**a_node(), "status": {"capacity": {"cpu": "4"}}})
+    settings = NodeSettings("n1", Path("/tmp"))
+    plane.port.register(node_object(settings, "process", NOW))
+    plane.port.register(node_object(replace(settings, capacity={"cpu": "4"}), "process", NOW))
     plane.port.heartbeat("n1")
-    assert plane.port.get("core/nodes", "", "n1")["status"]["capacity"] == {"cpu": "4"}
+    assert plane.port.get("core/nodes", "", "n1")["status"]["capacity"]["cpu"] == "4"
+
+
+def test_a_volume_is_reclaimed_by_its_node_only_and_released_once(plane: Plane) -> None:
+    for name in ("n1", "n2"):
+        plane.port.register(node_object(NodeSettings(name, Path("/tmp")), "process", NOW))
+    volume = plane.put(a_volume("pv-1", "n1"))
+    plane.put(a_volume("unheld", "n1", finalizers=["example.com/hold"]))
+    living = plane.put(a_volume("living", "n1", deletionTimestamp=None))
+    assert [name_of(each) for each in plane.port.volumes_to_reclaim("n1")] == ["pv-1"]
+    assert list(plane.port.volumes_to_reclaim("n2")) == []
+    stranger = {**volume, "metadata": {**volume["metadata"], "uid": "another"}}
+    plane.port.release_volume("n1", stranger)
+    assert plane.port.volumes_to_reclaim("n1")
+    plane.port.release_volume("n1", volume)
+    plane.port.release_volume("n1", volume)
+    assert plane.port.get("core/persistentvolumes", "", "pv-1") is None
+    assert plane.port.get("core/persistentvolumes", "", "living") == living
 
 
 def test_the_log_has_an_identity(plane: Plane) -> None:

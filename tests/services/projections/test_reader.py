@@ -82,7 +82,9 @@ def test_what_keys_wait_for_comes_from_the_queue(client: redis.Redis, history: H
     client.hset(Keys("demo").sentences, "statefulset/apps/statefulsets/default/db", sentence)
     waiting = Views(client, "demo", queue=client).waiting()
     assert waiting == {
-        ("statefulset", "apps/statefulsets/default/db"): Waiting("pod db-1 to be Ready", 1700000000000 << 20 | 1)
+        ("statefulset", "apps/statefulsets/default/db"): Waiting(
+            "pod db-1 to be Ready", 1700000000000 << 20 | 1
+        )
     }
     assert Views(client, "demo").waiting() == {}
 

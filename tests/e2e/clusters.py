@@ -28,7 +28,7 @@ from schemas.objects import Key, Object, key_of_object, name_of
 from schemas.positions import Position, position_of
 from services.clusters import ClusterRecord, Member, read_record
 from services.connections import connect
-from services.processes import die_with_parent, is_alive
+from services.processes import ProcessId, die_with_parent, is_alive
 from services.projections.reader import Views
 from services.settings import Settings, joined, settings_from
 from services.sockets import socket_dir_of
@@ -76,6 +76,8 @@ class Cluster:
     up: subprocess.Popen[str] | None = None
     acknowledged: list[Position] = field(default_factory=list)
     """The position of every event that a write has printed."""
+    seen: set[ProcessId] = field(default_factory=set)
+    """Every supervised process that there ever was, as far as it was looked at."""
 
     @property
     def name(self) -> str:
@@ -130,7 +132,9 @@ class Cluster:
         assert self.up is not None
         assert self.up.poll() is None, f"up ended with {self.up.returncode}: {self.up.communicate()[1]}"
         record = self.record()
-        if record is None or not record.ready or any(one.state != "running" for one in record.members):
+        if record is None or record.supervisor.pid != self.up.pid or not record.ready:
+            return False
+        if any(one.state != "running" for one in record.members):
             return False
         try:
             nodes = self.views.list(NODE.resource)
@@ -187,7 +191,9 @@ class Cluster:
         return positions
 
     def apply(self, *objects: Object) -> list[Position]:
-        return self.write("apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        return self.write(
+            "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
 
     def roll_out(self, tag: str, wait: bool = True) -> list[Position]:
         """Patch the image of the set `db`."""
@@ -203,7 +209,10 @@ class Cluster:
     def members(self) -> dict[str, Member]:
         """Return the supervised processes by name."""
         record = self.record()
-        return {member.name: member for member in record.members} if record else {}
+        if record is None:
+            return {}
+        self.seen |= {record.supervisor, *(one.process for one in record.members if one.process)}
+        return {member.name: member for member in record.members}
 
     def pid_of(self, name: str) -> int:
         """Return the pid of a supervised process, or of the agents' zygote."""
@@ -248,15 +257,17 @@ def running_cluster(data_dir: Path, nodes: int = 2, *arguments: str, **extra: st
         yield cluster
     finally:
         cluster.clean_up()
-    assert_nothing_left(data_dir)
+    assert_nothing_left(cluster)
 
 
 @contextmanager
 def temporary_cluster(nodes: int = 2) -> Iterator[Cluster]:
     """A running cluster in a temporary directory, for fixtures that several tests share."""
-    with tempfile.TemporaryDirectory(prefix="chronoset-e2e-") as directory:
-        with running_cluster(Path(directory) / "data", nodes) as cluster:
-            yield cluster
+    with (
+        tempfile.TemporaryDirectory(prefix="chronoset-e2e-") as directory,
+        running_cluster(Path(directory) / "data", nodes) as cluster,
+    ):
+        yield cluster
 
 
 def a_set(replicas: int = 3, tag: str = "1", **fields: Any) -> Object:
@@ -353,13 +364,15 @@ def running_containers(pods: list[Object]) -> dict[str, str]:
     }
 
 
-def assert_nothing_left(data_dir: Path) -> None:
-    """No process that names the directory, no socket, no file."""
-    sockets = socket_dir_of(data_dir, os.environ)
-    assert [f"{each.pid} {each.command}" for each in processes_of(data_dir)] == []
+def assert_nothing_left(cluster: Cluster) -> None:
+    """No process of the cluster or that names its directory, no socket, no file."""
+    sockets = socket_dir_of(cluster.data_dir, os.environ)
+    left = processes_of(cluster.data_dir) + processes_of(sockets)
+    assert [f"{each.pid} {each.command}" for each in left] == []
+    assert [process for process in cluster.seen if is_alive(process)] == []
     assert not sockets.exists()
     assert str(sockets) not in Path("/proc/net/unix").read_text()
-    assert not data_dir.exists()
+    assert not cluster.data_dir.exists()
 
 
 def processes_of(directory: Path) -> list[Process]:
@@ -398,7 +411,7 @@ def _events_in(text: str) -> Iterator[dict[str, Any]]:
     while at < len(text.rstrip()):
         value, at = decoder.raw_decode(text, at + len(text[at:]) - len(text[at:].lstrip()))
         for each in value if isinstance(value, list) else [value]:
-            yield from each["events"] if "events" in each else [each]
+            yield from each.get("events", [each])
 
 
 def _is_in(log: RedisLog, position: Position) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 
-from events.codec import Entry
+from events.codec import Entry, decode
 from events.commit import Committer, Edges, Intent, Proposal
 from events.fold import apply_entries
 from events.memory import MemoryLog, wall_clock
 from events.state import State
 from schemas.canonical import canonical
 from schemas.changes import Change, Create, Delete, Replace
-from schemas.envelopes import Actor
+from schemas.envelopes import Actor, Event
 from schemas.kinds import POD
 from schemas.objects import Key, Object, is_terminating, key_of, with_fields
 from schemas.times import Milliseconds, rfc3339
@@ -70,6 +70,10 @@ class World:
         """Return what the controller decides for a set now."""
         view = STATEFULSET.view_of(self.state, key)
         return STATEFULSET.reconcile(view, now).changes if view is not None else ()
+
+    def events(self) -> list[Event]:
+        """Return all events so far."""
+        return list(map(decode, self.log.read(0, 10**9)))
 
     def _step(self, key: Key) -> None:
         now = wall_clock()

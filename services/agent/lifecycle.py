@@ -20,9 +20,9 @@ from schemas.errors import ChronosetError
 from schemas.objects import Object
 from schemas.times import Milliseconds, parse_rfc3339
 from services.agent.probes import ProbeKind, ProbeState, probe_of
-from services.agent.restarts import BackOff, next_back_off
+from services.agent.restarts import FIRST_DELAY, BackOff, back_off_of, next_back_off
 
-CREATING = "ContainerCreating"
+CREATING, INITIALIZING = "ContainerCreating", "PodInitializing"
 SOON: Milliseconds = 500
 """How soon a container that waits for something of the cluster (a claim to be bound) is tried again."""
 
@@ -316,7 +316,36 @@ def restored(spec: Object, is_init: bool, run: tuple[int, Started], status: Obje
         replace(probe, passing=True) if passing.get(probe.kind) else probe for probe in started.probes
     )
     container = _start(Container(spec["name"], is_init, attempt=attempt - 1), replace(started, probes=probes))
-    return replace(container, last=_end_in(known.get("lastState") or {}))
+    is_backed_off = _waiting_in(known).get("reason") == "CrashLoopBackOff"
+    return replace(
+        container,
+        last=_end_in(known.get("lastState") or {}),
+        back_off=back_off_of(attempt, started.at) if is_backed_off else None,
+    )
+
+
+def remembered(container: Container, status: Object) -> Container:
+    """Return a container of which nothing is on this machine, as its last reported status tells of it.
+
+    The numbering of its runs goes on, and what it waited for (an image) it waits for still: it is tried at once, and
+    where nothing has changed nothing new is reported.
+    """
+    waiting = _waiting_in(status)
+    if status.get("containerID"):
+        return replace(container, attempt=int(status["restartCount"]))
+    if waiting.get("reason") in (None, CREATING, INITIALIZING):
+        return container
+    return replace(
+        container,
+        reason=waiting["reason"],
+        message=waiting.get("message", ""),
+        pull_back_off=BackOff(FIRST_DELAY, 0),
+    )
+
+
+def _waiting_in(status: Object) -> Object:
+    waiting: Object = (status.get("state") or {}).get("waiting") or {}
+    return waiting
 
 
 def _end_in(state: Object) -> Exit | None:

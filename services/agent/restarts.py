@@ -42,5 +42,11 @@ def next_back_off(back_off: BackOff | None, ended_at: Milliseconds, now: Millise
     return BackOff(min(back_off.delay * 2, LONGEST_DELAY), now)
 
 
+def back_off_of(restarts: int, now: Milliseconds) -> BackOff:
+    """Return the back-off of a container that has been restarted so often in a row, the last time at `now`."""
+    doublings = min(max(restarts - 1, 0), LONGEST_DELAY.bit_length())
+    return BackOff(min(FIRST_DELAY << doublings, LONGEST_DELAY), now)
+
+
 def _is_forgotten(back_off: BackOff, ended_at: Milliseconds) -> bool:
     return ended_at - back_off.updated_at > FORGET_AFTER

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.objects import Object
 from schemas.times import Milliseconds, rfc3339
-from services.agent.lifecycle import Container, Exit, Phase, is_ready, is_started
+from services.agent.lifecycle import INITIALIZING, Container, Exit, Phase, is_ready, is_started
 from services.agent.plans import is_completed
 from services.agent.restarts import is_restarted
 
@@ -212,7 +212,7 @@ def _container_status(pod: Object, container: Container, before: Iterable[Contai
 
 def _waiting(container: Container, before: Iterable[Container]) -> Object:
     waits_for_init = container.attempt < 0 and not all(is_completed(init) for init in before)
-    reason = "PodInitializing" if waits_for_init else container.reason
+    reason = INITIALIZING if waits_for_init else container.reason
     return {"reason": reason} | ({"message": container.message} if container.message else {})
 
 

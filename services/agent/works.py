@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 
 from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of
 from schemas.times import Milliseconds
-from services.agent.lifecycle import Container, ContainerEvent, Phase, Started, restored, with_event
+from services.agent.lifecycle import (
+    Container,
+    ContainerEvent,
+    Phase,
+    Started,
+    remembered,
+    restored,
+    with_event,
+)
 from services.agent.plans import Ending, Plan, grace_of, plan
 from services.agent.probes import ProbeKind, ProbeState, with_asked, with_result
 from services.agent.runtimes.port import FoundPod
@@ -112,11 +120,11 @@ class Work:
 def new_work(pod: Object, place: Place) -> Work:
     """Return the work for a pod that was just accepted.
 
-    Where its status tells of earlier runs, of which nothing is left on this machine, the numbering goes on.
+    What its status tells of an earlier time, of which nothing is left on this machine, is remembered.
     """
-    counts = {status["name"]: status for status in _reported(pod)}
+    statuses = {status["name"]: status for status in _reported(pod)}
     containers = {
-        spec["name"]: Container(spec["name"], is_init, attempt=_last_attempt(counts.get(spec["name"])))
+        spec["name"]: remembered(Container(spec["name"], is_init), statuses.get(spec["name"], {}))
         for is_init, spec in _specs(pod)
     }
     return Work(pod, place, containers)
@@ -147,7 +155,3 @@ def _specs(pod: Object) -> list[tuple[bool, Object]]:
 def _reported(pod: Object) -> list[Object]:
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-
-
-def _last_attempt(status: Object | None) -> int:
-    return int(status["restartCount"]) if status and status.get("containerID") else -1

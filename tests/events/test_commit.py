@@ -55,6 +55,17 @@ def test_what_a_merge_patch_cannot_say_is_written_whole() -> None:
     assert world.the(POD)["status"] == {"phase": "Pending", "odd": {"null": None}}
 
 
+def test_a_merge_patch_is_not_believed_but_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the patch between two objects ever wrong, the log would still hold what was meant."""
+    world = World()
+    world.commit(Create(a_bare_pod()))
+    old = world.the(POD)
+    monkeypatch.setattr("events.commit.merge_patch_between", lambda old, new: {"status": {"phase": "Wrong"}})
+    (event,) = world.commit(Replace(old, with_fields(old, status={"phase": "Running"}))).events
+    assert event.op == "replace"
+    assert world.the(POD)["status"] == {"phase": "Running"}
+
+
 @pytest.mark.parametrize("value", [1, 1.0, True, "1", -0.0, 0.0, 2**63 - 1, -(2**63)])
 def test_values_keep_their_type_through_the_log(value: Any) -> None:
     world = World()

@@ -29,6 +29,10 @@ def write_file(path: str, content: dict[str, Any], sync: bool) -> None:
         os.close(folder)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""A program runs on without its log when the disk is full."""
+
+
 class LogFile:
     """A container's log: both streams, one line each, moved aside when it grows too large."""
 
@@ -65,13 +69,19 @@ class LogFile:
                 written = os.write(self._file, data)
                 self._size += written
                 data = data[written:]
+            if self._size > LOG_LIMIT:
+                self._rotate()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            if error.errno not in _NO_ROOM:
                 raise
-        if self._size > LOG_LIMIT:
-            os.close(self._file)
-            os.rename(self.path, f"{self.path}.1")
-            self._open()
+
+    def _rotate(self) -> None:
+        """Go on in a new file; where there is none to be had, in the one moved aside."""
+        self._size = 0
+        os.rename(self.path, f"{self.path}.1")
+        full = self._file
+        self._open()
+        os.close(full)
 
     def _open(self) -> None:
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -55,7 +55,8 @@ def descendants_of(root: int) -> list[int]:
 def kill_all() -> dict[int, int]:
     """Kill every descendant and reap it; return the wait status of each direct child that was reaped.
 
-    It ends only when there is no child left: orphans come to us (subreaper), so nothing can slip away.
+    It ends only when there is no child left: orphans come to us (subreaper), so nothing can slip away. We lead a
+    session of our own, so every process group below us is of our descendants alone.
     """
     ended: dict[int, int] = {}
     pause = 0.001
@@ -69,10 +70,18 @@ def kill_all() -> dict[int, int]:
         except ChildProcessError:
             return ended
         for pid in descendants_of(os.getpid()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill_with_group(pid)
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
+
+
+def _kill_with_group(pid: int) -> None:
+    """Kill a descendant and its process group, in which none can fork itself away while that is going on."""
+    with suppress(ProcessLookupError, PermissionError):
+        group = os.getpgid(pid)
+        os.kill(pid, signal.SIGKILL)
+        if group != os.getpgrp():
+            os.killpg(group, signal.SIGKILL)
 
 
 def kill_marked(containers: Collection[str]) -> None:

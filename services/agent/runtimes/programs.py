@@ -127,6 +127,11 @@ def _mounts_of(run: Run, spec: Object, pod_folder: Path) -> list[tuple[str, str]
                     "CreateContainerConfigError", f"volumeMounts: subPath {below!r} leaves the volume"
                 )
             folder = folder / below
+        if ".." in Path(mount["mountPath"]).parts:
+            raise Refused(
+                "CreateContainerConfigError",
+                f"volumeMounts: mountPath {mount['mountPath']!r} must not contain '..'",
+            )
         folder.mkdir(parents=True, exist_ok=True)
         mounts.append((str(folder), mount["mountPath"]))
     return mounts

@@ -1,8 +1,8 @@
 """The dispatcher: follows the log and marks the keys that each event makes dirty.
 
-It holds nothing that matters. Hints carry only a key; at start, on takeover, when the queue has lost its data, when
-the queue could not be reached, and every few minutes, every key is marked. Several dispatchers may run: one holds the
-lease and marks, the others follow and wait; two at once are harmless.
+It holds nothing that matters. Hints carry only a key; at start, on takeover, when a controller is paused or resumed,
+when the queue has lost its data or could not be reached, and every few minutes, every key is marked. Several
+dispatchers may run: one holds the lease and marks, the others follow and wait; two at once are harmless.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from schemas.errors import Unavailable
 from services.broker.hints import Hint, Hints
 from services.broker.leases import Lease
 from services.controllers.controller import Controller
+from services.controllers.switches import KEY as SWITCHES
 
 TICK = 0.1
 """Seconds between two looks at the timers; `requeue_at` is met that closely."""
@@ -135,6 +136,8 @@ class Dispatcher:
         """Called by the replica's thread, the only one that changes its state."""
         if not self._leading:
             return
+        if any(change.event.key == SWITCHES for change in applied):
+            self._owes_all = True
         with self._replica.reading() as state:
             hints = dirty_hints(self._controllers, state, applied)
         if not hints:

@@ -14,8 +14,9 @@ from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import queue_epoch
 from services.controllers.statefulset import STATEFULSET
+from services.controllers.switches import with_switch
 from services.dispatcher import Dispatcher, Queue
-from tests.events.worlds import World, a_statefulset
+from tests.events.worlds import World, a_namespace, a_statefulset
 from tests.servers import fake_client
 from tests.services.broker.workers import eventually
 
@@ -105,4 +106,14 @@ def test_a_queue_that_has_lost_its_data_gets_every_key_again() -> None:
     with a_dispatcher(world, client, ALease()):
         eventually(lambda: marked(client) == {WEB})
         client.flushall()
+        eventually(lambda: marked(client) == {WEB})
+
+
+def test_every_key_is_marked_when_a_controller_is_resumed() -> None:
+    world, client = World(), fake_client()
+    world.commit(Create(a_namespace("kube-system")), Create(a_statefulset("web")))
+    with a_dispatcher(world, client, ALease()):
+        eventually(lambda: marked(client) == {WEB})
+        forget_marks(client)
+        world.commit(Create(with_switch(None, "statefulset", True)))
         eventually(lambda: marked(client) == {WEB})

@@ -25,9 +25,7 @@ class Line:
 def log_path(node_directory: Path, uid: str, container: str, previous: bool = False) -> Path:
     """Return the log file of a container's last run, or of the one before it. Raises NotFound."""
     home = node_directory / "pods" / uid / "containers" / container
-    runs = sorted(
-        int(path.name) for path in home.glob("*") if path.name.isdigit() and (path / "log").exists()
-    )
+    runs = sorted(int(path.name) for path in home.glob("*") if path.name.isdigit() and any(path.glob("log*")))
     if len(runs) < 1 + previous:
         raise NotFound(f"container {container!r} of pod {uid} has no {'previous ' if previous else ''}log")
     return home / str(runs[-1 - previous]) / "log"
@@ -35,8 +33,7 @@ def log_path(node_directory: Path, uid: str, container: str, previous: bool = Fa
 
 def read_log(path: Path, tail: int | None = None) -> list[Line]:
     """Return the lines of a log, the file moved aside before it included; only the last `tail` of them if given."""
-    older = path.with_name(f"{path.name}.1")
-    data = b"".join(file.read_bytes() for file in (older, path) if file.exists())
+    data = b"".join(_read_from(file, 0) for file in (_older(path), path))
     return list(deque(_lines_of(data), maxlen=tail))
 
 
@@ -47,18 +44,32 @@ def follow_log(path: Path, is_over: Callable[[], bool], tail: int | None = None)
     while True:
         ending = is_over()
         now_inode, size = _place_of(path)
-        if now_inode != inode:
+        if now_inode not in (inode, 0):
+            if _place_of(_older(path))[0] == inode:
+                yield from _lines_of(_read_from(_older(path), offset))
             inode, offset = now_inode, 0
         if size > offset:
-            with path.open("rb") as file:
-                file.seek(offset)
-                data = file.read(size - offset)
-            whole = data.rpartition(b"\n")[0] + b"\n" if b"\n" in data else b""
+            whole = _read_from(path, offset)
+            whole = whole[: whole.rfind(b"\n") + 1]
             offset += len(whole)
             yield from _lines_of(whole)
         if ending:
             return
         time.sleep(POLL_SECONDS)
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def _read_from(path: Path, offset: int) -> bytes:
+    """Return what a file holds from `offset` on; nothing where it is just being moved aside."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _place_of(path: Path) -> tuple[int, int]:

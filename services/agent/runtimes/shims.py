@@ -51,8 +51,15 @@ def _execute(request: Json, streams: tuple[int, int], report: int) -> None:
         os.chdir(request["directory"])
         os.execve(_program(request["command"][0], request["env"]["PATH"]), request["command"], request["env"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
-        os.write(report, str(error).encode(errors="replace")[:4000])
+        os.write(report, _message_of(error).encode(errors="replace")[:4000])
     os._exit(127)
+
+
+def _message_of(error: BaseException) -> str:
+    """Return what went wrong in words, without the number that Python puts before it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or repr(error)
 
 
 def _let_go_of_streams() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,12 +50,15 @@ class Site:
     def node(self) -> Path:
         return self.directory / "n1"
 
-    def begin(self) -> Agent:
-        agent = Agent(
+    def make(self) -> Agent:
+        return Agent(
             NodeSettings("n1", self.node, heartbeat_seconds=0.5),
             self.control,
             lambda on_exit: ProcessRuntime(self.node, ImageStore(self.images), self.zygote, on_exit),
         )
+
+    def begin(self) -> Agent:
+        agent = self.make()
         agent.start()
         return agent
 
@@ -227,6 +231,100 @@ def test_deletion_ends_everything_the_pod_started(site: Site) -> None:
     eventually(lambda: not (site.node / "pods" / uid_of(pod)).exists())
 
 
+def test_a_pod_that_forks_for_ever_is_killed_whole(site: Site) -> None:
+    """Every process forks another and ends: by the time one is seen in /proc it is gone, its group is not."""
+    script = "f() { sleep 0.002; f & }; f & f & f & f & exec sleep 1000"
+    pod = site.control.put(a_pod("fork-0", a_container(script=script)))
+    eventually(lambda: len(processes_of(pod)) >= 4)
+    site.delete(pod, grace=0)
+    eventually(lambda: not site.pod(pod), 5)
+    assert processes_of(pod) == []
+
+
+def test_endless_output_is_kept_within_bounds(site: Site, tmp_path: Path) -> None:
+    """The log is moved aside at 10 MiB, of which one older file stays; the program never waits for good."""
+    pod = site.control.put(a_pod("yes-0", a_container(script="yes $(seq 300); sleep 1000")))
+    run = site.node / "pods" / uid_of(pod) / "containers/main/0"
+    eventually((run / "log.1").exists, 30)
+    inode = (run / "log.1").stat().st_ino
+    eventually(lambda: (run / "log.1").stat().st_ino != inode, 30)
+    sizes = {path.name: path.stat().st_size for path in run.glob("log*")}
+    assert set(sizes) <= {"log", "log.1"} and max(sizes.values()) < 12 << 20
+    site.delete(pod, grace=0)
+    eventually(lambda: not site.pod(pod), 5)
+
+
+def test_an_environment_too_large_for_the_machine_is_a_start_error(site: Site) -> None:
+    env = [{"name": f"V{number}", "value": "x" * 100_000} for number in range(40)]
+    pod = site.control.put(a_pod("huge-0", a_container(env=env)))
+    eventually(lambda: site.reason(pod) == "CrashLoopBackOff")
+    assert "Argument list too long" in site.container(pod)["lastState"]["terminated"]["message"]
+
+
+def test_a_mount_path_that_climbs_out_is_refused(site: Site) -> None:
+    mount = [{"name": "scratch", "mountPath": "/../../escaped"}]
+    volumes = [{"name": "scratch", "emptyDir": {}}]
+    pod = site.control.put(a_pod("out-0", a_container(volumeMounts=mount), volumes=volumes))
+    eventually(lambda: site.reason(pod) == "CreateContainerConfigError")
+    assert not list(site.node.rglob("escaped"))
+
+
+def test_two_agents_cannot_run_one_node(site: Site) -> None:
+    with pytest.raises(Unavailable, match="another agent runs node 'n1'"):
+        site.begin()
+
+
+def test_an_image_store_that_does_not_exist_knows_no_image(site: Site) -> None:
+    site.images.rmdir()
+    pod = site.control.put(a_pod())
+    eventually(lambda: site.is_ready(pod))
+
+
+def test_a_hosts_file_that_cannot_be_written_ends_no_agent(site: Site) -> None:
+    pod = site.control.put(a_pod())
+    eventually(lambda: site.is_ready(pod))
+    hosts = site.node / "pods" / uid_of(pod) / "hosts"
+    hosts.unlink()
+    hosts.mkdir()
+    labels = {"app": "db"}
+    with capture_logs() as logs:
+        site.control.put(a_service())
+        other = site.control.put(a_pod("db-1", labels=labels, hostname="db-1", subdomain="db"))
+        eventually(lambda: site.is_ready(other))
+        eventually(lambda: [entry for entry in logs if entry["event"].startswith("hosts files or volumes")])
+    hosts.rmdir()
+    eventually(lambda: hosts.is_file() and "db-1" in hosts.read_text())
+
+
+def test_an_agent_that_fails_says_so_and_ends_no_pod(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = site.control.put(a_pod())
+    eventually(lambda: site.is_ready(pod))
+    before = processes_of(pod)
+    site.agent.stop()
+    site.agent.join(10)
+    ended = threading.Event()
+    monkeypatch.setattr(site.control, "pods_on", lambda _: 1 / 0)
+    agent = site.make()
+    with capture_logs():
+        agent.start(on_end=ended.set)
+        assert ended.wait(10)
+    assert isinstance(agent.failure, ZeroDivisionError) and processes_of(pod) == before
+    monkeypatch.undo()
+    site.agent = site.begin()
+    eventually(lambda: site.is_ready(pod))
+
+
+def test_heartbeats_that_cannot_be_written_keep_no_pod_waiting(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> None:
+        raise Unavailable("the queue is gone")
+
+    monkeypatch.setattr(site.control, "heartbeat", refuse)
+    pod = site.control.put(a_pod())
+    eventually(lambda: site.is_ready(pod))
+
+
 def test_a_program_may_end_itself_within_the_grace_period(site: Site) -> None:
     kept = site.directory / "kept"
     script = f"trap 'echo bye > {kept}; exit 0' TERM; echo up; while true; do sleep 0.05; done"
@@ -239,12 +337,17 @@ def test_a_program_may_end_itself_within_the_grace_period(site: Site) -> None:
 
 def test_a_pod_whose_object_was_removed_by_force_is_ended_before_its_successor_begins(site: Site) -> None:
     marker = site.directory / "overlap"
-    script = f"trap 'sleep 0.4; exit 0' TERM; mkdir {marker} || echo overlap; while true; do sleep 0.05; done"
-    clean = f"trap 'sleep 0.4; rmdir {marker}; exit 0' TERM; mkdir {marker}; while true; do sleep 0.05; done"
+    go = site.directory / "go"
+    ends = f"while ! test -e {go}; do sleep 0.02; done; rmdir {marker}; exit 0"
+    clean = f"trap '{ends}' TERM; mkdir {marker}; while true; do sleep 0.05; done"
+    script = f"mkdir {marker} || echo overlap; sleep 1000"
     first = site.control.put(a_pod("db-0", a_container(script=clean)))
     eventually(marker.exists)
     site.control.remove(first)
     second = site.control.put(a_pod("db-0", a_container(script=script)))
+    other = site.control.put(a_pod("other-0", a_container(script="sleep 1000")))
+    eventually(lambda: site.is_ready(other))
+    go.touch()
     eventually(lambda: site.is_ready(second))
     eventually(marker.exists)
     assert "overlap" not in site.lines(second)

@@ -168,6 +168,16 @@ def test_readiness_is_asked_when_due_and_liveness_restarts() -> None:
     )
 
 
+def test_readiness_does_not_hold_before_it_was_asked_and_restarts_nothing_when_it_fails() -> None:
+    probe = {"tcpSocket": {"port": 1}, "failureThreshold": 1}
+    running = lived(Begun(NOW), started(readinessProbe=probe))
+    (asked,) = running.probes
+    well = replace(running, probes=(with_result(asked, True, "", NOW),))
+    sick = replace(running, probes=(with_result(asked, False, "sick", NOW),))
+    assert [is_ready(each) for each in (running, well, sick)] == [False, True, False]
+    assert not [action for action in planned(sick).actions if isinstance(action, Stop)]
+
+
 def condition(status: Object, name: str) -> Object:
     return next(item for item in status["conditions"] if item["type"] == name)
 

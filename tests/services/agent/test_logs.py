@@ -68,3 +68,24 @@ def test_the_log_of_a_run_is_found(tmp_path: Path) -> None:
     assert log_path(tmp_path, "u", "main", previous=True).parent.name == "9"
     with pytest.raises(NotFound):
         log_path(tmp_path, "u", "other")
+
+
+def test_following_goes_on_over_a_file_that_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the old file got before it was moved is not lost."""
+    monkeypatch.setattr(log_files, "LOG_LIMIT", 200)
+    log = LogFile(str(tmp_path / "log"))
+    log.add("stdout", b"line 0\n")
+    written = 0
+
+    def is_over() -> bool:
+        nonlocal written
+        for _ in range(3):
+            written += 1
+            log.add("stdout", f"line {written}\n".encode())
+        return written >= 12
+
+    texts = [line.text for line in follow_log(tmp_path / "log", is_over)]
+    assert texts == [f"line {number}" for number in range(13)]
+    assert (tmp_path / "log.1").exists()

@@ -154,6 +154,15 @@ def test_a_full_batch_of_a_thousand_events_goes_in(log: Log) -> None:
     assert len(log.read(done.first - 1, 2000)) == MAX_EVENTS
 
 
+def test_every_head_of_a_large_batch_is_compared(log: Log) -> None:
+    log.create()
+    moved = log.append(a_batch("k550")).last
+    expected = {f"k{n}": 0 for n in range(600)}
+    with pytest.raises(Conflict):
+        log.append(a_batch("new", command="c2", expected=expected))
+    log.append(a_batch("new", command="c3", expected={**expected, "k550": moved}))
+
+
 def test_reading_is_bounded_by_limit_and_until(log: Log) -> None:
     log.create()
     done = log.append(a_batch("a", "b", "c", "d"))

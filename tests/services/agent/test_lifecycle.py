@@ -23,6 +23,7 @@ from services.agent.lifecycle import (
     RetryDue,
     Started,
     StopAsked,
+    is_ready,
     probes_of,
     restored,
     with_event,

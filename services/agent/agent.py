@@ -265,9 +265,12 @@ class Agent:
 
 
 def _locked(settings: NodeSettings) -> int:
-    """Return the lock of the node's directory. Raises Unavailable where another agent holds it."""
-    settings.directory.mkdir(parents=True, exist_ok=True)
-    lock = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Return the lock of the node's directory. Raises Unavailable where another agent holds it, or none can be had."""
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(settings.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable(f"node {settings.name!r} cannot write to its directory: {error}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -78,7 +78,8 @@ class NameServer:
         self._zone = zone
         self._udp, self._tcp = _listen(address, _remembered_port(port_file))
         self.place = f"{address}:{self._udp.getsockname()[1]}"
-        port_file.write_text(self.place.rpartition(":")[2])
+        with suppress(OSError):
+            port_file.write_text(self.place.rpartition(":")[2])
         self._ours, self._theirs = socket.socketpair()
         self._clients = threading.BoundedSemaphore(MOST_CLIENTS)
         self._thread = threading.Thread(target=self._serve, name="dns", daemon=True)

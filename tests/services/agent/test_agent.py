@@ -233,9 +233,17 @@ def test_deletion_ends_everything_the_pod_started(site: Site) -> None:
 
 def test_a_pod_that_forks_for_ever_is_killed_whole(site: Site) -> None:
     """Every process forks another and ends: by the time one is seen in /proc it is gone, its group is not."""
-    script = "f() { sleep 0.002; f & }; f & f & f & f & exec sleep 1000"
-    pod = site.control.put(a_pod("fork-0", a_container(script=script)))
-    eventually(lambda: len(processes_of(pod)) >= 4)
+    chain = """
+import os, time
+if os.fork():
+    time.sleep(1000)
+open("up", "w").close()
+while True:
+    if os.fork():
+        os._exit(0)
+"""
+    pod = site.control.put(a_pod("fork-0", a_python(chain)))
+    eventually((site.node / "pods" / uid_of(pod) / "containers/main/work/up").exists)
     site.delete(pod, grace=0)
     eventually(lambda: not site.pod(pod), 5)
     assert processes_of(pod) == []
@@ -272,6 +280,12 @@ def test_a_mount_path_that_climbs_out_is_refused(site: Site) -> None:
 def test_two_agents_cannot_run_one_node(site: Site) -> None:
     with pytest.raises(Unavailable, match="another agent runs node 'n1'"):
         site.begin()
+
+
+def test_a_node_whose_directory_cannot_be_written_says_which(tmp_path: Path) -> None:
+    (tmp_path / "n1").write_text("no folder")
+    with pytest.raises(Unavailable, match=r"node 'n1' cannot write to its directory: .*n1"):
+        Agent(NodeSettings("n1", tmp_path / "n1"), MemoryControlPlane(), lambda _: 1 / 0)  # type: ignore[arg-type, return-value]
 
 
 def test_an_image_store_that_does_not_exist_knows_no_image(site: Site) -> None:

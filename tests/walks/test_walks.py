@@ -274,13 +274,25 @@ def test_the_rules_hold_on_many_walks(seed: int) -> None:
 def test_walks_do_what_they_are_for() -> None:
     """The walks meet every kind of event, conflicts, failures and healing: a walk that meets nothing proves nothing."""
     types: set[str] = set()
-    for seed in range(6):
+    for seed in range(12):
         types |= {applied.event.type for applied in walk(seed).seen}
     assert types >= {
         "StatefulSetTemplateChanged", "StatefulSetScaled", "StatefulSetDeleted", "ControllerRevisionCreated",
         "ControllerRevisionRenumbered", "PodCreated", "PodBound", "PodReady", "PodFailed", "PodDeletionRequested",
         "PodDeleted", "PersistentVolumeClaimBound",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hints_alone_bring_everything_to_rest(seed: int) -> None:
+    """Where no hint is lost no key need be marked again: the triggers name every key that an event concerns."""
+    dice = random.Random(f"hints {seed}")
+    cluster = Cluster(seed, loss=0.0)
+    cluster.mark_all = lambda: None  # type: ignore[method-assign]
+    for _ in range(STEPS):
+        step(cluster, dice)
+    cluster.settle()
+    check_rest(cluster)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -190,6 +190,17 @@ def test_what_a_writer_says_of_uid_version_and_generation_is_not_believed() -> N
     assert metadata == {**old["metadata"], "labels": {"a": "b"}, "resourceVersion": str(world.log.last())}
 
 
+def test_an_object_made_of_an_old_one_is_another_one() -> None:
+    world = World()
+    world.commit(Create(a_bare_pod()))
+    old = world.the(POD)
+    world.commit(Delete(old))
+    world.commit(Create(old))
+    metadata = world.the(POD)["metadata"]
+    assert metadata["uid"] != old["metadata"]["uid"]
+    assert metadata["resourceVersion"] == str(world.log.last())
+
+
 def test_the_last_finalizer_of_a_terminating_object_ends_it() -> None:
     world = World()
     world.commit(Create(with_metadata(a_statefulset(), finalizers=["hold"])))

@@ -9,6 +9,7 @@ import msgpack
 import pytest
 
 from events.codec import Entry, decode
+from events.commit import Proposal
 from events.fold import apply, apply_entries
 from events.log import Log
 from events.replay import replay
@@ -213,7 +214,10 @@ def test_the_fold_equals_the_naive_fold_at_every_batch(seed: int) -> None:
 def test_the_heads_of_the_log_can_be_rebuilt_from_the_state(log: Log) -> None:
     world = World(log)
     random_history(world, 60, seed=1)
+    guarded = Proposal([Create(a_bare_pod("guarded-0"))], guard=("guard/statefulset/guarded", 0))
+    end = world.decide(lambda: guarded, attempts=1).appended.last
     expected = dict(world.state.heads())
+    assert expected["guard/statefulset/guarded"] == end
     assert log.heads(list(expected)) == expected
     gone: list[str] = [
         entry.key for entry in world.entries() if entry.key not in expected and "/default/" in entry.key

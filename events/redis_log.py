@@ -113,7 +113,10 @@ class RedisLog:
         return [_entry(each) for each in self._insist(lambda: self._line.call("XRANGE", self._log, *bounds))]
 
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
-        """As the protocol says; a lost connection is raised at once, since the log may be another one afterwards."""
+        """As the protocol says; a lost connection is raised at once, since the log may be another one afterwards.
+
+        So is a server that answers with an error: one that becomes a replica breaks off reads that wait (UNBLOCKED).
+        """
         milliseconds = max(1, int(timeout * 1000))
         try:
             found = self._following.call(
@@ -121,6 +124,8 @@ class RedisLog:
             )
         except _TRANSIENT as error:
             raise Unavailable(f"the log's server cannot be reached: {error}") from error
+        except redis.exceptions.ResponseError as error:
+            raise Unavailable(f"the log's server refuses: {error}") from error
         return [_entry(each) for each in found[0][1]] if found else []
 
     def interrupt(self) -> None:

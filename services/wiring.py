@@ -18,6 +18,7 @@ from events.commit import Edges
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.secrets import Keyring
+from schemas.errors import LostHistory
 from services.agent.agent import Agent
 from services.agent.dns import NameServer, PublishedZone
 from services.agent.event_store import EventStore
@@ -51,6 +52,9 @@ AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
 FAILURE_CHECK = 2.0
 """Seconds between two looks of an idle worker at whether its replica still follows."""
+
+REPLICA_INSPECTION = 2.0
+"""Seconds between two looks at whether the agents' replica is well."""
 
 _log = structlog.get_logger()
 
@@ -131,7 +135,8 @@ def run_projector(settings: Settings) -> None:
 def run_agents(settings: Settings) -> None:
     """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods.
 
-    Raises what an agent failed with; the pods run on then, for the agents that are started next.
+    Raises what an agent failed with, or the replica that they share; the pods run on then, for the agents that are
+    started next. Where history is lost agents hold still, and that is no failure.
     """
     stopping = threading.Event()
     on_sigterm(stopping.set)
@@ -152,8 +157,11 @@ def run_agents(settings: Settings) -> None:
     agents = [_agent(settings, name, control_plane, runtime) for name in settings.node_names]
     for agent in agents:
         agent.start(on_end=stopping.set)
-    stopping.wait()
-    failures = [agent.failure for agent in agents if agent.failure]
+    while not stopping.wait(REPLICA_INSPECTION) and not _is_broken(replica):
+        pass
+    failures = [each.failure for each in agents if each.failure]
+    if _is_broken(replica) and replica.failure is not None:
+        failures.append(replica.failure)
     for agent in agents:
         agent.stop(None if failures else PODS_GRACE)
     for agent in agents:
@@ -163,6 +171,10 @@ def run_agents(settings: Settings) -> None:
     zygote.close()
     if failures:
         raise failures[0]
+
+
+def _is_broken(replica: Replica) -> bool:
+    return replica.failure is not None and not isinstance(replica.failure, LostHistory)
 
 
 def _agent(

@@ -170,6 +170,16 @@ class StatefulSetView(ObjectView):
         return self.raw["spec"].get("volumeClaimTemplates") or []
 
     @property
+    def deletes_claims_when_deleted(self) -> bool:
+        """True if the claims go with the set."""
+        return bool(self._retention.get("whenDeleted") == "Delete")
+
+    @property
+    def deletes_claims_when_scaled(self) -> bool:
+        """True if the claims of a pod beyond the range go with that pod."""
+        return bool(self._retention.get("whenScaled") == "Delete")
+
+    @property
     def min_ready_seconds(self) -> int:
         return int(self.raw["spec"].get("minReadySeconds", 0))
 
@@ -201,6 +211,10 @@ class StatefulSetView(ObjectView):
     @property
     def status(self) -> Object:
         return self.raw.get("status") or {}
+
+    @property
+    def _retention(self) -> Object:
+        return self.raw["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
 
     @property
     def _strategy(self) -> Object:

@@ -7,6 +7,7 @@ pod, its claims, and the status that counts it, one atomic batch.
 
     identity   names, ordinals, labels, a pod from a template
     claims     the claims of an ordinal
+    retention  whom a claim goes with
     view       what is read, and which events concern which set
     classify   each pod in its place
     decide     the phases: heal, fill, condemn, update

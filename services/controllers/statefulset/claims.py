@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from schemas.kinds import CLAIM
 from schemas.objects import Object
 from schemas.views import ClaimView, StatefulSetView
+from services.controllers.references import controller_reference
 
 
 def claim_name(set_name: str, template: Object, ordinal: int) -> str:
@@ -29,6 +30,13 @@ def missing_claims(
         name = claim_name(owner.name, template, ordinal)
         if name not in present:
             yield _claim(owner, template, name)
+
+
+def present_claims(
+    owner: StatefulSetView, ordinal: int, present: Mapping[str, ClaimView]
+) -> Iterator[Object]:
+    """Yield the claims that an ordinal has."""
+    return (present[name].raw for name in claim_names(owner, ordinal) if name in present)
 
 
 def blocking_claim(owner: StatefulSetView, ordinal: int, present: Mapping[str, ClaimView]) -> str:
@@ -60,6 +68,11 @@ def _claim(owner: StatefulSetView, template: Object, name: str) -> Object:
             "name": name,
             "namespace": owner.namespace,
             "labels": {**metadata.get("labels", {}), **matched},
+            **(
+                {"ownerReferences": [controller_reference(owner.raw)]}
+                if owner.deletes_claims_when_deleted
+                else {}
+            ),
         },
         "spec": template["spec"],
         "status": {"phase": "Pending"},

@@ -8,13 +8,14 @@ wait, ends the pass; with Parallel all phases are walked (updateStatefulSet, sta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.times import Milliseconds
 from services.controllers.backoff import delay_after
-from services.controllers.pods import is_failing, why_not_ready
+from services.controllers.pods import is_failing, is_pending, why_not_ready
 from services.controllers.statefulset.claims import blocking_claim
 from services.controllers.statefulset.classify import Member, Situation
+from services.controllers.statefulset.retention import stale_claim
 
 STUCK_AFTER = 60
 STUCK_AFTER_ANNOTATION = "chronoset.dev/stuck-after-seconds"
@@ -27,6 +28,7 @@ class Plan:
 
     create        indexes of the replicas to create
     delete        members to delete
+    condemned     members beyond the range whose claims now follow the retention policy, deleted already or not
     waiting_for   one sentence, empty where nothing is awaited
     requeue_at    when time alone changes the conclusion
     ends          True where an ordered set must not go on to the next phase
@@ -34,6 +36,7 @@ class Plan:
 
     create: tuple[int, ...] = ()
     delete: tuple[Member, ...] = ()
+    condemned: tuple[Member, ...] = ()
     waiting_for: str = ""
     requeue_at: Milliseconds | None = None
     ends: bool = False
@@ -49,6 +52,7 @@ def joined(plans: Sequence[Plan]) -> Plan:
     return Plan(
         create=tuple(index for plan in plans for index in plan.create),
         delete=tuple(delete.values()),
+        condemned=tuple(member for plan in plans for member in plan.condemned),
         waiting_for=next((plan.waiting_for for plan in plans if plan.waiting_for), ""),
         requeue_at=earliest(*(plan.requeue_at for plan in plans)),
         ends=any(plan.ends for plan in plans),
@@ -121,25 +125,31 @@ def condemn_in_order(situation: Situation, now: Milliseconds) -> Plan:
     one: pods end in the order opposite to that in which they began. Ours: one that has ended, or that was never
     Ready and fails, is not waited for either; in Kubernetes two of them hold each other up for ever.
     """
-    if not situation.condemned:
+    condemned = situation.condemned
+    if not condemned:
         return Plan()
-    highest = situation.condemned[0]
-    unhealthy = [member for member in situation.condemned if not member.is_healthy]
+    highest = condemned[0]
+    unhealthy = [member for member in condemned if not member.is_healthy]
+    plan = Plan(condemned=condemned, ends=True)
     if highest.is_terminating:
-        return Plan(waiting_for=_terminates(highest, now), ends=True)
+        return replace(plan, waiting_for=_terminates(highest, now))
     if not (highest.is_healthy or highest is unhealthy[-1] or _is_hopeless(situation, highest)):
-        return Plan(waiting_for=why_waiting(situation, unhealthy[-1], now), ends=True)
-    return Plan(delete=(highest,), waiting_for=f"{highest.pod.name} ends: the set is scaled down", ends=True)
+        return replace(plan, waiting_for=why_waiting(situation, unhealthy[-1], now))
+    return replace(plan, delete=(highest,), waiting_for=f"{highest.pod.name} ends: the set is scaled down")
 
 
 def condemn_at_once(situation: Situation, now: Milliseconds) -> Plan:
     """Delete every condemned pod (processCondemned, burst)."""
-    if not situation.condemned:
+    condemned = situation.condemned
+    if not condemned:
         return Plan()
-    delete = tuple(member for member in situation.condemned if not member.is_terminating)
-    if not delete:
-        return Plan(waiting_for=_terminates(situation.condemned[0], now))
-    return Plan(delete=delete, waiting_for=f"{_count(len(delete), 'pod')} end: the set is scaled down")
+    delete = tuple(member for member in condemned if not member.is_terminating)
+    told = f"{_count(len(delete), 'pod')} end: the set is scaled down"
+    return Plan(
+        delete=delete,
+        condemned=condemned,
+        waiting_for=told if delete else _terminates(condemned[0], now),
+    )
 
 
 def update_in_order(situation: Situation, _now: Milliseconds) -> Plan:
@@ -179,10 +189,18 @@ def why_waiting(situation: Situation, member: Member, now: Milliseconds) -> str:
     if member.is_terminating:
         return _terminates(member, now)
     if not member.is_ready or member.available_at is None:
-        return f"{member.pod.name} is not Ready: {why_not_ready(member.pod)}"
+        return f"{member.pod.name} is not Ready: {_what_it_lacks(situation, member)}"
     needed = situation.owner.min_ready_seconds
     ready_for = max(needed - (member.available_at - now + 999) // 1000, 0)
     return f"{member.pod.name} is Ready since {ready_for} s of the {needed} s that minReadySeconds asks for"
+
+
+def _what_it_lacks(situation: Situation, member: Member) -> str:
+    if is_pending(member.pod):
+        claim = blocking_claim(situation.owner, member.ordinal, situation.view.claims)
+        if claim:
+            return f"its claim {claim} is being deleted"
+    return why_not_ready(member.pod)
 
 
 def earliest(*moments: Milliseconds | None) -> Milliseconds | None:
@@ -197,7 +215,9 @@ def _create(situation: Situation, index: int) -> Plan:
             waiting_for=f"{name} is created once the pod of that name, which is not the set's, is gone",
             ends=True,
         )
-    claim = blocking_claim(situation.owner, situation.owner.start + index, situation.view.claims)
+    owner, claims = situation.owner, situation.view.claims
+    ordinal = owner.start + index
+    claim = blocking_claim(owner, ordinal, claims) or stale_claim(owner, ordinal, name, claims)
     if claim:
         return Plan(waiting_for=f"{name} is created once its claim {claim} is deleted", ends=True)
     return Plan(create=(index,), waiting_for=f"{name} is not Ready: it was just created", ends=True)

@@ -11,6 +11,7 @@ from schemas.kinds import POD
 from schemas.objects import Object, labels_of, with_metadata
 from schemas.revisions import REVISION_LABEL
 from schemas.views import PodView, StatefulSetView
+from services.controllers.references import controller_reference
 from services.controllers.statefulset.claims import claim_name
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -61,28 +62,16 @@ def new_pod(owner: StatefulSetView, ordinal: int, revision: str, template: Objec
                 **_identity_labels(name, ordinal),
                 REVISION_LABEL: revision,
             },
-            "ownerReferences": [owner_reference(owner)],
+            "ownerReferences": [controller_reference(owner.raw)],
         },
         "spec": spec,
         "status": {"phase": "Pending"},
     }
 
 
-def owner_reference(owner: StatefulSetView) -> Object:
-    """Return the reference by which a pod belongs to its set (metav1.NewControllerRef)."""
-    return {
-        "apiVersion": owner.raw["apiVersion"],
-        "kind": owner.raw["kind"],
-        "name": owner.name,
-        "uid": owner.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
 def adopted(owner: StatefulSetView, pod: PodView, ordinal: int) -> Object:
     """Return an orphan with the set as its controller and the labels of its ordinal."""
-    references = [*pod.raw["metadata"].get("ownerReferences", ()), owner_reference(owner)]
+    references = [*pod.raw["metadata"].get("ownerReferences", ()), controller_reference(owner.raw)]
     labels = {**labels_of(pod.raw), **_identity_labels(pod.name, ordinal)}
     return with_metadata(pod.raw, ownerReferences=references, labels=labels)
 

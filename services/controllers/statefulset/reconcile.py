@@ -17,17 +17,18 @@ from schemas.revisions import Derivation, derive, go_json, history_to_truncate, 
 from schemas.selectors import selector_of
 from schemas.times import Milliseconds
 from services.controllers.pods import is_pending
-from services.controllers.statefulset.claims import missing_claims
+from services.controllers.statefulset.claims import missing_claims, present_claims
 from services.controllers.statefulset.classify import Member, Situation, classify, members_of
 from services.controllers.statefulset.decide import Plan, decide, earliest
 from services.controllers.statefulset.identity import adopted, new_pod, ordinal_of, released, with_identity
+from services.controllers.statefulset.retention import with_retention
 from services.controllers.statefulset.status import status_of
 from services.controllers.statefulset.view import View
 
 MOST_PODS = 400
 """How many pods one batch creates or deletes at most; the rest follows when it has been appended."""
 MOST_MENDED = 90
-"""How many other objects one batch mends, and how many revisions it deletes, at most: 1,000 events are the limit."""
+"""How many objects of each sort one batch mends at most, and revisions it deletes: 1,000 events are the limit."""
 MOST_BYTES = 2 << 20
 """How much of pods one batch creates at most, of the 4 MiB that a batch may have."""
 
@@ -68,12 +69,18 @@ def _ownership(view: View, members: list[Member]) -> Iterator[Change]:
 
 
 def _limited(situation: Situation, plan: Plan) -> Plan:
-    """Return the plan cut to what fits one atomic batch; its own events bring the set back for the rest."""
+    """Return the plan cut to what fits one atomic batch; its own events bring the set back for the rest.
+
+    Invariant: a condemned pod goes only when all claims of the condemned follow the policy, or do so in this batch.
+    """
     per_pod = 1 + len(situation.owner.claim_templates)
     most = MOST_PODS // per_pod
     if len(plan.create) > 1:
         most = min(most, MOST_BYTES // (len(go_json(situation.owner.raw["spec"])) + 1))
-    return replace(plan, create=plan.create[: max(most, 1)], delete=plan.delete[:MOST_PODS])
+    delete = plan.delete
+    if plan.condemned and len(list(islice(_retained(situation, plan), MOST_MENDED + 1))) > MOST_MENDED:
+        delete = tuple(member for member in delete if member not in plan.condemned)
+    return replace(plan, create=plan.create[: max(most, 1)], delete=delete[:MOST_PODS])
 
 
 def _changes(
@@ -83,7 +90,7 @@ def _changes(
     removed = frozenset(name_of(each.old) for each in deletions if isinstance(each, Delete))
     count = derivation.workload.get("status", {}).get("collisionCount", 0)
     status = status_of(situation, plan, removed, count)
-    changes: list[Change] = [*deletions]
+    changes: list[Change] = [*islice(_retained(situation, plan), MOST_MENDED), *deletions]
     if not situation.owner.is_terminating:
         changes += islice(_mended(situation, plan), MOST_MENDED)
         changes += _pods(situation, plan, derivation)
@@ -100,22 +107,48 @@ def _pods(situation: Situation, plan: Plan, derivation: Derivation) -> Iterator[
     for index in plan.create:
         ordinal, revision = owner.start + index, situation.revision_of_new(index)
         template = owner.template if revision == situation.update else template_of(known[revision])
+        pod = new_pod(owner, ordinal, revision, template)
         yield from map(Create, missing_claims(owner, ordinal, situation.view.claims))
-        yield Create(new_pod(owner, ordinal, revision, template))
+        yield from _claims_retained(situation, ordinal, pod, is_condemned=False)
+        yield Create(pod)
 
 
 def _mended(situation: Situation, plan: Plan) -> Iterator[Change]:
-    """Give back what staying pods have lost: the labels of identity, and while Pending, claims."""
+    """Give back what staying pods have lost: the labels of identity, and while Pending, claims.
+
+    The claims of a terminating pod are its own until it is gone, but a Parallel set wants them back (processReplica).
+    """
     owner = situation.owner
     leaving = {member.ordinal for member in plan.delete}
     for member in situation.replicas:
-        if member is None or member.is_terminating or member.ordinal in leaving:
+        if member is None or member.ordinal in leaving:
+            continue
+        if owner.claim_templates and (owner.is_parallel or not member.is_terminating):
+            yield from _claims_retained(situation, member.ordinal, member.pod.raw, is_condemned=False)
+        if member.is_terminating:
             continue
         mended = with_identity(member.pod, member.ordinal)
         if mended is not member.pod.raw:
             yield Replace(member.pod.raw, mended)
         if owner.claim_templates and is_pending(member.pod):
             yield from map(Create, missing_claims(owner, member.ordinal, situation.view.claims))
+
+
+def _retained(situation: Situation, plan: Plan) -> Iterator[Change]:
+    """The claims of condemned pods, owned as the retention policy says."""
+    if situation.owner.claim_templates:
+        for member in plan.condemned:
+            yield from _claims_retained(situation, member.ordinal, member.pod.raw, is_condemned=True)
+
+
+def _claims_retained(
+    situation: Situation, ordinal: int, pod: Object, is_condemned: bool
+) -> Iterator[Replace]:
+    owner = situation.owner
+    for claim in present_claims(owner, ordinal, situation.view.claims):
+        retained = with_retention(owner, claim, pod, is_condemned)
+        if retained is not claim:
+            yield Replace(claim, retained)
 
 
 def _truncation(situation: Situation, derivation: Derivation, status: Object) -> tuple[Change, ...]:

@@ -19,7 +19,6 @@ from schemas.objects import (
     uid_of,
 )
 from schemas.views import ClaimView, PodView, StatefulSetView
-from services.controllers.pods import is_pending
 from services.controllers.statefulset.claims import claim_names, sets_of_claim
 from services.controllers.statefulset.identity import ordinal_of, pod_name, set_name_of
 
@@ -31,7 +30,7 @@ class View:
     owned        pods whose controller is the set
     orphans      pods of its namespace without a controller that are named like its own
     strangers    names of its missing pods that pods of others hold
-    claims       name -> claim, of the ordinals that have no pod yet or a Pending one
+    claims       name -> claim, of its ordinals and of its pods beyond them
     revisions    ControllerRevisions that it owns or may adopt, and where a name may be taken, all others
     ever_ready   uids of those owned pods that were Ready at least once
     failures     pod name -> how often it failed since it was last Ready
@@ -113,11 +112,11 @@ def _strangers(state: State, owner: StatefulSetView, present: set[str]) -> froze
 def _claims(state: State, owner: StatefulSetView, pods: list[Object]) -> dict[str, ClaimView]:
     if not owner.claim_templates:
         return {}
-    settled = {name_of(pod) for pod in pods if not is_pending(PodView(pod))}
+    wanted = _ordinals(owner)
+    present = (ordinal_of(owner.name, name_of(pod)) for pod in pods)
+    beyond = [ordinal for ordinal in present if ordinal is not None and ordinal not in wanted]
     found = {}
-    for ordinal in _ordinals(owner):
-        if pod_name(owner.name, ordinal) in settled:
-            continue
+    for ordinal in (*wanted, *beyond):
         for name in claim_names(owner, ordinal):
             claim = state.get(key_of(CLAIM.resource, owner.namespace, name))
             if claim is not None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from events.codec import Entry, decode
-from events.state import Failure, State
+from events.state import Failure, State, daemon_place
+from schemas.daemon_pods import FORGET_FAILURES_AFTER, target_node_of
 from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, LOG_KEY, READER_VERSION, REPLACE, UPDATE, Event
 from schemas.errors import LostHistory
-from schemas.objects import Object, controller_of
+from schemas.kinds import DAEMON_SET, NODE
+from schemas.objects import Object, controller_of, key_of, namespace_of
 from schemas.patching import apply_merge_patch
 from schemas.positions import stream_id_of
 
@@ -50,7 +52,7 @@ def _apply(state: State, event: Event) -> None:
             if key.startswith(_POD_PREFIX):
                 _forget_pod(state, old, event)
             elif state.failures:
-                _forget_owner(state, event.uid)
+                _forget_owner(state, old)
         else:
             new = _folded(event, old)
             state.put(key, old, new)
@@ -136,16 +138,41 @@ def _remember_pod(state: State, old: Object | None, new: Object) -> None:
 
 def _forget_pod(state: State, old: Object, event: Event) -> None:
     state.ever_ready.discard(event.uid)
-    if old.get("status", {}).get("phase") == "Failed":
-        owner = controller_of(old)
-        if owner:
-            which = (owner["uid"], old["metadata"]["name"])
-            earlier = state.failures.get(which)
-            state.failures[which] = Failure((earlier.count if earlier else 0) + 1, event.at)
+    if old.get("status", {}).get("phase") != "Failed":
+        return
+    owner = controller_of(old)
+    if owner is None:
+        return
+    if owner["kind"] == DAEMON_SET.kind:
+        _count_daemon(state, owner, old, event)
+        return
+    which = (owner["uid"], old["metadata"]["name"])
+    earlier = state.failures.get(which)
+    state.failures[which] = Failure((earlier.count if earlier else 0) + 1, event.at)
 
 
-def _forget_owner(state: State, uid: str) -> None:
-    for which in [which for which in state.failures if which[0] == uid]:
+def _count_daemon(state: State, owner: Object, old: Object, event: Event) -> None:
+    """Count a daemon's failure for its node, within one generation (failedPodsBackoffKey, daemon_controller.go)."""
+    found = state.objects.get(key_of(DAEMON_SET.resource, namespace_of(old), owner["name"]))
+    if found is None or found["metadata"]["uid"] != owner["uid"]:
+        return
+    generation = int(found["metadata"].get("generation", 0))
+    which = (owner["uid"], daemon_place(target_node_of(old)))
+    earlier = state.failures.get(which)
+    goes_on = (
+        earlier is not None
+        and earlier.generation == generation
+        and event.at - earlier.last <= FORGET_FAILURES_AFTER
+    )
+    count = earlier.count if earlier is not None and goes_on else 0
+    state.failures[which] = Failure(count + 1, event.at, generation)
+
+
+def _forget_owner(state: State, old: Object) -> None:
+    """Forget the failures of an owner's pods, or of the daemons on a node, that is gone."""
+    metadata = old["metadata"]
+    place = daemon_place(metadata["name"]) if old["kind"] == NODE.kind else ""
+    for which in [which for which in state.failures if metadata["uid"] == which[0] or place == which[1]]:
         del state.failures[which]
 
 

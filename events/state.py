@@ -21,10 +21,20 @@ Objects = list[Object]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How often the pod of one name was removed while Failed, since it was last Ready, and when it last was."""
+    """How often a pod was removed while Failed, and when it last was.
+
+    A StatefulSet's is counted by its name, since it was last Ready. A DaemonSet's is counted by its node
+    (`daemon_place`), within one `generation` of the set, until it has not failed for half an hour.
+    """
 
     count: int
     last: Milliseconds
+    generation: int = 0
+
+
+def daemon_place(node: str) -> str:
+    """Return what stands for a DaemonSet's pod on a node in `State.failures`; no pod has such a name."""
+    return f"node/{node}"
 
 
 class State:
@@ -33,7 +43,7 @@ class State:
     position      the last event folded; readers see it only at the end of a batch
     guards        guard -> the position that last advanced it
     ever_ready    uids of the pods that were Ready at least once since they were created
-    failures      (uid of the owner, pod name) -> Failure
+    failures      (uid of the owner, pod name; for a DaemonSet's pods `daemon_place`) -> Failure
     """
 
     __slots__ = (

@@ -284,6 +284,8 @@ def _relabelled(pods: Iterable[Object], merged: Iterable[Object], kept: Object) 
     """Return the pods of merged revisions, relabelled to the one that stays."""
     label = labels_of(kept).get(REVISION_LABEL, name_of(kept))
     gone = {labels_of(each).get(REVISION_LABEL, name_of(each)) for each in merged} - {label}
+    if not gone:
+        return []
     return [
         Replace(pod, with_metadata(pod, labels={**labels_of(pod), REVISION_LABEL: label}))
         for pod in pods

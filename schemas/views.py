@@ -219,3 +219,51 @@ class StatefulSetView(ObjectView):
     @property
     def _strategy(self) -> Object:
         return self.raw["spec"].get("updateStrategy") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSetView(ObjectView):
+    """A DaemonSet, defaults applied."""
+
+    @property
+    def selector(self) -> Object | None:
+        selector: Object | None = self.raw["spec"].get("selector")
+        return selector
+
+    @property
+    def template(self) -> Object:
+        template: Object = self.raw["spec"]["template"]
+        return template
+
+    @property
+    def min_ready_seconds(self) -> int:
+        return int(self.raw["spec"].get("minReadySeconds", 0))
+
+    @property
+    def history_limit(self) -> int:
+        return int(self.raw["spec"].get("revisionHistoryLimit", 10))
+
+    @property
+    def is_rolling(self) -> bool:
+        """True for RollingUpdate, false for OnDelete."""
+        return bool(self._strategy.get("type", "RollingUpdate") == "RollingUpdate")
+
+    @property
+    def max_unavailable(self) -> int | str:
+        """How many nodes may be without an available pod during an update: a number, or a percentage."""
+        value: int | str = (self._strategy.get("rollingUpdate") or {}).get("maxUnavailable", 1)
+        return value
+
+    @property
+    def max_surge(self) -> int | str:
+        """How many nodes may have an old and a new pod side by side: a number, or a percentage."""
+        value: int | str = (self._strategy.get("rollingUpdate") or {}).get("maxSurge", 0)
+        return value
+
+    @property
+    def status(self) -> Object:
+        return self.raw.get("status") or {}
+
+    @property
+    def _strategy(self) -> Object:
+        return self.raw["spec"].get("updateStrategy") or {}

@@ -34,6 +34,7 @@ from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.streams import StreamsBroker
 from services.connections import connect, reaching
 from services.controllers.controller import Controller
+from services.controllers.daemonset import DAEMONSET
 from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
@@ -46,7 +47,7 @@ from services.settings import Settings
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
-CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, scheduler(), GARBAGE, VOLUMES)
+CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, DAEMONSET, scheduler(), GARBAGE, VOLUMES)
 WORKERS = 2
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""

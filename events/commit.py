@@ -49,6 +49,10 @@ _DERIVING = ("StatefulSet", "DaemonSet")
 _GENERATIONS = ("StatefulSet", "DaemonSet", "Pod")
 
 
+Changed = tuple[Object | None, Object | None]
+"""An object before and after an event."""
+
+
 class Reader(Protocol):
     """What a commit reads: the State of a replica, or the projections."""
 
@@ -104,6 +108,7 @@ class Prepared:
     events: tuple[Event, ...]
     expected: dict[str, Position]
     guard: str
+    changed: tuple[Changed, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,8 @@ class Committed:
 
     appended: Appended
     events: tuple[Event, ...]
+    changed: tuple[Changed, ...] = ()
+    """Each event's object before and after (the latter not yet with its new resourceVersion); empty for a repeat."""
 
 
 def prepare(proposal: Proposal, reader: Reader, intent: Intent, edges: Edges) -> Prepared:
@@ -138,7 +145,8 @@ def prepare(proposal: Proposal, reader: Reader, intent: Intent, edges: Edges) ->
         _event(step, (index, size), intent, proposal.cause, now)._replace(guard=guard)
         for index, step in enumerate(batch.steps)
     )
-    return Prepared(events, batch.expected, guard)
+    changed = tuple((step.old, step.new) for step in batch.steps)
+    return Prepared(events, batch.expected, guard, changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +388,7 @@ class Committer:
             event._replace(position=appended.first + event.offset, cause=_absolute(event, appended.first))
             for event in prepared.events
         )
-        return Committed(appended, events)
+        return Committed(appended, events, prepared.changed)
 
     def earlier(self, intent: Intent) -> Committed | None:
         """Return the result of a command that was carried out before. Raises CommandReused for other content."""

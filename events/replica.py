@@ -32,6 +32,7 @@ BUSY_PAUSE = 0.002
 BUSY_READS = 8
 """Wakes in `BUSY_WINDOW` seconds from which a tail counts as busy."""
 BUSY_WINDOW = 0.02
+REACH_PAUSE = 0.002
 COLLECT_EVERY = 5.0
 """Seconds between two looks of the cyclic garbage collector, which is off otherwise."""
 
@@ -46,13 +47,18 @@ class Applied:
 
 
 class Replica:
-    """Follows a log. `on_applied` is called after each chunk, outside the lock, by the following thread."""
+    """Follows a log. `on_applied` is called after each chunk, outside the lock, by the thread that has read it.
+
+    With `every` it is a replica at leisure: it reads every so many seconds, and whenever somebody asks it to
+    `catch_up`. That is for those who look at the state only now and then: a wake at every event costs more.
+    """
 
     def __init__(
         self,
         log: Log,
         state: State | None = None,
         on_applied: Callable[[Sequence[Applied]], None] | None = None,
+        every: float | None = None,
     ) -> None:
         self.failure: ChronosetError | None = None
         self.unreachable = ""
@@ -60,10 +66,13 @@ class Replica:
         self._log = log
         self._state = state or State()
         self._on_applied = on_applied
+        self._every = every
         self._pending: list[Event] = []
+        self._being_read = threading.Lock()
         self._moved = threading.Condition(threading.RLock())
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="replica", daemon=True)
+        follow = self._follow if every is None else self._follow_at_leisure
+        self._thread = threading.Thread(target=follow, name="replica", daemon=True)
 
     @property
     def position(self) -> Position:
@@ -119,12 +128,36 @@ class Replica:
             self._thread.join(BLOCK_SECONDS + 1)
 
     def wait_for(self, position: Position, timeout: float) -> bool:
-        """Wait until the state is at `position` or later. Raises LostHistory where the replica has stopped."""
+        """Wait until the state is at `position` or later. Raises its failure where the replica has stopped."""
+        if self._every is not None:
+            return self._reach(position, timeout)
         with self._moved:
             self._moved.wait_for(lambda: self._state.position >= position or self._ended(), timeout)
             if self.failure:
                 raise self.failure
             return self._state.position >= position
+
+    def catch_up(self) -> None:
+        """Fold what the log holds by now, in this thread; for a replica at leisure. Raises Unavailable, its failure."""
+        assert self._every is not None
+        with self._being_read:
+            if self.failure:
+                raise self.failure
+            try:
+                while self._fold(self._log.read(self._read_from(), CHUNK)) == CHUNK:
+                    pass
+            except LostHistory as error:
+                self._fail(error)
+                raise
+
+    def _reach(self, position: Position, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        self.catch_up()
+        while self._state.position < position:
+            if time.monotonic() > deadline or self._stopping.wait(REACH_PAUSE):
+                return False
+            self.catch_up()
+        return True
 
     def _ended(self) -> bool:
         return self.failure is not None or self._stopping.is_set()
@@ -170,6 +203,27 @@ class Replica:
                 ChronosetError(f"the replica broke at {stream_id_of(self._state.position)}: {error!r}")
             )
 
+    def _follow_at_leisure(self) -> None:
+        assert self._every is not None
+        rested = 0.0
+        gc.disable()
+        try:
+            while not self._stopping.wait(self._every):
+                try:
+                    if time.monotonic() - rested > COLLECT_EVERY:
+                        self._check_identity()
+                        self._collect()
+                        rested = time.monotonic()
+                    self.catch_up()
+                    self.unreachable = ""
+                    self.wakes += 1
+                except Unavailable as error:
+                    self.unreachable = str(error)
+        except NotFound as error:
+            self._fail(LostHistory(str(error)))
+        except ChronosetError as error:
+            self._fail(error)
+
     def _fail(self, failure: ChronosetError) -> None:
         with self._moved:
             self.failure = failure
@@ -197,8 +251,11 @@ class Replica:
     def _read_from(self) -> Position:
         return self._pending[-1].position if self._pending else self._state.position
 
-    def _fold(self, entries: Sequence[Entry]) -> bool:
-        """Apply the whole batches among what was read; keep the beginning of an unfinished one for the next read."""
+    def _fold(self, entries: Sequence[Entry]) -> int:
+        """Apply the whole batches among what was read; keep the beginning of an unfinished one for the next read.
+
+        Returns how many entries were read.
+        """
         events = [*self._pending, *map(decode, entries)]
         count = whole_batches(events)
         self._pending = events[count:]
@@ -214,4 +271,4 @@ class Replica:
             self._moved.notify_all()
         if applied and self._on_applied is not None:
             self._on_applied(applied)
-        return bool(entries)
+        return len(entries)

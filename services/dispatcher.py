@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,41 +19,21 @@ import structlog
 from events.log import Log
 from events.memory import wall_clock
 from events.replica import Applied, Replica
-from events.state import State
 from schemas.errors import Unavailable
-from services.broker.hints import Hint, Hints
+from services.broker.hints import Hints
 from services.broker.leases import Lease
-from services.controllers.controller import Controller
+from services.controllers.controller import Controller, all_keys, dirty_keys
 from services.controllers.switches import KEY as SWITCHES
 
 TICK = 0.1
 """Seconds between two looks at the timers; `requeue_at` is met that closely."""
 LEASE_EVERY = 1.0
 MARK_ALL_EVERY = 300.0
+FOLLOWED_MS = 1_000
+"""What a worker's own commit makes dirty that worker looks at itself, right away. Should it have died in between,
+the keys are looked at this many milliseconds later; keys that keep changing are looked at once in that time."""
 
 _log = structlog.get_logger()
-
-
-def dirty_hints(
-    controllers: Iterable[Controller[Any]], state: State, applied: Iterable[Applied]
-) -> list[Hint]:
-    """Return what some events make dirty, each hint once, in the order of the events.
-
-    Events about the log itself make nothing dirty.
-    """
-    found: dict[Hint, None] = {}
-    for change in applied:
-        if change.old is None and change.new is None:
-            continue
-        for controller in controllers:
-            for key in controller.triggers(state, change.old, change.new):
-                found[Hint(controller.name, key)] = None
-    return list(found)
-
-
-def all_hints(controllers: Iterable[Controller[Any]], state: State) -> list[Hint]:
-    """Return every key of every controller."""
-    return [Hint(controller.name, key) for controller in controllers for key in controller.keys(state)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +104,7 @@ class Dispatcher:
             return
         self._owes_all = False
         with self._replica.reading() as state:
-            hints = all_hints(self._controllers, state)
+            hints = all_keys(self._controllers, state)
         try:
             marked = self._queue.hints.mark_many(hints)
         except Unavailable:
@@ -138,12 +118,16 @@ class Dispatcher:
             return
         if any(change.event.key == SWITCHES for change in applied):
             self._owes_all = True
+        followed = [(each.old, each.new) for each in applied if each.event.guard]
+        others = [(each.old, each.new) for each in applied if not each.event.guard]
         with self._replica.reading() as state:
-            hints = dirty_hints(self._controllers, state, applied)
-        if not hints:
-            return
+            now = dirty_keys(self._controllers, state, others)
+            later = dirty_keys(self._controllers, state, followed)
         try:
-            self._queue.hints.mark_many(hints)
+            if now:
+                self._queue.hints.mark_many(now)
+            if later:
+                self._queue.hints.at_many(later, wall_clock() + FOLLOWED_MS)
         except Unavailable as error:
             self._lose_queue(error)
 

@@ -51,6 +51,8 @@ CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, DAEMONSET, scheduler(),
 WORKERS = 2
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
+LEISURE = 0.25
+"""Seconds between two reads of a worker's replica while it has nothing to look at."""
 FAILURE_CHECK = 2.0
 """Seconds between two looks of an idle worker at whether its replica still follows."""
 
@@ -106,7 +108,7 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     stopping = threading.Event()
     on_sigterm(stopping.set)
     log = open_log(settings, "worker")
-    replica = Replica(log)
+    replica = Replica(log, every=LEISURE)
     replica.load()
     replica.start()
     client, keys = connect(settings.queue_url, "worker"), Keys(settings.cluster)

@@ -7,6 +7,7 @@ so a lost, late or repeated message changes nothing but the time.
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,14 @@ from schemas.objects import Key, Object, version_of
 from schemas.positions import Position, stream_id_of
 from services.breakers import Breaker
 from services.broker.hints import Hints, Sentence
-from services.controllers.controller import Controller
+from services.controllers.controller import Controller, dirty_keys
 from services.controllers.switches import is_paused
 
 CATCH_UP_SECONDS = 10.0
 RETRY_FIRST_MS = 100
 RETRY_MOST_MS = 60_000
+FOLLOWED_AT_MOST = 8
+"""Looks in a row that one hint may lead to, each at what the one before has changed; beyond that they are marked."""
 
 _log = structlog.get_logger()
 
@@ -72,18 +75,31 @@ class Reconciler:
         return self._committer.conflicts
 
     def look(self, name: str, key: Key) -> None:
-        """Reconcile one key, unless it runs elsewhere (then it runs once more after that)."""
+        """Reconcile one key, and then, right away, the few keys that the commit made dirty; many are marked."""
+        waiting = deque([(name, key)])
+        looks = 0
+        while waiting:
+            dirty = self._look_at(*waiting.popleft())
+            looks += 1
+            if looks + len(waiting) + len(dirty) > FOLLOWED_AT_MOST:
+                self._hints.mark_many(dirty)
+            else:
+                waiting.extend(each for each in dirty if each not in waiting)
+
+    def _look_at(self, name: str, key: Key) -> list[tuple[str, Key]]:
+        """Reconcile one key, unless it runs elsewhere (then it runs once more after that); return what is dirty now."""
         controller = self._controllers.get(name)
         if controller is None:
             _log.error("a hint for a controller that this worker does not have", controller=name, key=key)
-            return
+            return []
         run = self._hints.take(name, key)
         if run is None:
-            return
+            return []
         self.looks += 1
+        dirty: list[tuple[str, Key]] = []
         sentence: Sentence | None = None
         try:
-            sentence = self._look(controller, key)
+            sentence, dirty = self._look(controller, key)
         except LostHistory as error:
             self.failure = error
             self._on_failure()
@@ -95,10 +111,11 @@ class Reconciler:
             sentence = self._try_later(name, key, f"its reconcile failed: {error!r}")
         finally:
             self._hints.release(run, sentence)
+        return dirty
 
-    def _look(self, controller: Controller[Any], key: Key) -> Sentence:
-        """Decide and commit; return what the key waits for now."""
-        self._catch_up(self._log.last())
+    def _look(self, controller: Controller[Any], key: Key) -> tuple[Sentence, list[tuple[str, Key]]]:
+        """Decide and commit; return what the key waits for now, and the keys that the commit made dirty."""
+        self._replica.catch_up()
         decision, decided_at = Decision(), 0
 
         def decide() -> Proposal:
@@ -115,7 +132,9 @@ class Reconciler:
         look = Look(decision, appended.last if appended.count else decided_at, appended.count)
         self._breaker.count(controller.name, key, look.appended, self._edges.clock())
         self._report(controller.name, key, look)
-        return Sentence(decision.waiting_for, look.position)
+        with self._replica.reading() as state:
+            dirty = dirty_keys(self._controllers.values(), state, committed.changed)
+        return Sentence(decision.waiting_for, look.position), dirty
 
     def _decide(self, controller: Controller[Any], key: Key) -> tuple[Decision, Proposal, Position]:
         """Decide under the replica's lock: view, guard, cause and position are of one moment."""

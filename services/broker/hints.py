@@ -262,6 +262,13 @@ class Hints:
         self._line.call("ZADD", self._keys.timers, "LT", ms, str(Hint(controller, key)))
 
     @reaching_the_queue()
+    def at_many(self, hints: Iterable[tuple[str, str]], ms: Milliseconds) -> None:
+        """Ask for a look at many (controller, key) at `ms`, in one round trip; the earliest time of each wins."""
+        scores = [part for hint in hints for part in (ms, str(Hint(*hint)))]
+        if scores:
+            self._line.call("ZADD", self._keys.timers, "LT", *scores)
+
+    @reaching_the_queue()
     def due(self, now: Milliseconds) -> Due:
         """Mark the keys whose timer has come; timer and mark change in one Lua call, so a crash loses neither.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from events.state import State
 from schemas.changes import Decision
@@ -35,3 +35,24 @@ class Controller(Generic[View]):
     keys: Callable[[State], Iterable[Key]]
     view_of: Callable[[State, Key], View | None]
     reconcile: Callable[[View, Milliseconds], Decision]
+
+
+def dirty_keys(
+    controllers: Iterable[Controller[Any]],
+    state: State,
+    changed: Iterable[tuple[Object | None, Object | None]],
+) -> list[tuple[str, Key]]:
+    """Return (controller, key) of all that some events concern, each once; (None, None) concerns nobody."""
+    found = {
+        (controller.name, key): None
+        for old, new in changed
+        if old is not None or new is not None
+        for controller in controllers
+        for key in controller.triggers(state, old, new)
+    }
+    return list(found)
+
+
+def all_keys(controllers: Iterable[Controller[Any]], state: State) -> list[tuple[str, Key]]:
+    """Return (controller, key) of everything that any of the controllers is responsible for."""
+    return [(controller.name, key) for controller in controllers for key in controller.keys(state)]

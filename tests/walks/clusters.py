@@ -25,11 +25,10 @@ from schemas.objects import Object, is_terminating, key_of, name_of, uid_of, wit
 from schemas.times import rfc3339
 from services.bootstrap import NAMESPACES
 from services.broker.hints import Hint, Sentence
-from services.controllers.controller import Controller
+from services.controllers.controller import Controller, all_keys, dirty_keys
 from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
-from services.dispatcher import all_hints, dirty_hints
 from services.scheduler.controller import scheduler
 from services.worker import Reconciler
 from tests.builders import a_node
@@ -76,10 +75,10 @@ class LossyQueue:
         self.loss = loss
         self._dice = dice
 
-    def mark_many(self, hints: list[Hint]) -> None:
+    def mark_many(self, hints: list[tuple[str, str]]) -> None:
         for hint in hints:
             if self._dice.random() >= self.loss:
-                self.waiting[hint] = None
+                self.waiting[Hint(*hint)] = None
 
     def pick(self) -> Hint | None:
         if not self.waiting:
@@ -188,7 +187,7 @@ class Cluster:
         self.queue.due(self.now)
 
     def mark_all(self) -> None:
-        self.queue.mark_many(all_hints(self.controllers, self.state))
+        self.queue.mark_many(all_keys(self.controllers, self.state))
 
     def delete(self, key: str, cascade: str = "Background") -> bool:
         found = self.get(key)
@@ -223,7 +222,7 @@ class Cluster:
         return phase == "Pending"
 
     def _worker(self) -> Reconciler:
-        replica = SteppedReplica(self.log)
+        replica = SteppedReplica(self.log, every=1.0)
         replica.load()
         controllers = (STATEFULSET, scheduler(), GARBAGE, VOLUMES)
         return Reconciler(self.log, replica, self.queue, controllers, self.edges, lambda: None)  # type: ignore[arg-type]
@@ -231,7 +230,8 @@ class Cluster:
     def _on_applied(self, applied: Any) -> None:
         self.seen.extend(applied)
         with self.observer.reading() as state:
-            self.queue.mark_many(dirty_hints(self.controllers, state, applied))
+            changed = [(each.old, each.new) for each in applied]
+            self.queue.mark_many(dirty_keys(self.controllers, state, changed))
 
 
 def is_ready(pod: Object) -> bool:

@@ -137,8 +137,12 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[K
     """Yield the keys of the sets that an event may concern; a key may come twice.
 
     A set itself; a pod's controller, before and after, or the set that may adopt it; the owner of a revision
-    that was changed or deleted (a created one triggers nothing); the set that waits for a claim to go.
+    that was changed or deleted (a created one triggers nothing); the set that waits for a claim to go. What the
+    controller itself brings about, and what it does not look at, is no news: an ordered rollout would spend
+    most of its time on looks that find nothing.
     """
+    if not _is_news(state, old, new):
+        return
     for obj in (old, new):
         if obj is None:
             continue
@@ -147,10 +151,68 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[K
                 yield key_of_object(obj)
             case POD.kind:
                 yield from _sets_of(state, obj)
-            case CONTROLLER_REVISION.kind if old is not None:
+            case CONTROLLER_REVISION.kind:
                 yield from _sets_of(state, obj)
             case CLAIM.kind:
                 yield from _sets_that_claim(state, obj)
+
+
+def _is_news(state: State, old: Object | None, new: Object | None) -> bool:
+    if old is None:
+        assert new is not None
+        match new["kind"]:
+            case STATEFUL_SET.kind:
+                return True
+            case POD.kind:
+                return not _is_awaited(state, new)
+        return False
+    if new is None:
+        return True
+    match new["kind"]:
+        case STATEFUL_SET.kind:
+            return old["spec"] != new["spec"] or _bonds(old) != _bonds(new)
+        case POD.kind:
+            return _bonds(old) != _bonds(new) or _outlook(old) != _outlook(new)
+        case CLAIM.kind:
+            return _bonds(old) != _bonds(new)
+    return True
+
+
+def _is_awaited(state: State, pod: Object) -> bool:
+    """True for a new pod of an ordered set, which makes one at a time and then waits for it to change."""
+    reference = controller_of(pod)
+    if reference is None or reference["kind"] != STATEFUL_SET.kind:
+        return False
+    found = state.get(key_of(STATEFUL_SET.resource, namespace_of(pod), reference["name"]))
+    return found is not None and not StatefulSetView(found).is_parallel
+
+
+def _bonds(obj: Object) -> tuple[object, ...]:
+    """What ties an object to others and to life."""
+    metadata = obj["metadata"]
+    return (
+        metadata.get("labels"),
+        metadata.get("annotations"),
+        metadata.get("ownerReferences"),
+        metadata.get("finalizers"),
+        metadata.get("deletionTimestamp"),
+    )
+
+
+def _outlook(pod: Object) -> tuple[object, ...]:
+    """What decisions and sentences about a pod go by; that it was bound to a node is not among it."""
+    status = pod.get("status") or {}
+    conditions = [
+        condition
+        for condition in status.get("conditions", ())
+        if condition["type"] == "Ready" or (condition["type"] == "PodScheduled" and condition["status"] != "True")
+    ]
+    return (
+        status.get("phase", "Pending"),
+        conditions,
+        status.get("containerStatuses"),
+        status.get("initContainerStatuses"),
+    )
 
 
 def _sets_of(state: State, obj: Object) -> Iterator[Key]:

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.changes import Create
 from schemas.errors import Conflict
-from schemas.objects import Object, name_of, with_metadata
+from schemas.objects import Object, name_of, with_fields, with_metadata
 from schemas.times import rfc3339
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.statefulset.decide import STUCK_AFTER_ANNOTATION
@@ -770,9 +770,15 @@ def test_a_name_taken_after_a_revision_was_deleted_raises_the_collision_count() 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("set", "set", True),
+        ("set", "set", False),
+        ("set", "scaled set", True),
+        ("set", "set of another status", False),
         (None, "set", True),
-        ("pod", "pod", True),
+        (None, "pod", False),
+        ("pod", "bound pod", False),
+        ("pod", "waiting pod", True),
+        ("pod", "terminating pod", True),
+        ("pod", "labelled pod", True),
         ("pod", None, True),
         (None, "orphan", True),
         (None, "stranger", False),
@@ -785,9 +791,16 @@ def test_a_name_taken_after_a_revision_was_deleted_raises_the_collision_count() 
 def test_events_concern_the_set(old: str | None, new: str | None, expected: bool) -> None:
     cluster = a_cluster(replicas=1)
     (revision,) = cluster.world.list("apps/controllerrevisions", "default")
+    pod = cluster.pods["db-0"]
     objects = {
         "set": cluster.set,
-        "pod": cluster.pods["db-0"],
+        "scaled set": with_fields(cluster.set, spec={**cluster.set["spec"], "replicas": 5}),
+        "set of another status": with_fields(cluster.set, status={"replicas": 5}),
+        "pod": pod,
+        "bound pod": with_fields(pod, spec={**pod["spec"], "nodeName": "n2"}),
+        "waiting pod": with_fields(pod, status={**pod["status"], "containerStatuses": [{"name": "db"}]}),
+        "terminating pod": with_metadata(pod, deletionTimestamp="2026-01-01T00:00:00Z"),
+        "labelled pod": with_metadata(pod, labels={"app": "x"}),
         "orphan": an_orphan("db-7"),
         "stranger": an_orphan("x-7"),
         "revision": revision,

@@ -672,6 +672,15 @@ def test_the_update_completes_when_all_are_ready_even_before_they_are_available(
     assert cluster.status["availableReplicas"] == 0
 
 
+def test_an_update_is_not_complete_while_its_last_pod_is_not_ready() -> None:
+    cluster = a_cluster(replicas=1)
+    old = cluster.status["currentRevision"]
+    cluster.set_image(BAD)
+    cluster.run()
+    assert cluster.images() == {"db-0": BAD}
+    assert (cluster.status["updatedReplicas"], cluster.status["currentRevision"]) == (1, old)
+
+
 def test_the_status_counts_failed_and_terminating_pods_as_replicas() -> None:
     cluster = a_cluster(PARALLEL)
     cluster.edit(replicas=2)

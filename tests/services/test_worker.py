@@ -1,0 +1,58 @@
+"""What a worker's look leaves behind besides its events: the guard, a timer, and another try."""
+
+from __future__ import annotations
+
+from events.log import Batch
+from schemas.changes import Create
+from schemas.errors import Unavailable
+from schemas.objects import version_of
+from services.broker.hints import Hint
+from tests.events.worlds import a_statefulset
+from tests.walks.clusters import NOON, Cluster, owned_pods, set_key
+
+WEB = set_key("web")
+HINT = Hint("statefulset", WEB)
+
+
+def a_cluster(**spec: object) -> Cluster:
+    """A cluster that loses no hints, with a new set of one pod that no worker has looked at yet."""
+    cluster = Cluster(seed=1, loss=0.0)
+    cluster.settle()
+    cluster.queue.timers.clear()
+    cluster.commit(Create(a_statefulset("web", replicas=1, **spec)))
+    return cluster
+
+
+def test_a_commit_advances_the_guard_of_its_key() -> None:
+    """So that of two workers with one view only one wins."""
+    cluster = a_cluster()
+    created = version_of(cluster.state.objects[WEB])
+    cluster.workers[0].look(*HINT)
+    assert cluster.state.guards[f"guard/{HINT}"] > created
+
+
+def test_a_decision_that_time_will_change_is_looked_at_again_then() -> None:
+    cluster = a_cluster(minReadySeconds=10)
+    while cluster.step_worker() or cluster.step_kubelet(fails=0.0):
+        pass
+    assert cluster.queue.timers[HINT] == NOON + 10_000
+
+
+def test_a_look_that_failed_is_repeated_after_longer_and_longer() -> None:
+    cluster = a_cluster()
+    worker, pauses = cluster.workers[0], []
+    append = cluster.log.append
+
+    def refuse(batch: Batch) -> None:
+        raise Unavailable("the disk is slow")
+
+    cluster.log.append = refuse  # type: ignore[method-assign, assignment]
+    for _ in range(3):
+        worker.look(*HINT)
+        pauses.append(cluster.queue.timers.pop(HINT) - NOON)
+    assert pauses == [100, 200, 400]
+    assert cluster.queue.sentences[HINT] == "the disk is slow (tried 3 times)"
+
+    cluster.log.append = append  # type: ignore[method-assign]
+    worker.look(*HINT)
+    assert len(owned_pods(cluster.state, cluster.state.objects[WEB])) == 1

@@ -49,6 +49,7 @@ class Applied:
 class Replica:
     """Follows a log. `on_applied` is called after each chunk, outside the lock, by the thread that has read it.
 
+    `pause` seconds pass between two reads, so that several events are one wake; readers see them that much later.
     With `every` it is a replica at leisure: it reads every so many seconds, and whenever somebody asks it to
     `catch_up`. That is for those who look at the state only now and then: a wake at every event costs more.
     """
@@ -59,6 +60,7 @@ class Replica:
         state: State | None = None,
         on_applied: Callable[[Sequence[Applied]], None] | None = None,
         every: float | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.failure: ChronosetError | None = None
         self.unreachable = ""
@@ -67,6 +69,7 @@ class Replica:
         self._state = state or State()
         self._on_applied = on_applied
         self._every = every
+        self._pause = pause
         self._pending: list[Event] = []
         self._being_read = threading.Lock()
         self._moved = threading.Condition(threading.RLock())
@@ -192,7 +195,9 @@ class Replica:
                 self._fold(entries)
                 self.wakes += 1
                 wakes.append(now)
-                if len(wakes) == BUSY_READS and wakes[-1] - wakes[0] < BUSY_WINDOW:
+                if self._pause:
+                    self._stopping.wait(self._pause)
+                elif len(wakes) == BUSY_READS and wakes[-1] - wakes[0] < BUSY_WINDOW:
                     self._stopping.wait(BUSY_PAUSE)
         except NotFound as error:
             self._fail(LostHistory(str(error)))

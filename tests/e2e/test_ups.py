@@ -23,10 +23,7 @@ from tests.e2e.clusters import Cluster, a_set, assert_nothing_left, assert_whole
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_cluster_that_is_interrupted_ends_its_pods_and_carries_on_when_started_again(
-    tmp_path: Path, number: int
-):
+def test_a_cluster_that_is_interrupted_ends_its_pods_and_carries_on_when_started_again(tmp_path: Path):
     """Exit code 0 and no process left; then the same pods, uids and revisions, each with a new process."""
     with running_cluster(tmp_path / "data") as cluster:
         cluster.apply(a_set(2))

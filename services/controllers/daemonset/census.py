@@ -41,7 +41,7 @@ class _Memory:
     owned: dict[int, Object] = field(default_factory=dict)
     daemons: dict[int, Daemon] = field(default_factory=dict)
     revisions: dict[int, Object] = field(default_factory=dict)
-    strangers: dict[int, Daemon] = field(default_factory=dict)
+    strangers: dict[str, PodView] = field(default_factory=dict)
     nodes: dict[int, Object] = field(default_factory=dict)
     by_node: dict[str, dict[int, Daemon]] = field(default_factory=dict)
     by_name: dict[str, Object] = field(default_factory=dict)
@@ -70,8 +70,8 @@ class Census:
             places=dict(memory.places),
             standings=dict(memory.standings),
             unsettled=tuple(memory.unsettled[name] for name in sorted(memory.unsettled)),
-            pods=tuple(memory.owned[identity] for identity in memory.daemons),
-            strangers=tuple(each.pod for each in memory.strangers.values()),
+            pods=tuple(obj for identity, obj in memory.owned.items() if identity in memory.daemons),
+            strangers=tuple(memory.strangers[name] for name in sorted(memory.strangers)),
             orphans=tuple(map(PodView, state.orphans(POD.resource, owner.namespace))),
             revisions=tuple(_revisions(state, owner, memory)),
             failures=_failures(state, owner),
@@ -102,9 +102,11 @@ def _changed_daemons(memory: _Memory, state: State, owner: DaemonSetView) -> set
     dirty: set[str] = set()
     for identity in memory.owned.keys() - present.keys():
         memory.revisions.pop(identity, None)
-        memory.strangers.pop(identity, None)
         daemon = memory.daemons.pop(identity, None)
-        if daemon is not None and memory.by_node.get(daemon.node, {}).pop(identity, None) is not None:
+        if daemon is None:
+            continue
+        memory.strangers.pop(daemon.name, None)
+        if memory.by_node.get(daemon.node, {}).pop(identity, None) is not None:
             dirty.add(daemon.node)
     for identity in present.keys() - memory.owned.keys():
         obj = present[identity]
@@ -116,7 +118,7 @@ def _changed_daemons(memory: _Memory, state: State, owner: DaemonSetView) -> set
                 memory.by_node.setdefault(daemon.node, {})[identity] = daemon
                 dirty.add(daemon.node)
             else:
-                memory.strangers[identity] = daemon
+                memory.strangers[daemon.name] = daemon.pod
     memory.owned = present
     return dirty
 

@@ -88,7 +88,9 @@ class Fleet:
 
     @property
     def pods(self) -> list[Object]:
-        return sorted(self.world.list("core/pods", "default"), key=lambda pod: (target_node_of(pod), name_of(pod)))
+        return sorted(
+            self.world.list("core/pods", "default"), key=lambda pod: (target_node_of(pod), name_of(pod))
+        )
 
     @property
     def revisions(self) -> dict[str, int]:
@@ -265,7 +267,9 @@ def _leaves(pod: Object) -> bool:
 
 
 def _is_ready(pod: Object) -> bool:
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ()))
+    return any(
+        each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ())
+    )
 
 
 def _told(change: Change) -> str:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -78,6 +78,8 @@ class Cluster:
     """The position of every event that a write has printed."""
     seen: set[ProcessId] = field(default_factory=set)
     """Every supervised process that there ever was, as far as it was looked at."""
+    left: list[Process] = field(default_factory=list)
+    """The processes that `clean_up` had to kill."""
 
     @property
     def name(self) -> str:
@@ -166,6 +168,10 @@ class Cluster:
         if self.up is not None:
             self.up.kill()
             self.ended()
+        self.left = left_of(self)
+        for process in self.left:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
     # --- what a person does
 
@@ -367,12 +373,15 @@ def running_containers(pods: list[Object]) -> dict[str, str]:
 def assert_nothing_left(cluster: Cluster) -> None:
     """No process of the cluster or that names its directory, no socket, no file."""
     sockets = socket_dir_of(cluster.data_dir, os.environ)
-    left = processes_of(cluster.data_dir) + processes_of(sockets)
-    assert [f"{each.pid} {each.command}" for each in left] == []
+    assert [f"{each.pid} {each.command}" for each in cluster.left + left_of(cluster)] == []
     assert [process for process in cluster.seen if is_alive(process)] == []
     assert not sockets.exists()
     assert str(sockets) not in Path("/proc/net/unix").read_text()
     assert not cluster.data_dir.exists()
+
+
+def left_of(cluster: Cluster) -> list[Process]:
+    return processes_of(cluster.data_dir) + processes_of(socket_dir_of(cluster.data_dir, os.environ))
 
 
 def processes_of(directory: Path) -> list[Process]:

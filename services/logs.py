@@ -61,9 +61,14 @@ class BoundedFile:
             os.dup2(self._descriptor, 2)
 
 
-def log_to_file(path: Path, program: str, level: int = logging.INFO) -> None:
-    """Send all that this process logs, prints or complains about to a file, as JSON lines that name the program."""
-    _configure(BoundedFile(path, takes_over=True), structlog.processors.JSONRenderer(_json), program, level)
+def log_to_file(path: Path, program: str, level: int = logging.INFO, takes_over: bool = True) -> None:
+    """Send all that this process logs to a file, as JSON lines that name the program.
+
+    Where `takes_over` holds, all that it prints or complains about goes there as well.
+    """
+    _configure(
+        BoundedFile(path, takes_over=takes_over), structlog.processors.JSONRenderer(_json), program, level
+    )
 
 
 def log_to_terminal(program: str, level: int = logging.INFO) -> None:

@@ -56,20 +56,33 @@ class Layout:
 
 def table_of(kind: Kind, objects: Iterable[Object], setting: Setting, layout: Layout) -> str:
     """Return the table of objects of one kind, sorted by namespace and name."""
-    columns = [
-        *_leading(kind, layout),
-        *(each for each in COLUMNS[kind.resource] if layout.wide or not each.wide),
-    ]
-    ordered = sorted(objects, key=lambda obj: (namespace_of(obj), _natural(name_of(obj))))
-    return table(
-        [column.header for column in columns],
-        [[column.cell(obj, setting) for column in columns] for obj in ordered],
-    )
+    return table(headers_of(kind, layout), rows_of(kind, objects, setting, layout))
+
+
+def headers_of(kind: Kind, layout: Layout) -> list[str]:
+    """Return what stands above the columns."""
+    return [column.header for column in _columns(kind, layout)]
+
+
+def rows_of(kind: Kind, objects: Iterable[Object], setting: Setting, layout: Layout) -> list[list[str]]:
+    """Return the cells of objects of one kind, sorted by namespace and name."""
+    columns = _columns(kind, layout)
+    return [[column.cell(obj, setting) for column in columns] for obj in in_order(objects)]
+
+
+def in_order(objects: Iterable[Object]) -> list[Object]:
+    """Return objects by namespace and name; numbers at the end of names count as numbers."""
+    return sorted(objects, key=lambda obj: (namespace_of(obj), _natural(name_of(obj))))
 
 
 def spoken_name(kind: Kind, name: str) -> str:
     """Return `statefulset.apps/web`, as `-o name` prints it."""
     return f"{kind.singular}.{kind.group}/{name}" if kind.group else f"{kind.singular}/{name}"
+
+
+def _columns(kind: Kind, layout: Layout) -> list[Column]:
+    own = (each for each in COLUMNS[kind.resource] if layout.wide or not each.wide)
+    return [*_leading(kind, layout), *own]
 
 
 def _leading(kind: Kind, layout: Layout) -> list[Column]:

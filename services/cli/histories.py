@@ -18,6 +18,7 @@ from schemas.kinds import KINDS, Kind
 from schemas.objects import Object
 from schemas.positions import Position, stream_id_of, time_of
 from services.cli.columns import Layout, Setting
+from services.cli.following import last_entries
 from services.cli.moments import Moment, parse_moment
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
 from services.cli.printing import listing_text, object_text, show
@@ -102,7 +103,7 @@ def log(
     source = open_session(data_dir).log
     last = source.last()
     start = _start(from_, last) if from_ else last
-    entries = _between(source, start, last) if from_ else iter(_tail(source, tail, last))
+    entries = _between(source, start, last) if from_ else iter(last_entries(source, tail, last))
     for entry in chain(entries, _coming(source, last) if follow else ()):
         if output is ReadOutput.JSON:
             show_json(entry_record(entry))
@@ -156,18 +157,6 @@ def _coming(source: Log, after: Position) -> Iterator[Entry]:
         for entry in source.follow(after, _CHUNK, _BLOCK_SECONDS):
             after = entry.position
             yield entry
-
-
-def _tail(source: Log, count: int, last: Position) -> list[Entry]:
-    """Return the last entries: each names the one before it, so the way back is known."""
-    entries: list[Entry] = []
-    while len(entries) < count and last:
-        found = source.read(last - 1, 1, last)
-        if not found:
-            break
-        entries.append(found[0])
-        last = found[0].after
-    return entries[::-1]
 
 
 def _objects(state: State, reference: Reference, namespace: str) -> list[Object]:

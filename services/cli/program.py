@@ -43,6 +43,10 @@ COMMANDS: dict[str, Place] = {
     "pause": Place("switches", "pause", "pause controllers"),
     "resume": Place("switches", "resume", "let paused controllers go on"),
     "get": Place("reads", "get", "show objects as they are now"),
+    "describe": Place(
+        "describing", "describe", "show all about an object: status, pods, revisions, who changed it"
+    ),
+    "watch": Place("watches", "watch", "show the live view of a cluster"),
     "logs": Place("reads", "logs", "show what a pod's container printed"),
     "replay": Place("histories", "replay", "show the cluster as it was, or follow its events"),
     "log": Place("histories", "log", "show the log's raw entries"),

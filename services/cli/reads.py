@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
 from services.commands.sources import existing
 
-_WORKLOADS = {"statefulset": STATEFUL_SET, "daemonset": DAEMON_SET}
+_WORKLOADS = (STATEFUL_SET, DAEMON_SET)
 
 
 def get(
@@ -36,14 +36,22 @@ def get(
     at_least: Annotated[
         str, typer.Option(metavar="POSITION", help="Wait until the projections show this position.")
     ] = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with a row for every change.")] = False,
+    watch_events: Annotated[
+        bool, typer.Option("--output-watch-events", help="Say of each what it is: ADDED, MODIFIED, DELETED.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Show objects as they are now, from the projections, whose position is printed to stderr.
+
+    With --watch it goes on with the log: a row, or a JSON object on a line, for every change. The last row of what is
+    deleted, or is no longer selected, ends in <deleted>.
 
     \b
     Example:
       chronoset get sts,pods
       chronoset get pods -l app=db -o wide
+      chronoset get pods --watch
       chronoset get sts/db -o yaml
     """
     references = parse_references(target)
@@ -52,11 +60,19 @@ def get(
         raise BadRequest("--all-namespaces: a name is in one namespace; leave out one of them")
     if selector and any(reference.name for reference in references):
         raise BadRequest("--selector: a name is one object; leave out one of them")
+    if watch_events and not watch:
+        raise BadRequest("--output-watch-events: is for --watch")
     place = "" if everywhere else checked_namespace(namespace)
     least = parse_position(at_least) if at_least else 0
     session = open_session(data_dir)
     if least:
         session.catch_up(least)
+    if watch:
+        from services.cli.watching import Selection, Shape, watch_objects
+
+        shape = Shape(output, Layout(output is ReadOutput.WIDE, everywhere), watch_events)
+        watch_objects(session, Selection(references, place, wanted), shape)
+        return
     position = session.views.position()
     found = [_found(session, reference, place) for reference in references]
     listing = grouped(
@@ -124,17 +140,8 @@ def _found(session: Session, reference: Reference, namespace: str) -> tuple[Kind
 
 def _setting(session: Session, listing: list[tuple[Kind, list[Object]]], output: ReadOutput) -> Setting:
     tables = output in (ReadOutput.TABLE, ReadOutput.WIDE)
-    asks = tables and any(kind in _WORKLOADS.values() for kind, _ in listing)
-    return Setting(now_ms(), _waiting(session) if asks else {})
-
-
-def _waiting(session: Session) -> Mapping[Key, str]:
-    """Return what each workload waits for, by its key."""
-    return {
-        key: waiting.text
-        for (controller, key), waiting in session.views.waiting().items()
-        if controller in _WORKLOADS
-    }
+    asks = tables and any(kind in _WORKLOADS for kind, _ in listing)
+    return Setting(now_ms(), session.waiting() if asks else {})
 
 
 def _text(

@@ -7,7 +7,7 @@ import pwd
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
 from schemas.times import Milliseconds
 from services.commands.execution import Executor
-from services.connections import connect
+from services.connections import READ_RETRIES, connect
 from services.projections.reader import Views
 from services.settings import Settings, joined, settings_from, socket_of
 
@@ -32,23 +32,33 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds that a command waits for a server that is away, and for the projections to catch up."""
 _LONGEST_NAME = 253
+_WORKLOAD_CONTROLLERS = ("statefulset", "daemonset")
 
 
 class Session:
-    """What a command of a person reads from and writes to."""
+    """What a command of a person reads from and writes to.
 
-    def __init__(self, settings: Settings) -> None:
+    `retries` are those of reads from the views, `patience` (seconds) is for the log's server.
+    """
+
+    def __init__(
+        self, settings: Settings, retries: int = READ_RETRIES, patience: float | None = None
+    ) -> None:
         self.settings = settings
+        self._retries = retries
+        self._patience = PATIENCE if patience is None else patience
 
     @cached_property
     def log(self) -> RedisLog:
-        return RedisLog(connect(self.settings.log_url, "cli", retries=0), self.settings.cluster, PATIENCE)
+        return RedisLog(
+            connect(self.settings.log_url, "cli", retries=0), self.settings.cluster, self._patience
+        )
 
     @cached_property
     def views(self) -> Views:
-        queue = connect(self.settings.queue_url, "cli")
+        queue = connect(self.settings.queue_url, "cli", self._retries)
         apart = self.settings.views_url != self.settings.queue_url
-        client = connect(self.settings.views_url, "cli") if apart else queue
+        client = connect(self.settings.views_url, "cli", self._retries) if apart else queue
         return Views(client, self.settings.cluster, queue)
 
     @cached_property
@@ -84,6 +94,13 @@ class Session:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+    def waiting(self) -> Mapping[Key, str]:
+        """Return what each StatefulSet and DaemonSet waits for, by its key."""
+        found = self.views.waiting()
+        return {
+            key: each.text for (controller, key), each in found.items() if controller in _WORKLOAD_CONTROLLERS
+        }
 
     def actor(self, claim: str) -> Actor:
         """Return who writes: this process' user on this host; what it calls itself is kept as a claim."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from services.commands.commands import Command
 
 MOST_NODES = 100
+VIEW = "view"
+"""The program that owns the terminal while it runs."""
 APPLY_PATIENCE = 30.0
 """Seconds that `-f` waits for the projections of a cluster that begins."""
 
@@ -37,16 +39,21 @@ def up(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on with a log that has lost its last events.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="On a terminal too: lines instead of a live view.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Run a cluster in the foreground: its log, its queue, the control plane and the nodes. Ctrl-C stops it.
 
-    Started again on the same data directory it carries on from the log.
+    Started again on the same data directory it carries on from the log. On a terminal it shows a live view of the
+    workloads, their pods and the last events.
 
     \b
     Example:
       chronoset up --nodes 3 -f examples/web.yaml
     """
+    from services.logs import log_to_file
     from services.settings import checked_durability, settings_from, shown_path
     from services.supervisor import Supervisor
     from services.wiring import PROGRAMS, finish, prepare
@@ -58,15 +65,26 @@ def up(
     if durability:
         settings = replace(settings, durability=checked_durability(durability, "--durability"))
     announcer = Announcer(shown_path(settings.data_dir), len(names))
-    programs = [*PROGRAMS, *_applying(manifests or [])]
-    begin = partial(prepare, accepts_loss=accept_loss)
+    viewing = [] if plain or not _has_terminal() else [_view()]
+    programs = [*PROGRAMS, *_applying(manifests or []), *viewing]
+
+    def begin(joined: Settings) -> None:
+        if viewing:
+            log_to_file(
+                joined.data_dir.absolute() / "logs" / "supervisor.log", "supervisor", takes_over=False
+            )
+        prepare(joined, accepts_loss=accept_loss)
+
     supervisor = Supervisor(settings, programs, begin, finish, announcer.changed, announcer.say)
     raise typer.Exit(supervisor.run())
 
 
 @dataclass(slots=True)
 class Announcer:
-    """Tells the terminal what becomes of the cluster: a line for each change of a server or program."""
+    """Tells the terminal what becomes of the cluster: a line for each change of a server or program.
+
+    While the live view runs, it is that which tells.
+    """
 
     place: str
     nodes: int
@@ -78,6 +96,8 @@ class Announcer:
 
     def changed(self, record: ClusterRecord) -> None:
         """Say which members left or came back, and once that all are there."""
+        if any(member.name == VIEW and member.state == "running" for member in record.members):
+            return
         for member in record.members:
             before = self._known.get(member.name)
             self._known[member.name] = member.state
@@ -92,6 +112,24 @@ class Announcer:
             )
             join = "" if self.place == ".chronoset" else f" --data-dir {self.place}"
             self.say(f"from another terminal: chronoset{join} get all; chronoset{join} doctor")
+
+
+def _has_terminal() -> bool:
+    """Say whether a person sees what we print, on a terminal that can be drawn on."""
+    seen = sys.stdout.isatty() and sys.stderr.isatty()
+    return seen and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def _view() -> Program:
+    """Return the program that shows the live view on our terminal, which it is given a descriptor of."""
+    terminal = os.dup(sys.stdout.fileno())
+
+    def run(settings: Settings) -> None:
+        from services.cli.live import run_view
+
+        run_view(terminal, settings)
+
+    return Program(VIEW, run, once=True, grace=2.0)
 
 
 def _applying(manifests: list[Path]) -> list[Program]:

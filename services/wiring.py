@@ -185,7 +185,7 @@ def _agent(
 ) -> Agent:
     directory = settings.data_dir / "nodes" / name
     directory.mkdir(parents=True, exist_ok=True)
-    node = NodeSettings(name, directory.resolve(), settings.cluster)
+    node = NodeSettings(name, directory.resolve(), f"{settings.cluster}/{control_plane.log_id()}")
     return Agent(node, control_plane, lambda on_exit: runtime(node.directory, on_exit=on_exit))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from schemas.envelopes import Event
 from schemas.kinds import KINDS, POD
 from schemas.objects import Object, key_of_object, kind_of, labels_of, name_of, namespace_of, uid_of
 from schemas.positions import Position
+from services.cli.completions import complete_target
 from services.cli.described_pods import claims_of_pod
 from services.cli.descriptions import Subject, description
 from services.cli.options import DataDir, Namespace, count_from
@@ -22,11 +23,16 @@ from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
 from services.commands.rollouts import history
 from services.commands.sources import existing
-from services.projections.reader import Change
+
+if TYPE_CHECKING:
+    from services.projections.reader import Change
 
 
 def describe(
-    target: Annotated[list[str], typer.Argument(metavar="KIND [NAME...]", help="Or KIND/NAME...")],
+    target: Annotated[
+        list[str],
+        typer.Argument(metavar="KIND [NAME...]", help="Or KIND/NAME...", autocompletion=complete_target),
+    ],
     namespace: Namespace = "default",
     changes: Annotated[
         int,

@@ -9,6 +9,7 @@ from base64 import b64decode
 from binascii import Error
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from schemas import kinds
 from schemas.envelopes import Event
@@ -29,9 +30,11 @@ from services.cli.paragraphs import Fields, Part, Section, as_text, fields_of, m
 from services.cli.printing import yaml_text
 from services.cli.rollouts import history_table
 from services.cli.tables import table
-from services.projections.reader import Change
 
 _HIDDEN_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)
+if TYPE_CHECKING:
+    from services.projections.reader import Change
+
 _REVISION = "controller-revision-hash"
 
 

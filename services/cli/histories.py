@@ -18,6 +18,7 @@ from schemas.kinds import KINDS, Kind
 from schemas.objects import Object
 from schemas.positions import Position, stream_id_of, time_of
 from services.cli.columns import Layout, Setting
+from services.cli.completions import complete_target
 from services.cli.following import last_entries
 from services.cli.moments import Moment, parse_moment
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
@@ -34,7 +35,10 @@ _BLOCK_SECONDS = 1.0
 
 def replay(
     target: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND [NAME...]]", help="All kinds if left out.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND [NAME...]]", help="All kinds if left out.", autocompletion=complete_target
+        ),
     ] = None,
     at: Annotated[
         str, typer.Option("--at", metavar="WHEN", help="A time with zone, 10 minutes ago, a position.")

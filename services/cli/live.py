@@ -35,8 +35,6 @@ LOOK_SECONDS = 0.5
 """How long what is not in the log may go unnoticed: what a set waits for, the terminal's size."""
 REST_SECONDS = 0.25
 _REST_PER_DRAWING = 10.0
-_PATIENCE = 0.5
-"""Seconds until it is said that a server is away: whoever watches wants to know."""
 _DISABLED = b"\0"
 _WELL = ("running", "finished")
 
@@ -120,7 +118,7 @@ class Watched:
         return self._renewed(bool(applied), (*troubles, *self._members))
 
     def _begin(self) -> None:
-        session = self._session = self._session or Session(self.settings, retries=0, patience=_PATIENCE)
+        session = self._session = self._session or Session(self.settings, patient=False)
         following = Following(session.log, session.views, RESOURCES)
         past = last_entries(session.log, FIRST_EVENTS, following.state.position)
         self._events = Events()

@@ -161,7 +161,7 @@ def _pod_lines(pods: Sequence[Pod], colours: dict[str, str], numbers: dict[str, 
             f"  {pod.node:<6}  {pod.address:<14}",
         )
         if pod.restarts:
-            line.append(f"  {pod.restarts} restarts", "yellow")
+            line.append(f"  restarted {pod.restarts}x", "yellow")
         line.rstrip()
         lines.append(line)
     return lines

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from services.cli.completions import complete_namespace
 from services.cli.moments import parse_duration
 
 
@@ -48,7 +49,10 @@ class ReadOutput(StrEnum):
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="The cluster's directory (.chronoset).")
 ]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace to look in.")]
+Namespace = Annotated[
+    str,
+    typer.Option("--namespace", "-n", help="The namespace to look in.", autocompletion=complete_namespace),
+]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look in every namespace.")]
 ActorName = Annotated[
     str, typer.Option("--actor", metavar="NAME", help="Who you are, for the log (default: $USER).")

@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from typer.main import get_command
 
 from schemas.errors import ChronosetError
 
+PROGRAM = "chronoset"
+COMPLETE = "_CHRONOSET_COMPLETE"
+"""Set by the shell's script: what is typed is to be completed, not carried out."""
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 """Exit codes as a shell gives them to programs that SIGINT and SIGPIPE end."""
@@ -54,18 +58,40 @@ COMMANDS: dict[str, Place] = {
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
+    "completion": Place("completion", "completion", "print the script by which a shell completes on Tab"),
     "demo": Place("demo", "demo", "play the story of a StatefulSet on real processes"),
     "loadtest": Place("loadtest", "loadtest", "measure a control plane on simulated nodes"),
     "bench": Place("bench", "bench", "measure this machine, and Chronoset against it"),
 }
 
 
+class _Listed(NamedTuple):
+    """What a list of commands needs to know of one."""
+
+    summary: str
+    hidden: bool = False
+
+    def get_short_help_str(self, _limit: int = 0) -> str:
+        return self.summary
+
+
 class _Commands(TyperGroup):
+    _is_listing = False
+
     def list_commands(self, _ctx: Any) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, _ctx: Any, name: str) -> Any:
+        if self._is_listing and name in COMMANDS:
+            return _Listed(COMMANDS[name].summary)
         return load(name) if name in COMMANDS else None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        self._is_listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._is_listing = False
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -117,9 +143,11 @@ def load(name: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, an error's own (schemas.errors), 2 for bad usage."""
+    if os.environ.get(COMPLETE):
+        return _complete()
     try:
         result = get_command(app).main(
-            args=None if arguments is None else list(arguments), prog_name="chronoset", standalone_mode=False
+            args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False
         )
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -136,6 +164,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BrokenPipeError, SystemExit):  # the latter is how typer ends on a closed pipe, and nothing else
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+
+
+def _complete() -> int:
+    """Print what may come next, for the shell that asks. Silent whatever is wrong: somebody is typing."""
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    with suppress(Exception, SystemExit), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        get_command(app).main(args=[], prog_name=PROGRAM, complete_var=COMPLETE, standalone_mode=False)
+    sys.stdout.flush()
+    return 0
 
 
 def _failed(message: str, code: int) -> int:

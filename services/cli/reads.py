@@ -14,6 +14,7 @@ from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
 from schemas.objects import Key, Object, labels_of, name_of, uid_of
 from schemas.selectors import parse_selector
 from services.cli.columns import Layout, Setting
+from services.cli.completions import complete_pod, complete_target
 from services.cli.moments import parse_position
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
 from services.cli.printing import listing_text, object_text, position_line, show
@@ -27,7 +28,10 @@ _WORKLOADS = (STATEFUL_SET, DAEMON_SET)
 
 def get(
     target: Annotated[
-        list[str], typer.Argument(metavar="KIND [NAME...]", help="Or KIND,KIND or KIND/NAME...")
+        list[str],
+        typer.Argument(
+            metavar="KIND [NAME...]", help="Or KIND,KIND or KIND/NAME...", autocompletion=complete_target
+        ),
     ],
     namespace: Namespace = "default",
     everywhere: AllNamespaces = False,
@@ -89,7 +93,7 @@ def get(
 
 
 def logs(
-    pod: Annotated[str, typer.Argument(metavar="POD")],
+    pod: Annotated[str, typer.Argument(metavar="POD", autocompletion=complete_pod)],
     container: Annotated[
         str, typer.Option("--container", "-c", help="Which one, where there are several.")
     ] = "",

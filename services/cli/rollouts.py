@@ -10,6 +10,7 @@ from schemas.errors import BadRequest
 from schemas.objects import Object, labels_of, name_of
 from schemas.revisions import HASH_LABEL, template_of
 from schemas.times import parse_rfc3339
+from services.cli.completions import complete_target
 from services.cli.options import (
     ActorName,
     CommandId,
@@ -33,7 +34,9 @@ from services.cli.writes import TEN_MINUTES, Manner, write
 from services.commands.commands import Restart, Undo
 from services.commands.rollouts import CHANGE_CAUSE, existing_workload, history, progress_of
 
-Target = Annotated[list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.")]
+Target = Annotated[
+    list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.", autocompletion=complete_target)
+]
 
 app = typer.Typer(
     add_completion=False,

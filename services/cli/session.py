@@ -12,25 +12,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from events.commit import Edges
-from events.memory import wall_clock
-from events.redis_log import RedisLog
 from schemas.envelopes import Actor
 from schemas.errors import BadRequest, Unavailable
 from schemas.kinds import SECRET
 from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
 from schemas.times import Milliseconds
-from services.commands.execution import Executor
-from services.connections import READ_RETRIES, connect
-from services.projections.reader import Views
 from services.settings import Settings, joined, settings_from, socket_of
 
 if TYPE_CHECKING:
+    from events.redis_log import RedisLog
     from events.secrets import Keyring
+    from services.commands.execution import Executor
+    from services.projections.reader import Views
 
 PATIENCE = 10.0
 """Seconds that a command waits for a server that is away, and for the projections to catch up."""
+NO_PATIENCE = 0.5
 _LONGEST_NAME = 253
 _WORKLOAD_CONTROLLERS = ("statefulset", "daemonset")
 
@@ -38,27 +36,31 @@ _WORKLOAD_CONTROLLERS = ("statefulset", "daemonset")
 class Session:
     """What a command of a person reads from and writes to.
 
-    `retries` are those of reads from the views, `patience` (seconds) is for the log's server.
+    What it needs is imported when it is used: on Tab and for --help nobody wants to wait for that. One without patience
+    says soon that a server is away.
     """
 
-    def __init__(
-        self, settings: Settings, retries: int = READ_RETRIES, patience: float | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, patient: bool = True) -> None:
         self.settings = settings
-        self._retries = retries
-        self._patience = PATIENCE if patience is None else patience
+        self._patience = PATIENCE if patient else NO_PATIENCE
+        self._retries = {} if patient else {"retries": 0}
 
     @cached_property
     def log(self) -> RedisLog:
-        return RedisLog(
-            connect(self.settings.log_url, "cli", retries=0), self.settings.cluster, self._patience
-        )
+        from events.redis_log import RedisLog
+        from services.connections import connect
+
+        client = connect(self.settings.log_url, "cli", retries=0)
+        return RedisLog(client, self.settings.cluster, self._patience)
 
     @cached_property
     def views(self) -> Views:
-        queue = connect(self.settings.queue_url, "cli", self._retries)
+        from services.connections import connect
+        from services.projections.reader import Views
+
+        queue = connect(self.settings.queue_url, "cli", **self._retries)
         apart = self.settings.views_url != self.settings.queue_url
-        client = connect(self.settings.views_url, "cli", self._retries) if apart else queue
+        client = connect(self.settings.views_url, "cli", **self._retries) if apart else queue
         return Views(client, self.settings.cluster, queue)
 
     @cached_property
@@ -73,6 +75,9 @@ class Session:
 
     @cached_property
     def executor(self) -> Executor:
+        from events.commit import Edges
+        from services.commands.execution import Executor
+
         return Executor(self.log, self.sources, self.catch_up, Edges(seal=self._seal))
 
     def catch_up(self, position: Position) -> None:
@@ -163,4 +168,4 @@ def new_command_id() -> str:
 
 def now_ms() -> Milliseconds:
     """Return the milliseconds since 1970 by this machine's clock."""
-    return wall_clock()
+    return time.time_ns() // 1_000_000

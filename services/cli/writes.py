@@ -15,6 +15,7 @@ from schemas.envelopes import DELETE, Event
 from schemas.errors import BadRequest
 from schemas.objects import Key, key_of_object
 from schemas.positions import stream_id_of
+from services.cli.completions import complete_target
 from services.cli.options import (
     ActorName,
     CommandId,
@@ -107,7 +108,9 @@ def apply(
 
 
 def patch(
-    target: Annotated[list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.")],
+    target: Annotated[
+        list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.", autocompletion=complete_target)
+    ],
     patch_text: Annotated[str, typer.Option("--patch", "-p", metavar="PATCH", help="JSON (or YAML).")],
     type_: Annotated[PatchType, typer.Option("--type", help="RFC 6902 or RFC 7386.")] = PatchType.MERGE,
     namespace: Namespace = "default",
@@ -138,7 +141,9 @@ def patch(
 
 
 def scale(
-    target: Annotated[list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.")],
+    target: Annotated[
+        list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.", autocompletion=complete_target)
+    ],
     replicas: Annotated[
         int, typer.Option(metavar="N", parser=count_from(0), help="How many pods there are to be.")
     ],
@@ -161,7 +166,10 @@ def scale(
 
 
 def delete(
-    target: Annotated[list[str], typer.Argument(metavar="KIND NAME...", help="Or KIND/NAME...")],
+    target: Annotated[
+        list[str],
+        typer.Argument(metavar="KIND NAME...", help="Or KIND/NAME...", autocompletion=complete_target),
+    ],
     cascade: Annotated[Cascade, typer.Option(help="What becomes of the dependents.")] = Cascade.BACKGROUND,
     grace_period: Annotated[
         int | None,

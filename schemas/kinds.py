@@ -39,22 +39,45 @@ STATEFUL_SET = Kind(
 )
 DAEMON_SET = Kind("DaemonSet", "apps", "v1", "daemonsets", "daemonset", ("ds",), True, _APPS + "DaemonSet")
 CONTROLLER_REVISION = Kind(
-    "ControllerRevision", "apps", "v1", "controllerrevisions", "controllerrevision", (), True, _APPS + "ControllerRevision"
+    "ControllerRevision",
+    "apps",
+    "v1",
+    "controllerrevisions",
+    "controllerrevision",
+    (),
+    True,
+    _APPS + "ControllerRevision",
 )
 POD = Kind("Pod", "", "v1", "pods", "pod", ("po",), True, _CORE + "Pod")
 NODE = Kind("Node", "", "v1", "nodes", "node", ("no",), False, _CORE + "Node")
 CLAIM = Kind(
-    "PersistentVolumeClaim", "", "v1", "persistentvolumeclaims", "persistentvolumeclaim", ("pvc",), True, _CORE + "PersistentVolumeClaim"
+    "PersistentVolumeClaim",
+    "",
+    "v1",
+    "persistentvolumeclaims",
+    "persistentvolumeclaim",
+    ("pvc",),
+    True,
+    _CORE + "PersistentVolumeClaim",
 )
 VOLUME = Kind(
-    "PersistentVolume", "", "v1", "persistentvolumes", "persistentvolume", ("pv",), False, _CORE + "PersistentVolume"
+    "PersistentVolume",
+    "",
+    "v1",
+    "persistentvolumes",
+    "persistentvolume",
+    ("pv",),
+    False,
+    _CORE + "PersistentVolume",
 )
 SERVICE = Kind("Service", "", "v1", "services", "service", ("svc",), True, _CORE + "Service")
 NAMESPACE = Kind("Namespace", "", "v1", "namespaces", "namespace", ("ns",), False, _CORE + "Namespace")
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", "configmap", ("cm",), True, _CORE + "ConfigMap")
 SECRET = Kind("Secret", "", "v1", "secrets", "secret", (), True, _CORE + "Secret")
 EVENT = Kind("Event", "", "v1", "events", "event", ("ev",), True, _CORE + "Event")
-LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", "lease", (), True, "io.k8s.api.coordination.v1.Lease")
+LEASE = Kind(
+    "Lease", "coordination.k8s.io", "v1", "leases", "lease", (), True, "io.k8s.api.coordination.v1.Lease"
+)
 
 KINDS: tuple[Kind, ...] = (
     STATEFUL_SET,
@@ -77,7 +100,13 @@ BY_NAME: dict[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for 
 _BY_WORD: dict[str, Kind] = {
     word: kind
     for kind in reversed(KINDS)
-    for word in (kind.kind.lower(), kind.plural, kind.singular, *kind.short_names, f"{kind.plural}.{kind.group}")
+    for word in (
+        kind.kind.lower(),
+        kind.plural,
+        kind.singular,
+        *kind.short_names,
+        f"{kind.plural}.{kind.group}",
+    )
 }
 
 

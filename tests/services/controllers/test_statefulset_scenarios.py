@@ -205,7 +205,13 @@ def test_an_ordered_update_replaces_a_pod_only_when_all_replicas_are_available()
 
 @pytest.mark.parametrize(
     ("most", "expected"),
-    [(1, ["-db-3"]), (2, ["-db-3", "-db-2"]), ("50%", ["-db-3", "-db-2"]), ("10%", ["-db-3"])],
+    [
+        (1, ["-db-3"]),
+        (2, ["-db-3", "-db-2"]),
+        ("50%", ["-db-3", "-db-2"]),
+        ("49%", ["-db-3"]),
+        ("10%", ["-db-3"]),
+    ],
 )
 @pytest.mark.parametrize("policy", [ORDERED, PARALLEL])
 def test_an_update_takes_as_many_as_may_be_unavailable(

@@ -21,7 +21,8 @@ MOST_PODS = 110
 class NodeSettings:
     """A node: its name, where it keeps its files, its cluster, its address, and what it says of itself.
 
-    `cluster` tells it from every other on this machine: the addresses of its pods derive from it. `capacity` replaces what is found on the machine (several agents of one machine share it only on paper).
+    `cluster` tells it from every other on this machine: the addresses of its pods derive from it. `capacity` replaces
+    what is found on the machine (several agents of one machine share it only on paper).
     """
 
     name: str

@@ -67,8 +67,10 @@ def _is_of_pod(change: Change) -> bool:
 
 
 def _situation(view: View, derivation: Derivation, now: Milliseconds) -> Situation:
+    """Take the hash from the update revision, which may still be one that the set's last incarnation has left."""
     name = derivation.update_revision_name
-    update = next(each for each in derivation.revisions if name_of(each) == name)
+    known = {name_of(each): each for each in (*view.revisions, *derivation.revisions)}
+    update = known[name]
     return Situation(
         view,
         update=labels_of(update).get(REVISION_LABEL, name),

@@ -713,3 +713,19 @@ def test_a_census_that_remembers_sees_what_a_fresh_one_sees() -> None:
     fresh = Fleet(None, nodes=0)
     fresh.world = fleet.world
     assert repr(fleet.view()) == repr(fresh.view())
+
+
+def test_a_set_made_anew_runs_while_the_revision_of_its_last_incarnation_has_its_name() -> None:
+    """Once that one is collected, its own is derived, with the same name and hash: no pod is restarted."""
+    fleet = Fleet(a_daemonset(), nodes=1)
+    fleet.run()
+    (left,) = fleet.world.list("apps/controllerrevisions", "default")
+    (pod,) = fleet.pods
+    fleet.remove(fleet.set)
+    fleet.remove(pod)
+    fleet.world.commit(Create(a_daemonset()))
+    assert fleet.run() == ["+n1"]
+    fleet.remove(left)
+    assert fleet.run() == []
+    (own,) = fleet.world.list("apps/controllerrevisions", "default")
+    assert (name_of(own), (controller_of(own) or {})["uid"]) == (name_of(left), uid_of(fleet.set))

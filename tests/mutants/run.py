@@ -85,8 +85,11 @@ def mutants_in(folder: Path) -> list[Mutant]:
 
 
 def apply(patch: Path, tree: Path, *options: str) -> str:
-    """Apply a patch to a tree; return why that cannot be done, empty where it was. `options` are those of git."""
-    command = ["git", "apply", *options, str(patch)]
+    """Apply a patch to a tree; return why that cannot be done, empty where it was. `options` are those of git.
+
+    A patch whose lines are found only once needs no context, which would only tie it to its neighbours.
+    """
+    command = ["git", "apply", "--unidiff-zero", *options, str(patch)]
     done = subprocess.run(
         command, cwd=tree, env=_outside_git(tree), capture_output=True, text=True, check=False
     )
@@ -156,16 +159,27 @@ def _mutant_of(patch: Path) -> Mutant:
 def _verdict(mutant: Mutant, tree: Path, without: Run) -> Verdict:
     if without.code != _PASSED:
         return Verdict(mutant, False, f"SELECTION FAILS WITHOUT THE MUTANT: {without.reason}")
-    if problem := apply(mutant.patch, tree):
-        return Verdict(mutant, False, f"DOES NOT APPLY, the code has moved: {problem}")
-    run = _pytest(mutant.selection, tree)
-    if problem := apply(mutant.patch, tree, "--reverse"):
-        raise RuntimeError(f"{mutant.patch} cannot be taken back: {problem}")
+    with _restored(mutant, tree):
+        if problem := apply(mutant.patch, tree):
+            return Verdict(mutant, False, f"DOES NOT APPLY, the code has moved: {problem}")
+        run = _pytest(mutant.selection, tree)
     if run.code == _PASSED:
         return Verdict(mutant, False, "SURVIVED")
     if run.code in (_FAILED, None):
         return Verdict(mutant, True, f"killed by {run.reason}")
     return Verdict(mutant, False, f"DOES NOT RUN: {run.reason}")
+
+
+@contextmanager
+def _restored(mutant: Mutant, tree: Path) -> Iterator[None]:
+    """Put back what the patch touches, whatever came of it."""
+    touched = [tree / name for name in re.findall(r"^\+\+\+ b/(.+)$", mutant.patch.read_text(), re.MULTILINE)]
+    before = {file: file.read_bytes() for file in touched if file.is_file()}
+    try:
+        yield
+    finally:
+        for file, content in before.items():
+            file.write_bytes(content)
 
 
 def _copy(root: Path, tree: Path) -> Path:

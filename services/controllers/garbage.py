@@ -23,7 +23,7 @@ from schemas.deletion import (
     ORPHAN_FINALIZER,
     deletion_of,
 )
-from schemas.kinds import BY_NAME, DAEMON_SET, KINDS, NAMESPACE, POD, STATEFUL_SET
+from schemas.kinds import BY_NAME, CLAIM, DAEMON_SET, KINDS, NAMESPACE, POD, STATEFUL_SET
 from schemas.objects import (
     Key,
     Object,
@@ -59,13 +59,13 @@ class Dependent:
     """An object with an owner reference to the owner in question.
 
     standings       uid of each of its owners -> what that reference is worth
-    has_dependents  it is an owner itself
+    waits           it is an owner itself, and stays until its own dependents are gone where its owner does
     is_in_cycle     one of its own dependents waits for its dependents: they may wait for each other
     """
 
     object: Object
     standings: dict[str, Standing]
-    has_dependents: bool = False
+    waits: bool = False
     is_in_cycle: bool = False
 
 
@@ -178,7 +178,7 @@ def _collection_of(dependent: Dependent, now: Milliseconds) -> Change | None:
         return None
     if len(worthless) < len(dependent.standings):
         return _without_owners(obj, worthless)
-    if Standing.WAITING in dependent.standings.values() and dependent.has_dependents:
+    if Standing.WAITING in dependent.standings.values() and dependent.waits:
         marked = deletion_of(_unblocking(obj) if dependent.is_in_cycle else obj, now, propagation=FOREGROUND)
         assert isinstance(marked, Replace)
         return Replace(obj, marked.new)
@@ -273,7 +273,12 @@ def _dependent(state: State, obj: Object) -> Dependent:
         for reference in obj["metadata"]["ownerReferences"]
     }
     own = state.owned_by(uid_of(obj))
-    return Dependent(obj, standings, bool(own), any(map(_waits_for_dependents, own)))
+    return Dependent(obj, standings, _may_wait_for(obj, own), any(map(_waits_for_dependents, own)))
+
+
+def _may_wait_for(obj: Object, own: Sequence[Object]) -> bool:
+    """True for an owner, but for a pod that its claims go with (ours): they wait in turn for the pod that uses them."""
+    return bool(own) and not (obj["kind"] == POD.kind and any(each["kind"] == CLAIM.kind for each in own))
 
 
 def _contents_of(state: State, namespace: str) -> Iterator[Object]:

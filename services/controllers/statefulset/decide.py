@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from schemas.node_reasons import NODE_LOST
 from schemas.times import Milliseconds
 from services.controllers.backoff import delay_after
 from services.controllers.pods import is_failing, is_pending, why_not_ready
@@ -310,6 +311,11 @@ def _rest(situation: Situation) -> Plan:
 
 
 def _terminates(member: Member, now: Milliseconds) -> str:
+    if member.pod.reason == NODE_LOST:
+        return (
+            f"{member.pod.name} may still run on node {member.pod.node}, which is lost: it starts elsewhere once "
+            "its agent confirms its end, the node is deleted or tainted out-of-service, or it is deleted by force"
+        )
     return f"{member.pod.name} terminates since {max(now - member.pod.deletion_asked_at, 0) // 1000} s"
 
 

@@ -7,6 +7,7 @@ Identity is what survives a pod: `db-1` is the same member before and after it i
 
 from __future__ import annotations
 
+from schemas.defaults import pod_defaults
 from schemas.kinds import POD
 from schemas.objects import Object, labels_of, with_metadata
 from schemas.revisions import REVISION_LABEL
@@ -38,6 +39,11 @@ def ordinal_of(set_name: str, name: str) -> int | None:
         return None
     ordinal = int(digits)
     return ordinal if str(ordinal) == digits and ordinal <= _LARGEST else None
+
+
+def prototype_of(template: Object) -> Object:
+    """Return a template as its pods have it: with the defaults that only pods have (SetDefaults_Pod)."""
+    return {**template, "spec": pod_defaults({"spec": template["spec"]})["spec"]}
 
 
 def new_pod(owner: StatefulSetView, ordinal: int, revision: str, template: Object) -> Object:

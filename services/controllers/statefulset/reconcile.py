@@ -20,7 +20,14 @@ from services.controllers.pods import is_pending
 from services.controllers.statefulset.claims import missing_claims, present_claims
 from services.controllers.statefulset.classify import Member, Situation, classify, members_of
 from services.controllers.statefulset.decide import Plan, decide, earliest
-from services.controllers.statefulset.identity import adopted, new_pod, ordinal_of, released, with_identity
+from services.controllers.statefulset.identity import (
+    adopted,
+    new_pod,
+    ordinal_of,
+    prototype_of,
+    released,
+    with_identity,
+)
 from services.controllers.statefulset.retention import with_retention
 from services.controllers.statefulset.status import status_of
 from services.controllers.statefulset.view import View
@@ -104,10 +111,13 @@ def _pods(situation: Situation, plan: Plan, derivation: Derivation) -> Iterator[
     """Create the pods of the plan, each after the claims that it lacks."""
     owner = situation.owner
     known = {name_of(revision): revision for revision in derivation.revisions}
+    prototypes: dict[str, Object] = {}
     for index in plan.create:
         ordinal, revision = owner.start + index, situation.revision_of_new(index)
-        template = owner.template if revision == situation.update else template_of(known[revision])
-        pod = new_pod(owner, ordinal, revision, template)
+        if revision not in prototypes:
+            template = owner.template if revision == situation.update else template_of(known[revision])
+            prototypes[revision] = prototype_of(template)
+        pod = new_pod(owner, ordinal, revision, prototypes[revision])
         yield from map(Create, missing_claims(owner, ordinal, situation.view.claims))
         yield from _claims_retained(situation, ordinal, pod, is_condemned=False)
         yield Create(pod)

@@ -149,10 +149,8 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[K
         match obj["kind"]:
             case STATEFUL_SET.kind:
                 yield key_of_object(obj)
-            case POD.kind:
-                yield from _sets_of(state, obj)
-            case CONTROLLER_REVISION.kind:
-                yield from _sets_of(state, obj)
+            case POD.kind | CONTROLLER_REVISION.kind:
+                yield from _sets_of(state, obj, is_gone=new is None)
             case CLAIM.kind:
                 yield from _sets_that_claim(state, obj)
 
@@ -205,7 +203,8 @@ def _outlook(pod: Object) -> tuple[object, ...]:
     conditions = [
         condition
         for condition in status.get("conditions", ())
-        if condition["type"] == "Ready" or (condition["type"] == "PodScheduled" and condition["status"] != "True")
+        if condition["type"] == "Ready"
+        or (condition["type"] == "PodScheduled" and condition["status"] != "True")
     ]
     return (
         status.get("phase", "Pending"),
@@ -215,18 +214,18 @@ def _outlook(pod: Object) -> tuple[object, ...]:
     )
 
 
-def _sets_of(state: State, obj: Object) -> Iterator[Key]:
-    """The set that controls an object, and where nobody does the one that it is named after."""
+def _sets_of(state: State, obj: Object, is_gone: bool) -> Iterator[Key]:
+    """The set that controls an object; the one that it is named after, where nobody does or its name is free now."""
     reference = controller_of(obj)
-    if reference is None:
-        name = set_name_of(name_of(obj))
-    elif reference["kind"] == STATEFUL_SET.kind:
-        name = reference["name"]
-    else:
-        return
-    key = key_of(STATEFUL_SET.resource, namespace_of(obj), name)
-    if state.get(key) is not None:
-        yield key
+    names = []
+    if reference is not None and reference["kind"] == STATEFUL_SET.kind:
+        names.append(reference["name"])
+    if reference is None or is_gone:
+        names.append(set_name_of(name_of(obj)))
+    for name in names:
+        key = key_of(STATEFUL_SET.resource, namespace_of(obj), name)
+        if state.get(key) is not None:
+            yield key
 
 
 def _sets_that_claim(state: State, claim: Object) -> Iterator[Key]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.changes import Create
+from schemas.defaults import pod_defaults
 from schemas.errors import Conflict
 from schemas.objects import Object, name_of, with_fields, with_metadata
 from schemas.times import rfc3339
@@ -60,7 +61,9 @@ def test_a_pod_has_its_identity_from_the_set_and_its_body_from_the_template() ->
     }
     assert pod["metadata"]["ownerReferences"][0]["uid"] == cluster.set["metadata"]["uid"]
     assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("db-7", "db")
-    assert pod["spec"]["containers"] == cluster.set["spec"]["template"]["spec"]["containers"]
+    template = cluster.set["spec"]["template"]
+    assert pod["spec"]["containers"] == pod_defaults({"spec": template["spec"]})["spec"]["containers"]
+    assert pod["spec"]["enableServiceLinks"] is True
 
 
 def test_the_labels_of_identity_are_restored() -> None:

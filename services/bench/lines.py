@@ -7,6 +7,7 @@ from pathlib import Path
 
 from events.codec import Entry
 from services.bench.clusters import broker_hops, control_plane, ordered_sets
+from services.bench.fleets import fleets
 from services.bench.gates import Reading
 from services.bench.logs import appends, folds, reconciles
 
@@ -17,6 +18,7 @@ PARTS: dict[str, Part] = {
     "append": lambda place, _: appends(place),
     "fold": lambda _, entries: iter([folds(entries)]),
     "reconcile": lambda _place, _entries: reconciles(),
+    "daemonset": lambda _place, _entries: fleets(),
     "broker": lambda place, _: broker_hops(place),
     "ordered": lambda place, _: ordered_sets(place),
     "idle": lambda place, _: control_plane(place),

@@ -34,13 +34,13 @@ def containers_of(objects: list[Object]) -> list[dict[str, Any]]:
     return [
         container
         for obj in objects
-        if obj["kind"] == "StatefulSet"
+        if obj["kind"] in ("StatefulSet", "DaemonSet")
         for container in obj["spec"]["template"]["spec"]["containers"]
     ]
 
 
 def test_there_are_examples() -> None:
-    assert [path.name for path in MANIFESTS] == ["canary.yaml", "greeter.yaml", "web.yaml"]
+    assert [path.name for path in MANIFESTS] == ["canary.yaml", "daemonset.yaml", "greeter.yaml", "web.yaml"]
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)

@@ -143,7 +143,9 @@ def _unknown(path: str, known: tuple[str, ...]) -> Cause:
     return Cause(path, f"unknown field {name!r}; {advice}", "FieldValueNotSupported")
 
 
+TERMINATION_LOG = "/dev/termination-log"
 UNUSED_IN_POD: tuple[str, ...] = (
+    "activeDeadlineSeconds",
     "affinity.podAffinity",
     "affinity.podAntiAffinity",
     "dnsConfig",
@@ -162,13 +164,27 @@ UNUSED_IN_POD: tuple[str, ...] = (
     "resources",
     "runtimeClassName",
     "schedulingGates",
+    "securityContext",
     "serviceAccountName",
     "setHostnameAsFQDN",
     "shareProcessNamespace",
     "topologySpreadConstraints",
 )
 """Fields of a pod's spec that are stored but that nothing acts on."""
-UNUSED_IN_CONTAINER: tuple[str, ...] = ("resizePolicy", "stdin", "tty", "volumeDevices")
+UNUSED_IN_CONTAINER: tuple[str, ...] = (
+    "lifecycle",
+    "livenessProbe.grpc",
+    "readinessProbe.grpc",
+    "resizePolicy",
+    "resources.limits",
+    "restartPolicy",
+    "securityContext",
+    "startupProbe.grpc",
+    "stdin",
+    "tty",
+    "volumeDevices",
+)
+"""The same of a container. Limits count as requests where there are none, and are enforced by nothing."""
 UNUSED_IN_SERVICE: tuple[str, ...] = (
     "externalIPs",
     "loadBalancerClass",
@@ -198,7 +214,15 @@ def _unused_in_pod(spec: dict[str, Any], where: str) -> list[str]:
     found = _present(spec, where, UNUSED_IN_POD)
     for name in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(name, ())):
-            found += _present(container, f"{where}.{name}[{index}]", UNUSED_IN_CONTAINER)
+            at = f"{where}.{name}[{index}]"
+            found += _present(container, at, UNUSED_IN_CONTAINER)
+            found += [
+                f"{at}.volumeMounts[{number}].readOnly"
+                for number, mount in enumerate(container.get("volumeMounts", ()))
+                if mount.get("readOnly")
+            ]
+            if container["terminationMessagePath"] != TERMINATION_LOG:
+                found.append(f"{at}.terminationMessagePath")
     if spec["schedulerName"] != "default-scheduler":
         found.append(f"{where}.schedulerName")
     return found
@@ -211,5 +235,5 @@ def _present(part: dict[str, Any], where: str, paths: tuple[str, ...]) -> list[s
 def _holds(part: dict[str, Any], path: str) -> bool:
     step, _, rest = path.partition(".")
     if not rest:
-        return step in part
+        return part.get(step) not in (None, {}, [])
     return step in part and _holds(part[step], rest)

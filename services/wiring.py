@@ -149,7 +149,8 @@ def run_agents(settings: Settings) -> None:
     replica.load()
     replica.start()
     heartbeats = Heartbeats(connect(settings.queue_url, "agents", retries=0), Keys(settings.cluster))
-    control_plane = EventStore(log, replica, heartbeats, edges_of(settings))
+    unseal = Keyring(settings.keys_dir).unseal
+    control_plane = EventStore(log, replica, heartbeats, edges_of(settings), unseal)
     names = NameServer(PublishedZone(control_plane), settings.data_dir / "dns-port")
     runtime = partial(
         ProcessRuntime,

@@ -21,8 +21,10 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from schemas.errors import ChronosetError, Unavailable
+from schemas.kinds import NODE
 from schemas.positions import Position
 from schemas.times import Milliseconds
+from services.agent.configs import Configs
 from services.agent.driving import Driver
 from services.agent.hosts import HostsFiles
 from services.agent.intake import Intake
@@ -81,6 +83,7 @@ class Agent:
         self._works = around.works
         self._driver = Driver(around)
         self._hosts = HostsFiles(around)
+        self._configs = Configs(around)
         self._reclaims = Reclaims(around)
         self._intake = Intake(around, self._node, self._hosts, self._driver.send)
 
@@ -188,9 +191,12 @@ class Agent:
             self._trust.attempt(lambda: self._tidy(now), now)
 
     def _beat(self, now: Milliseconds) -> None:
-        """Say that the node lives. That it cannot is no reason to leave its pods alone: heartbeats are no history."""
+        """Say that the node lives; register it, again where somebody has deleted its object.
+
+        That it cannot be said is no reason to leave its pods alone: heartbeats are no history.
+        """
         self._check()
-        if not self._is_registered:
+        if not self._is_registered or self._control_plane.get(NODE.resource, "", self.settings.name) is None:
             self._control_plane.register(self._node)
             self._is_registered = True
         self._heartbeat_at = now + round(self.settings.heartbeat_seconds * 1000)
@@ -207,14 +213,17 @@ class Agent:
         self._intake.look(self._control_plane.pods_on(self.settings.name), now)
 
     def _tidy(self, now: Milliseconds) -> None:
-        """See to the hosts files and to volumes that nobody wants any more."""
+        """See to the hosts files, to mounted configurations and to volumes that nobody wants any more."""
         self._tidy_at = now + HOLD
         self._check()
         try:
             self._hosts.write_all()
+            self._configs.write_all()
             is_done = not self._reclaims.look()
         except OSError as error:
-            self._log.error("hosts files or volumes cannot be seen to; trying again", error=str(error))
+            self._log.error(
+                "hosts files, configurations or volumes cannot be seen to; trying again", error=str(error)
+            )
         else:
             self._tidy_at = None if is_done else self._tidy_at
 

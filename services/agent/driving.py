@@ -9,6 +9,7 @@ from schemas.objects import Object, name_of, uid_of
 from schemas.times import Milliseconds
 from services.agent.checks import run_check
 from services.agent.claims import directories_of
+from services.agent.configs import write_configs
 from services.agent.lifecycle import (
     Begun,
     Blocked,
@@ -23,7 +24,8 @@ from services.agent.messages import Answered, Happened
 from services.agent.plans import Action, Ask, Finish, Kill, Note, Start, Stop
 from services.agent.probes import ProbeKind
 from services.agent.runtimes.port import Refused, Run
-from services.agent.statuses import spec_of
+from services.agent.sources import sources_of
+from services.agent.specs import spec_of
 from services.agent.surroundings import HOLD, Surroundings
 from services.agent.works import Work
 
@@ -141,7 +143,9 @@ class Driver:
         event: ContainerEvent
         try:
             claims = directories_of(pod, around.control_plane, around.settings.directory)
-            result = around.runtime.start(Run(pod, container, attempt, claims))
+            sources = sources_of(pod, around.control_plane)
+            write_configs(pod, sources, around.runtime, is_first=attempt == 0)
+            result = around.runtime.start(Run(pod, container, attempt, claims, sources))
             event = Exited(result) if isinstance(result, Exit) else result
         except Refused as refused:
             event = Blocked(refused.reason, str(refused), around.clock())

@@ -19,7 +19,7 @@ from schemas.changes import Change, Create, Delete, Replace
 from schemas.deletion import DATA_FINALIZER
 from schemas.envelopes import Actor
 from schemas.errors import Conflict, NotFound, Unavailable
-from schemas.kinds import NODE, POD, VOLUME
+from schemas.kinds import NODE, POD, SECRET, VOLUME
 from schemas.objects import (
     Key,
     Object,
@@ -47,8 +47,16 @@ _IDENTITY = ("type", "status", "reason")
 class EventStore:
     """A ControlPlane (services.agent.port) over a log and a replica that follows it."""
 
-    def __init__(self, log: Log, replica: Replica, heartbeats: Heartbeats | None, edges: Edges) -> None:
+    def __init__(
+        self,
+        log: Log,
+        replica: Replica,
+        heartbeats: Heartbeats | None,
+        edges: Edges,
+        unseal: Callable[[Object], Object] = lambda obj: obj,
+    ) -> None:
         self._replica = replica
+        self._unseal = unseal
         self._heartbeats = heartbeats
         self._log = log
         self._clock: Callable[[], Milliseconds] = edges.clock
@@ -78,7 +86,9 @@ class EventStore:
             return state.pods_on(node)
 
     def get(self, resource: str, namespace: str, name: str) -> Object | None:
-        return self._replica.get(key_of(resource, namespace, name))
+        """As the protocol says; a Secret's values are in the clear where its key is at hand (`unseal`)."""
+        found = self._replica.get(key_of(resource, namespace, name))
+        return self._unseal(found) if found is not None and resource == SECRET.resource else found
 
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
         return self._replica.list(resource, namespace)

@@ -23,8 +23,12 @@ from services.agent.probes import ProbeKind, ProbeState, probe_of
 from services.agent.restarts import FIRST_DELAY, BackOff, back_off_of, next_back_off
 
 CREATING, INITIALIZING = "ContainerCreating", "PodInitializing"
+CONFIG_ERROR = "CreateContainerConfigError"
 SOON: Milliseconds = 500
 """How soon a container that waits for something of the cluster (a claim to be bound) is tried again."""
+CONFIG_RETRY: Milliseconds = 1_000
+"""How soon a container whose configuration is wrong is tried again: what is missing may have come."""
+_RETRIES = {CREATING: SOON, CONFIG_ERROR: CONFIG_RETRY}
 
 
 class IllegalTransition(ChronosetError):
@@ -224,13 +228,13 @@ def _start(container: Container, event: Started) -> Container:
 
 def _block(container: Container, event: Blocked) -> Container:
     again = container.pull_back_off is not None and event.reason == "ErrImagePull"
-    if event.reason == CREATING:
+    if event.reason in _RETRIES:
         return replace(
             container,
             phase=Phase.WAITING,
-            reason=CREATING,
+            reason=event.reason,
             message=event.message,
-            retry_at=event.at + SOON,
+            retry_at=event.at + _RETRIES[event.reason],
             shows_exit=False,
         )
     back_off = next_back_off(container.pull_back_off, event.at, event.at)

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.node_reasons import NODE_NOT_READY
 from schemas.objects import Object
 from schemas.times import Milliseconds, rfc3339
 from services.agent.lifecycle import INITIALIZING, Container, Exit, Phase, is_ready, is_started
 from services.agent.plans import is_completed
 from services.agent.restarts import is_restarted
+from services.agent.specs import spec_of
 
 VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED = "VolumesAtMountPath", "ImageVerified"
 OUR_CONDITIONS = frozenset(
@@ -73,6 +75,12 @@ def status_of(
     if inits:
         status["initContainerStatuses"] = [_container_status(pod, container, ()) for container in inits]
     return status
+
+
+def is_marked_with_its_node(pod: Object) -> bool:
+    """True if the control plane has said that the pod is not Ready since nothing was heard of its node."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each.get("reason") == NODE_NOT_READY for each in conditions)
 
 
 def rejection_of(pod: Object, reason: str, message: str, now: Milliseconds) -> Object:
@@ -227,13 +235,3 @@ def _terminated(end: Exit) -> Object:
         "containerID": end.container_id,
     }
     return {name: value for name, value in fields.items() if value or name == "exitCode"}
-
-
-def spec_of(pod: Object, name: str) -> Object:
-    """Return the specification of the container `name` of `pod`. Raises KeyError where there is none."""
-    spec = pod["spec"]
-    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
-        if container["name"] == name:
-            found: Object = container
-            return found
-    raise KeyError(name)

@@ -19,7 +19,7 @@ from services.agent.lifecycle import (
 from services.agent.plans import Ending, Plan, grace_of, plan
 from services.agent.probes import ProbeKind, ProbeState, with_asked, with_result
 from services.agent.runtimes.port import FoundPod
-from services.agent.statuses import OUR_CONDITIONS, Place, status_of
+from services.agent.statuses import OUR_CONDITIONS, Place, is_marked_with_its_node, status_of
 
 
 @dataclass(slots=True)
@@ -56,6 +56,21 @@ class Work:
         )
 
     @property
+    def has_begun(self) -> bool:
+        """Whether any of its containers has ever run."""
+        return any(container.attempt >= 0 for container in self.containers.values())
+
+    @property
+    def addresses(self) -> Object:
+        """What of its status the downward API may show."""
+        return {
+            "hostIP": self.place.host_address,
+            "hostIPs": [{"ip": self.place.host_address}],
+            "podIP": self.place.address,
+            "podIPs": [{"ip": self.place.address}],
+        }
+
+    @property
     def title(self) -> str:
         return f"{namespace_of(self.pod)}/{name_of(self.pod)}"
 
@@ -73,6 +88,8 @@ class Work:
         """Take note of the object as it is now; the grace period of a deletion begins when it is first seen."""
         self.pod = pod
         self.wake_at = 0
+        if is_marked_with_its_node(pod):
+            self.reported = pod["status"]
         if is_terminating(pod):
             self._end_by(now + grace_of(pod))
 

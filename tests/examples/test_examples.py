@@ -40,7 +40,13 @@ def containers_of(objects: list[Object]) -> list[dict[str, Any]]:
 
 
 def test_there_are_examples() -> None:
-    assert [path.name for path in MANIFESTS] == ["canary.yaml", "daemonset.yaml", "greeter.yaml", "web.yaml"]
+    assert [path.name for path in MANIFESTS] == [
+        "canary.yaml",
+        "config.yaml",
+        "daemonset.yaml",
+        "greeter.yaml",
+        "web.yaml",
+    ]
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)

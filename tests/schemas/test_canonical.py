@@ -368,3 +368,22 @@ def test_the_canonical_form_of_a_canonical_object_is_itself(spec: Any, pod: Any,
         again = canonical(once.object)
         assert again.causes == ()
         assert strictly_equal(again.object, once.object)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}, "lifecycle"),
+        ({"securityContext": {"runAsUser": 1000}}, "securityContext"),
+        ({"resources": {"limits": {"cpu": "1"}}}, "resources.limits"),
+        ({"readinessProbe": {"grpc": {"port": 1}}}, "readinessProbe.grpc"),
+        ({"volumeMounts": [{"name": "d", "mountPath": "/d", "readOnly": True}]}, "volumeMounts[0].readOnly"),
+        ({"terminationMessagePath": "/tmp/end"}, "terminationMessagePath"),
+    ],
+)
+def test_a_field_of_a_container_that_nothing_acts_on_is_told(fields: dict[str, Any], path: str) -> None:
+    """An operator who sets a limit that nobody enforces must hear of it when they apply it."""
+    pod = a_pod()
+    pod["spec"]["containers"] = [{**pod["spec"]["containers"][0], **fields}]
+    at = f"spec.containers[0].{path}"
+    assert canonical(pod).warnings == (f"{at} is stored, but nothing acts on it (see docs/differences.md)",)

@@ -67,10 +67,19 @@ def enter_namespaces(mode: str, hostname: str, root: str, mounts: list[list[str]
             if ancestor not in mirrored:
                 _mirror_folder(prefix + ancestor, prefix + ancestor)
                 mirrored.add(ancestor)
-            os.makedirs(prefix + target)
+            _make_place(handle, prefix + target)
         _bind(f"/proc/self/fd/{handle}", prefix + target)
     if prefix:
         _change_root(root)
+
+
+def _make_place(handle: int, target: str) -> None:
+    """Make what can be mounted over: a folder, or a file where a file is mounted."""
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.makedirs(target)
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def _target(mount: list[str]) -> str:

@@ -9,7 +9,9 @@ from typing import Protocol
 from schemas.errors import ChronosetError
 from schemas.objects import Object
 from schemas.times import Milliseconds
+from services.agent.config_volumes import Files
 from services.agent.lifecycle import Exit, Started
+from services.agent.sources import NOTHING, Sources
 from services.agent.statuses import Remark
 
 
@@ -39,6 +41,7 @@ class Run:
     attempt: int
     claims: Mapping[str, str] = field(default_factory=dict)
     """claim name -> directory of its volume"""
+    sources: Sources = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,10 @@ class Runtime(Protocol):
 
     def mounted(self) -> set[str]:
         """Return the directories that containers of the pods known here mount, or did in their last runs."""
+        ...
+
+    def write_volume(self, uid: str, volume: str, files: Files) -> None:
+        """Make `files` all that the pod's volume holds, at once for whoever reads it. Raises OSError."""
         ...
 
     def write_hosts(self, uid: str, text: str) -> None:

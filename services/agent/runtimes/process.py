@@ -5,7 +5,7 @@ killed and started again finds its pods running and learns how those ended that 
 
     <node>/pods/<uid>/pod.json                            the pod as it was accepted, and its address
     <node>/pods/<uid>/hosts                               its hosts file
-    <node>/pods/<uid>/volumes/<name>/                     its emptyDir volumes
+    <node>/pods/<uid>/volumes/<name>/                     its own volumes: emptyDir, configMap, secret, ...
     <node>/pods/<uid>/containers/<name>/work/             its working directory
     <node>/pods/<uid>/containers/<name>/<n>/              run n: program.json, running.json, exit.json, log
 """
@@ -30,15 +30,18 @@ import structlog
 
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
+from services.agent.config_volumes import Files
 from services.agent.folders import remove_tree
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
+from services.agent.runtimes.payloads import write_payload
 from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox
 from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
 from services.agent.runtimes.zygotes import Zygote
-from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark, spec_of
+from services.agent.specs import spec_of
+from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark
 
 Json = dict[str, Any]
 _log = structlog.get_logger("chronoset.process-runtime")
@@ -89,6 +92,7 @@ class ProcessRuntime:
         self._on_exit = on_exit
         self._boot = boot_id()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._runs: dict[tuple[str, str], _Running] = {}
         self._watched: dict[int, _Running] = {}
         self._epoll = select.epoll()
@@ -124,6 +128,11 @@ class ProcessRuntime:
             os.ftruncate(descriptor, len(content))
         finally:
             os.close(descriptor)
+
+    def write_volume(self, uid: str, volume: str, files: Files) -> None:
+        """See Runtime.write_volume."""
+        with self._writing:
+            write_payload(self._pods / uid / "volumes" / volume, files)
 
     def close(self, uid: str) -> None:
         """Remove the pod's folders; claim volumes are not among them."""

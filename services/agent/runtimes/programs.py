@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.objects import Object
-from services.agent.environments import BadConfiguration, environment_of, expand
+from services.agent.config_volumes import KINDS
+from services.agent.environments import environment_of, expand
 from services.agent.images import ImageStore
 from services.agent.runtimes.port import Refused, Run
-from services.agent.statuses import spec_of
+from services.agent.sources import BadConfiguration
+from services.agent.specs import spec_of
 
 ENTRYPOINT = "entrypoint"
 """The file of an image that runs where the container names no command."""
@@ -64,7 +66,7 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
         _link(folders.work / target.lstrip("/"), source)
     try:
         base = {**_base_of(run.pod, folders, tree), **_volumes_env(spec, mounts), **given}
-        env = environment_of(run.pod, spec, base)
+        env = environment_of(run.pod, spec, base, run.sources)
     except BadConfiguration as error:
         raise Refused("CreateContainerConfigError", str(error)) from None
     command = _command_of(spec, tree, env)
@@ -132,13 +134,14 @@ def _mounts_of(run: Run, spec: Object, pod_folder: Path) -> list[tuple[str, str]
                 "CreateContainerConfigError",
                 f"volumeMounts: mountPath {mount['mountPath']!r} must not contain '..'",
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(parents=True)
         mounts.append((str(folder), mount["mountPath"]))
     return mounts
 
 
 def _folder_of(volume: Object, pod_folder: Path, claims: Mapping[str, str]) -> Path:
-    if "emptyDir" in volume:
+    if "emptyDir" in volume or any(kind in volume for kind in KINDS):
         return pod_folder / "volumes" / str(volume["name"])
     if claim := volume.get("persistentVolumeClaim"):
         return Path(claims[claim["claimName"]])
@@ -147,7 +150,8 @@ def _folder_of(volume: Object, pod_folder: Path, claims: Mapping[str, str]) -> P
     source = next((name for name in volume if name != "name"), "none")
     raise Refused(
         "CreateContainerConfigError",
-        f"volume {volume['name']!r}: {source} is not supported; accepted are emptyDir, persistentVolumeClaim, hostPath",
+        f"volume {volume['name']!r}: {source} is not supported; accepted are emptyDir, persistentVolumeClaim, "
+        f"hostPath, {', '.join(KINDS)}",
     )
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
+from services.agent.config_volumes import Files
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.port import Answer, FoundPod, OnExit, Refused, Run, Sandbox
-from services.agent.statuses import spec_of
+from services.agent.specs import spec_of
 
 IMAGE_ID = "sha256:" + "0" * 64
 
@@ -116,6 +117,9 @@ class SimulatedRuntime:
     def mounted(self) -> set[str]:
         """See Runtime.mounted: a simulation mounts nothing."""
         return set()
+
+    def write_volume(self, uid: str, volume: str, files: Files) -> None:
+        """See Runtime.write_volume: nothing reads it."""
 
     def write_hosts(self, uid: str, text: str) -> None:
         """See Runtime.write_hosts."""

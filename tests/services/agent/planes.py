@@ -39,10 +39,10 @@ class FrailLog(MemoryLog):
 class Hands:
     """Somebody else's hands on a log: a user, or a controller."""
 
-    def __init__(self, log: MemoryLog, replica: Replica) -> None:
+    def __init__(self, log: MemoryLog, replica: Replica, edges: Edges | None = None) -> None:
         self.log = log
         self.replica = replica
-        self._committer = Committer(log, replica, self._see)
+        self._committer = Committer(log, replica, self._see, edges or Edges())
 
     def put(self, obj: Object) -> Object:
         """Create or replace an object; return it as stored."""

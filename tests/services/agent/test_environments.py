@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.agent.environments import BadConfiguration, environment_of, expand, field_of
+from services.agent.downward import field_of
+from services.agent.environments import environment_of, expand
+from services.agent.sources import BadConfiguration
 from tests.services.agent.builders import a_container, a_pod
 
 
@@ -60,8 +62,7 @@ def test_field_references_read_the_pod(path: str, expected: str) -> None:
     "container",
     [
         a_container(env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.replicas"}}}]),
-        a_container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
-        a_container(envFrom=[{"configMapRef": {"name": "c"}}]),
+        a_container(env=[{"name": "A", "valueFrom": {"fileKeyRef": {"path": "f", "key": "k"}}}]),
     ],
 )
 def test_what_cannot_be_resolved_is_named(container: dict[str, object]) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import typer
 
@@ -75,37 +77,42 @@ def _data_dir(ctx: typer.Context) -> Path | None:
 def _fields(data_dir: Path | None, kind: Kind) -> list[str]:
     """Return `namespace/name` of every object of a kind."""
     from services.projections.keys import in_generation, objects, views_key
-    from services.settings import joined, settings_from, socket_of
+    from services.settings import joined, settings_from
 
     settings = joined(settings_from(os.environ, data_dir))
-    path = socket_of(settings.views_url)
     cluster = settings.cluster
-    ask = _on_socket(path) if path else _by_client(settings.views_url)
-    generation = ask("HGET", views_key(cluster), "generation")
-    return [
-        each.decode()
-        for each in ask("HKEYS", in_generation(cluster, generation.decode(), objects(kind.resource)))
-    ]
+    with _asking(settings.views_url) as ask:
+        generation = ask("HGET", views_key(cluster), "generation").decode()
+        found = ask("HKEYS", in_generation(cluster, generation, objects(kind.resource)))
+    return [field.decode() for field in found]
 
 
-def _on_socket(path: str) -> Callable[..., Any]:
+@contextmanager
+def _asking(url: str) -> Iterator[Callable[..., Any]]:
+    """Give what sends a command to a server and returns the answer."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme != "unix" or parts.netloc or options.keys() - {"db"}:
+        from services.connections import connect
+
+        with connect(url, "completion", retries=0, timeout=PATIENCE) as client:
+            yield client.execute_command
+        return
     import hiredis
 
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(PATIENCE)
-    connection.connect(path)
     reader, pack = hiredis.Reader(), cast("Callable[..., bytes]", hiredis.pack_command)
 
     def ask(*command: str) -> Any:
         connection.sendall(pack(command))
         while (answer := reader.gets()) is False:
-            reader.feed(connection.recv(1 << 16))
+            received = connection.recv(1 << 16)
+            if not received:
+                raise ConnectionError("the server hung up")
+            reader.feed(received)
         return answer
 
-    return ask
-
-
-def _by_client(url: str) -> Callable[..., Any]:
-    from services.connections import connect
-
-    return connect(url, "completion", retries=0, timeout=PATIENCE).execute_command
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(unquote(parts.path))
+        ask("SELECT", options.get("db", "0"))
+        yield ask

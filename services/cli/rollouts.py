@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from schemas.errors import BadRequest
+from schemas.kinds import DAEMON_SET
 from schemas.objects import Object, labels_of, name_of
 from schemas.revisions import HASH_LABEL, template_of
 from schemas.times import parse_rfc3339
@@ -157,7 +158,7 @@ def history_table(workload: Object, revisions: list[Object], now: int) -> str:
             str(each["revision"]),
             name_of(each),
             ",".join(container.get("image", "") for container in template_of(each)["spec"]["containers"]),
-            _role(workload, each),
+            _role(workload, each, is_newest=each is revisions[-1]),
             age(parse_rfc3339(each["metadata"]["creationTimestamp"]), now),
             (each["metadata"].get("annotations") or {}).get(CHANGE_CAUSE, "<none>"),
         )
@@ -186,8 +187,10 @@ def _numbered(revisions: list[Object], number: int) -> Object:
     raise BadRequest(f"--revision: {number} is not in the history; there are {known}")
 
 
-def _role(workload: Object, revision: Object) -> str:
-    """Return `current`, `update` or both; a DaemonSet names no revision in its status."""
+def _role(workload: Object, revision: Object, is_newest: bool) -> str:
+    """Return `current`, `update` or both; a DaemonSet names none in its status: its newest is what pods are to be at."""
+    if workload["kind"] == DAEMON_SET.kind:
+        return "update" if is_newest else ""
     found = workload.get("status") or {}
     names = {name_of(revision)} if HASH_LABEL in labels_of(revision) else set()
     roles = ("current", "currentRevision"), ("update", "updateRevision")

@@ -188,7 +188,7 @@ def _numbered(revisions: list[Object], number: int) -> Object:
 
 
 def _role(workload: Object, revision: Object, is_newest: bool) -> str:
-    """Return `current`, `update` or both; a DaemonSet names none in its status: its newest is what pods are to be at."""
+    """Return `current`, `update` or both; a DaemonSet's status names none: its newest is the update."""
     if workload["kind"] == DAEMON_SET.kind:
         return "update" if is_newest else ""
     found = workload.get("status") or {}

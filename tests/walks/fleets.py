@@ -103,20 +103,25 @@ class FleetCluster(Cluster):
                 return self.try_commit(Delete(node))
 
     def heal(self) -> None:
-        """Bring every node that is there back to life."""
+        """Bring every node that is there, and its pods, back to life."""
         for node in self.state.list("core/nodes"):
             if ready_status_of(node) != "True":
-                assert self.revive(node)
+                assert self.set_ready(node, "True")
+            self.report(node)
 
     def revive(self, node: Object) -> bool:
         """The node is heard of again, and says that its pods run."""
         if not self.set_ready(node, "True"):
             return False
+        self.report(node)
+        return True
+
+    def report(self, node: Object) -> None:
+        """Report those pods of a node that run as Ready."""
         for pod in self.state.pods_on(name_of(node)):
             if pod["status"].get("phase") == "Running" and not is_ready(pod):
                 status = {**pod["status"], "conditions": [self._ready("True")]}
-                self.try_commit(Replace(pod, with_fields(pod, status=status)), actor="node")
-        return True
+                self.try_commit(Replace(pod, with_fields(pod, status=status)), actor=f"node:{name_of(node)}")
 
     def _has_work(self, pod: Object) -> bool:
         """A dead node's agent does nothing; the pods that end on a node that is gone are collected."""

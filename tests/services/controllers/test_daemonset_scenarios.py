@@ -729,3 +729,26 @@ def test_a_set_made_anew_runs_while_the_revision_of_its_last_incarnation_has_its
     assert fleet.run() == []
     (own,) = fleet.world.list("apps/controllerrevisions", "default")
     assert (name_of(own), (controller_of(own) or {})["uid"]) == (name_of(left), uid_of(fleet.set))
+
+
+def test_a_succeeded_pod_does_not_wait_for_the_back_off_of_failed_ones() -> None:
+    fleet = Fleet(a_daemonset(), nodes=1)
+    for _ in range(2):
+        fleet.run()
+        fleet.fail("n1")
+        fleet.pass_time(1)
+    fleet.run()
+    fleet.set_status(fleet.pod_on("n1"), "Succeeded", "False")
+    assert fleet.reconcile() == ["-n1", "+n1"]
+
+
+def test_with_surge_the_old_pod_stays_until_the_new_one_is_available_not_only_ready() -> None:
+    fleet = Fleet(a_daemonset(updateStrategy=rolling(0, 1), minReadySeconds=10), nodes=1)
+    fleet.run()
+    fleet.pass_time(10)
+    fleet.set_image("fluentd:2")
+    assert fleet.run() == ["+n1"]
+    fleet.pass_time(9)
+    assert fleet.run() == []
+    fleet.pass_time(1)
+    assert fleet.run() == ["-n1"]

@@ -752,3 +752,18 @@ def test_with_surge_the_old_pod_stays_until_the_new_one_is_available_not_only_re
     assert fleet.run() == []
     fleet.pass_time(1)
     assert fleet.run() == ["-n1"]
+
+
+def test_a_new_generation_counts_failures_from_one() -> None:
+    fleet = Fleet(a_daemonset(), nodes=1)
+    for pause in (0, 1, 2):
+        fleet.run()
+        fleet.fail("n1")
+        fleet.pass_time(pause)
+    fleet.run()
+    fleet.edit(minReadySeconds=1)
+    fleet.fail("n1")
+    fleet.run()
+    fleet.fail("n1")
+    assert fleet.reconcile() == []
+    assert fleet.decisions[-1].requeue_at == fleet.now + 1_000

@@ -172,7 +172,7 @@ UNUSED_IN_POD: tuple[str, ...] = (
 )
 """Fields of a pod's spec that are stored but that nothing acts on."""
 UNUSED_IN_CONTAINER: tuple[str, ...] = (
-    "lifecycle",
+    "lifecycle.stopSignal",
     "livenessProbe.grpc",
     "readinessProbe.grpc",
     "resizePolicy",

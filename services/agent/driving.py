@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from schemas.errors import ChronosetError, Conflict, NotFound
@@ -10,18 +11,25 @@ from schemas.times import Milliseconds
 from services.agent.checks import run_check
 from services.agent.claims import directories_of
 from services.agent.configs import write_configs
+from services.agent.hooks import POST_START_SECONDS, hook_of, run_hook
 from services.agent.lifecycle import (
     Begun,
     Blocked,
     ContainerEvent,
     Exit,
     Exited,
+    Hook,
     KillAsked,
+    Phase,
+    PostStartAsked,
+    PostStartEnded,
+    PreStopEnded,
     Started,
     StopAsked,
+    TermSent,
 )
 from services.agent.messages import Answered, Happened
-from services.agent.plans import Action, Ask, Finish, Kill, Note, Start, Stop
+from services.agent.plans import Action, Ask, Finish, Kill, Note, RunPostStart, Start, Stop, Terminate
 from services.agent.probes import ProbeKind
 from services.agent.runtimes.port import Refused, Run
 from services.agent.sources import sources_of
@@ -51,7 +59,7 @@ class Driver:
                 if isinstance(action, Finish):
                     return not self._finish(work, now)
                 self._perform(work, action, now)
-            if not any(isinstance(action, Note | Stop) for action in plan.actions):
+            if not any(isinstance(action, Note | Stop | Terminate) for action in plan.actions):
                 break
         work.wake_at = plan.wake_at
         self._report(work, False, now)
@@ -61,7 +69,7 @@ class Driver:
         """Only stop what is to stop, without a report."""
         plan = work.plan(now)
         for action in plan.actions:
-            if isinstance(action, Stop | Kill):
+            if isinstance(action, Stop | Terminate | Kill):
                 self._perform(work, action, now)
         work.wake_at = plan.wake_at
 
@@ -91,8 +99,13 @@ class Driver:
                 self._starters.submit(self._start, pod, container, attempt)
             case Stop(container, kill_at, why):
                 log.info("stopping a container", pod=work.title, container=container, why=why)
-                work.apply(container, StopAsked(kill_at))
+                self._stop(work, container, kill_at, now)
+            case Terminate(container, kill_at):
+                work.apply(container, TermSent(now, kill_at))
                 runtime.stop(work.uid, container)
+            case RunPostStart(container):
+                work.apply(container, PostStartAsked())
+                self._run_hook(work, container, "postStart", POST_START_SECONDS)
             case Kill(container):
                 log.info("killing a container", pod=work.title, container=container)
                 work.apply(container, KillAsked())
@@ -103,6 +116,22 @@ class Driver:
                 self._probers.submit(self._probe, work.pod, work.place.address, (container, attempt, kind))
             case Note(container, event):
                 work.apply(container, event)
+
+    def _stop(self, work: Work, name: str, kill_at: Milliseconds, now: Milliseconds) -> None:
+        """Ask a container to end: by its preStop hook first, if it has one and time; else, at once, by TERM."""
+        is_running = work.containers[name].phase is Phase.RUNNING
+        has_hook = is_running and kill_at > now and hook_of(spec_of(work.pod, name), "preStop") is not None
+        work.apply(name, StopAsked(kill_at, has_hook))
+        if has_hook:
+            self._run_hook(work, name, "preStop", (kill_at - now) / 1000)
+        elif work.containers[name].pre_stop is Hook.NONE:
+            self._around.runtime.stop(work.uid, name)
+
+    def _run_hook(self, work: Work, name: str, kind: str, seconds: float) -> None:
+        """Run a hook in a thread of its own: it may take as long as the grace period, and longer."""
+        which = (name, work.containers[name].attempt, kind)
+        arguments = (work.pod, work.place.address, which, seconds)
+        threading.Thread(target=self._hook, args=arguments, name=f"{name}-{kind}", daemon=True).start()
 
     def _finish(self, work: Work, now: Milliseconds) -> bool:
         """Say how the pod ended, let its object go, and forget it: only then may a successor of its name begin."""
@@ -157,6 +186,26 @@ class Driver:
         around.post(Happened(uid, container, event))
         if isinstance(event, Started):
             around.runtime.watch(uid, container)
+
+    def _hook(self, pod: Object, address: str, which: tuple[str, int, str], seconds: float) -> None:
+        name, attempt, kind = which
+        container, uid, around = spec_of(pod, name), uid_of(pod), self._around
+        timeout = round(seconds * 1000)
+        try:
+            error = run_hook(
+                container,
+                hook_of(container, kind) or {},
+                address,
+                lambda command: around.runtime.execute(uid, name, command, timeout),
+                seconds,
+            )
+        except Exception as failure:  # a hook without an answer would hold its container for ever
+            around.log.exception("a hook went wrong", pod=name_of(pod), container=name, hook=kind)
+            error = repr(failure)
+        if error:
+            around.log.warning("a hook failed", pod=name_of(pod), container=name, hook=kind, error=error)
+        ended = PostStartEnded(attempt, error) if kind == "postStart" else PreStopEnded(attempt)
+        around.post(Happened(uid, name, ended))
 
     def _probe(self, pod: Object, address: str, which: tuple[str, int, ProbeKind]) -> None:
         name, attempt, kind = which

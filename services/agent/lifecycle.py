@@ -45,6 +45,16 @@ class Phase(StrEnum):
     EXITED = "exited"
 
 
+class Hook(StrEnum):
+    """Where a lifecycle hook of the current run is; NONE also where there is none, or it has done its work."""
+
+    NONE = "none"
+    WANTED = "wanted"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a run ended: Kubernetes' ContainerStateTerminated. `signal` is 0 where the program ended by itself."""
@@ -67,6 +77,8 @@ class Container:
     retry_at   when to try again, while WAITING
     exit, last    how the last run ended, and the one before it
     kill_at    when the grace period of a stop ends, while STOPPING
+    term_at    when TERM was sent after a preStop hook: from then on it has two seconds at least
+    post_start, pre_stop   where its hooks are; until postStart has passed the container is not started
     stop_reason, why   what the stop is for
     shows_exit    whether people still see the end of the last run while the next one starts
     """
@@ -85,6 +97,9 @@ class Container:
     exit: Exit | None = None
     last: Exit | None = None
     kill_at: Milliseconds = 0
+    term_at: Milliseconds = 0
+    post_start: Hook = Hook.NONE
+    pre_stop: Hook = Hook.NONE
     is_killed: bool = False
     shows_exit: bool = False
     back_off: BackOff | None = None
@@ -113,6 +128,7 @@ class Started:
     is_verified: bool
     at: Milliseconds
     probes: tuple[ProbeState, ...] = ()
+    has_post_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +157,38 @@ class BackedOff:
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """The program was asked to end (TERM); after `kill_at` it will be made to."""
+    """The program was asked to end (TERM, or first its preStop hook); after `kill_at` it will be made to."""
 
     kill_at: Milliseconds
+    has_pre_stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TermSent:
+    """The preStop hook is over, or was cut, and the program was asked to end."""
+
+    at: Milliseconds
+    kill_at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class PostStartAsked:
+    """The postStart hook runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostStartEnded:
+    """The postStart hook is over; `error` is empty where it passed."""
+
+    attempt: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreStopEnded:
+    """The preStop hook is over, well or not: its failure stops nothing."""
+
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +201,20 @@ class RetryDue:
     """A wait for an image shows as ImagePullBackOff from now on."""
 
 
-ContainerEvent = Begun | Started | Blocked | Exited | BackedOff | StopAsked | KillAsked | RetryDue
+ContainerEvent = (
+    Begun
+    | Started
+    | Blocked
+    | Exited
+    | BackedOff
+    | StopAsked
+    | TermSent
+    | PostStartAsked
+    | PostStartEnded
+    | PreStopEnded
+    | KillAsked
+    | RetryDue
+)
 
 
 def with_event(container: Container, event: ContainerEvent) -> Container:
@@ -176,9 +234,11 @@ def probes_of(spec: Object, at: Milliseconds) -> tuple[ProbeState, ...]:
 
 
 def is_started(container: Container) -> bool:
-    """Return whether the container runs and its startup probe, if it has one, has passed."""
-    return container.phase in (Phase.RUNNING, Phase.STOPPING) and all(
-        probe.passing is True for probe in container.probes if probe.kind is ProbeKind.STARTUP
+    """Return whether the container runs, and its postStart hook and startup probe, if it has them, have passed."""
+    return (
+        container.phase in (Phase.RUNNING, Phase.STOPPING)
+        and container.post_start is Hook.NONE
+        and all(probe.passing is True for probe in container.probes if probe.kind is ProbeKind.STARTUP)
     )
 
 
@@ -211,8 +271,11 @@ def _start(container: Container, event: Started) -> Container:
         container,
         phase=Phase.RUNNING,
         attempt=container.attempt + 1,
-        reason="",
+        reason=CREATING if event.has_post_start else "",
         message="",
+        post_start=Hook.WANTED if event.has_post_start else Hook.NONE,
+        pre_stop=Hook.NONE,
+        term_at=0,
         container_id=event.container_id,
         image_id=event.image_id,
         is_verified=event.is_verified,
@@ -260,6 +323,8 @@ def _exit(container: Container, event: Exited) -> Container:
         exit=event.exit,
         shows_exit=False,
         probes=(),
+        post_start=Hook.NONE,
+        pre_stop=Hook.NONE,
     )
 
 
@@ -274,11 +339,43 @@ def _back_off(container: Container, event: BackedOff) -> Container:
 
 
 def _stop(container: Container, event: StopAsked) -> Container:
-    return replace(container, phase=Phase.STOPPING, kill_at=event.kill_at, is_killed=False)
+    return replace(
+        container,
+        phase=Phase.STOPPING,
+        kill_at=event.kill_at,
+        is_killed=False,
+        pre_stop=Hook.RUNNING if event.has_pre_stop else Hook.NONE,
+    )
 
 
 def _hasten(container: Container, event: StopAsked) -> Container:
     return replace(container, kill_at=min(container.kill_at, event.kill_at))
+
+
+def _send_term(container: Container, event: TermSent) -> Container:
+    return replace(container, pre_stop=Hook.NONE, term_at=event.at, kill_at=event.kill_at)
+
+
+def _ask_post_start(container: Container, _: PostStartAsked) -> Container:
+    return replace(container, post_start=Hook.RUNNING)
+
+
+def _end_post_start(container: Container, event: PostStartEnded) -> Container:
+    if event.attempt != container.attempt or container.post_start is not Hook.RUNNING:
+        return container
+    if not event.error:
+        return replace(container, post_start=Hook.NONE, reason="")
+    return replace(container, post_start=Hook.FAILED, reason="PostStartHookError", message=event.error)
+
+
+def _end_pre_stop(container: Container, event: PreStopEnded) -> Container:
+    if event.attempt != container.attempt or container.pre_stop is not Hook.RUNNING:
+        return container
+    return replace(container, pre_stop=Hook.FINISHED)
+
+
+def _ignore(container: Container, _: PostStartEnded | PreStopEnded) -> Container:
+    return container
 
 
 def _kill(container: Container, _: KillAsked) -> Container:
@@ -298,6 +395,16 @@ TRANSITIONS: dict[tuple[Phase, type[Any]], Callable[[Container, Any], Container]
     (Phase.STARTING, Blocked): _block,
     (Phase.STARTING, Exited): _exit,
     (Phase.RUNNING, StopAsked): _stop,
+    (Phase.RUNNING, PostStartAsked): _ask_post_start,
+    (Phase.RUNNING, PostStartEnded): _end_post_start,
+    (Phase.STOPPING, PostStartEnded): _end_post_start,
+    (Phase.STOPPING, TermSent): _send_term,
+    (Phase.STOPPING, PreStopEnded): _end_pre_stop,
+    **{(phase, PostStartEnded): _ignore for phase in (Phase.WAITING, Phase.STARTING, Phase.EXITED)},
+    **{
+        (phase, PreStopEnded): _ignore
+        for phase in (Phase.WAITING, Phase.STARTING, Phase.RUNNING, Phase.EXITED)
+    },
     (Phase.RUNNING, Exited): _exit,
     (Phase.STOPPING, StopAsked): _hasten,
     (Phase.STOPPING, KillAsked): _kill,
@@ -319,7 +426,9 @@ def restored(spec: Object, is_init: bool, run: tuple[int, Started], status: Obje
     probes = tuple(
         replace(probe, passing=True) if passing.get(probe.kind) else probe for probe in started.probes
     )
-    container = _start(Container(spec["name"], is_init, attempt=attempt - 1), replace(started, probes=probes))
+    was_running = "running" in (known.get("state") or {})
+    started = replace(started, probes=probes, has_post_start=started.has_post_start and not was_running)
+    container = _start(Container(spec["name"], is_init, attempt=attempt - 1), started)
     is_backed_off = _waiting_in(known).get("reason") == "CrashLoopBackOff"
     return replace(
         container,

@@ -11,6 +11,7 @@ from services.agent.lifecycle import (
     BackedOff,
     Container,
     Exit,
+    Hook,
     Phase,
     RetryDue,
     failed_probe_of,
@@ -21,6 +22,8 @@ from services.agent.restarts import allowed_at, is_restarted
 
 PULL_SHOWN: Milliseconds = 1_000
 """How long a missing image shows as ErrImagePull before it shows as ImagePullBackOff."""
+LEAST_TERM: Milliseconds = 2_000
+"""What is left to a program at least after its preStop hook (kubelet: minimumGracePeriodInSeconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,21 @@ class Stop:
     container: str
     kill_at: Milliseconds
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """The preStop hook is over, or its time is: ask the program itself to end, until `kill_at`."""
+
+    container: str
+    kill_at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class RunPostStart:
+    """Run the container's postStart hook."""
+
+    container: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +85,7 @@ class Finish:
     """Nothing of the pod runs any more and it is to go: report, confirm the deletion, forget it."""
 
 
-Action = Start | Stop | Kill | Ask | Note | Finish
+Action = Start | Stop | Terminate | RunPostStart | Kill | Ask | Note | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +130,12 @@ def _ending_steps(containers: Iterable[Container], ending: Ending, now: Millisec
     if not alive:
         yield Finish()
     for container in alive:
+        deadline = max(ending.deadline, container.term_at + LEAST_TERM if container.term_at else 0)
         if container.phase is Phase.RUNNING or (
-            container.phase is Phase.STOPPING and ending.deadline < container.kill_at
+            container.phase is Phase.STOPPING and deadline < container.kill_at
         ):
-            yield Stop(container.name, ending.deadline, "the pod is being deleted")
-            container = replace(container, phase=Phase.STOPPING, kill_at=ending.deadline)
+            yield Stop(container.name, deadline, "the pod is being deleted")
+            container = replace(container, phase=Phase.STOPPING, kill_at=deadline)
         yield from _stopping_steps(container, now)
 
 
@@ -178,6 +197,16 @@ def _running_steps(pod: Object, container: Container, now: Milliseconds) -> Iter
         yield Stop(container.name, now + grace_of(pod), f"{failed.kind} probe failed: {failed.message}")
         yield now + grace_of(pod)
         return
+    match container.post_start:
+        case Hook.WANTED:
+            yield RunPostStart(container.name)
+            return
+        case Hook.RUNNING:
+            return
+        case Hook.FAILED:
+            yield Stop(container.name, now + grace_of(pod), f"postStart hook failed: {container.message}")
+            yield now + grace_of(pod)
+            return
     started = is_started(container)
     for probe in container.probes:
         if started is (probe.kind is ProbeKind.STARTUP):
@@ -191,7 +220,11 @@ def _running_steps(pod: Object, container: Container, now: Milliseconds) -> Iter
 def _stopping_steps(container: Container, now: Milliseconds) -> Iterator[Step]:
     if container.phase is not Phase.STOPPING or container.is_killed:
         return
-    if now >= container.kill_at:
+    if container.pre_stop is Hook.FINISHED or (
+        container.pre_stop is Hook.RUNNING and now >= container.kill_at
+    ):
+        yield Terminate(container.name, max(container.kill_at, now + LEAST_TERM))
+    elif now >= container.kill_at:
         yield Kill(container.name)
     else:
         yield container.kill_at

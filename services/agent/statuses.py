@@ -10,7 +10,7 @@ from typing import Any
 from schemas.node_reasons import NODE_NOT_READY
 from schemas.objects import Object
 from schemas.times import Milliseconds, rfc3339
-from services.agent.lifecycle import INITIALIZING, Container, Exit, Phase, is_ready, is_started
+from services.agent.lifecycle import INITIALIZING, Container, Exit, Hook, Phase, is_ready, is_started
 from services.agent.plans import is_completed
 from services.agent.restarts import is_restarted
 from services.agent.specs import spec_of
@@ -118,7 +118,9 @@ def _phase_of(pod: Object, inits: list[Container], mains: list[Container], is_ov
 
 
 def _is_new(container: Container) -> bool:
-    """Return whether the container has never run and is not running."""
+    """Return whether the container has never run and is not running; a first run counts from its postStart hook on."""
+    if container.attempt == 0 and container.post_start is not Hook.NONE:
+        return True
     return container.attempt < 0 and container.phase in (Phase.WAITING, Phase.STARTING)
 
 
@@ -200,6 +202,8 @@ def _container_status(pod: Object, container: Container, before: Iterable[Contai
     shows_end = container.exit is not None and (container.phase is Phase.EXITED or container.shows_exit)
     if shows_end and container.exit is not None:
         state, last = {"terminated": _terminated(container.exit)}, container.last
+    elif container.phase in (Phase.RUNNING, Phase.STOPPING) and container.post_start is not Hook.NONE:
+        state, last = {"waiting": _waiting(container, before)}, container.last
     elif container.phase in (Phase.RUNNING, Phase.STOPPING):
         state, last = {"running": {"startedAt": rfc3339(container.started_at)}}, container.last
     else:

@@ -373,7 +373,6 @@ def test_the_canonical_form_of_a_canonical_object_is_itself(spec: Any, pod: Any,
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}, "lifecycle"),
         ({"securityContext": {"runAsUser": 1000}}, "securityContext"),
         ({"resources": {"limits": {"cpu": "1"}}}, "resources.limits"),
         ({"readinessProbe": {"grpc": {"port": 1}}}, "readinessProbe.grpc"),

@@ -19,6 +19,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
 from services.agent.folders import remove_tree
+from services.agent.hooks import hook_of
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
@@ -94,6 +96,7 @@ class ProcessRuntime:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._runs: dict[tuple[str, str], _Running] = {}
+        self._executing: Counter[tuple[str, str]] = Counter()
         self._watched: dict[int, _Running] = {}
         self._epoll = select.epoll()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
@@ -137,8 +140,9 @@ class ProcessRuntime:
     def close(self, uid: str) -> None:
         """Remove the pod's folders; claim volumes are not among them."""
         with self._lock:
-            for key in [key for key in self._runs if key[0] == uid]:
-                del self._runs[key]
+            for table in (self._runs, self._executing):
+                for key in [key for key in table if key[0] == uid]:
+                    del table[key]
         try:
             remove_tree(self._pods / uid)
         except OSError as error:
@@ -224,7 +228,13 @@ class ProcessRuntime:
         identity = running.identity
         request = {"do": "execute", "command": command, "timeout": timeout}
         joined = {"join": identity["main"], "join_start": identity["main_start"]}
-        answer = self._zygote.ask(record | request | joined, timeout / 1000 + 10)
+        with self._lock:
+            self._executing[uid, container] += 1
+        try:
+            answer = self._zygote.ask(record | request | joined, timeout / 1000 + 10)
+        finally:
+            with self._lock:
+                self._executing[uid, container] -= 1
         if "timeout" in answer:
             raise TimeoutError(f"command {command} timed out after {timeout / 1000:g} s")
         if "code" not in answer:
@@ -266,6 +276,7 @@ class ProcessRuntime:
             is_verified=program["is_verified"],
             at=at,
             probes=probes_of(spec_of(pod, container), at),
+            has_post_start=hook_of(spec_of(pod, container), "postStart") is not None,
         )
 
     def _found_runs(self, pod: Object, folder: Path) -> Iterator[FoundRun]:
@@ -313,7 +324,10 @@ class ProcessRuntime:
                 self._end(running)
 
     def _end(self, running: _Running) -> None:
+        """Tell how a run ended; commands that were run inside it, and run on, end with it."""
         end = self._exit_of(running)
+        if self._executing[running.uid, running.container]:
+            kill_marked({end.container_id})
         with self._lock:
             if self._runs.get((running.uid, running.container)) is running:
                 del self._runs[running.uid, running.container]

@@ -152,10 +152,10 @@ class Watched:
 
     def _renewed(self, moved: bool, troubles: tuple[str, ...]) -> Model:
         if self._following is not None and (moved or not self._model.title):
-            title = f"{self.settings.cluster}  {shown_path(self.settings.data_dir)}"
-            self._model = model_of(title, self._following.state, self._waiting, self._events)
-        if self._model.troubles != troubles or self._model.hint != self.hint:
-            self._model = replace(self._model, troubles=troubles, hint=self.hint)
+            made = model_of(self.settings.cluster, self._following.state, self._waiting, self._events)
+            self._model = replace(made, place=shown_path(self.settings.data_dir), hint=self.hint)
+        if self._model.troubles != troubles:
+            self._model = replace(self._model, troubles=troubles)
         return self._model
 
 

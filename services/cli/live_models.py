@@ -122,6 +122,7 @@ class Model:
     others: tuple[Pod, ...] = ()
     happenings: tuple[Happening, ...] = ()
     troubles: tuple[str, ...] = ()
+    place: str = ""
     hint: str = ""
 
 

@@ -47,15 +47,13 @@ def view(model: Model, width: int, height: int) -> Group:
 
 def _title(model: Model, width: int) -> Text:
     nodes = f"{model.nodes_ready}/{model.nodes} nodes ready"
+    style = "" if model.nodes_ready == model.nodes else "bold red"
     left = Text.assemble(
-        (f" {model.title}", "bold"), "   ", (nodes, "" if model.nodes_ready == model.nodes else "bold red")
+        (f" {model.title}", "bold"), "   ", (nodes, style), (f"   {model.place}".rstrip(), "dim")
     )
-    if model.hint:
-        right = Text(f"{model.hint} ", "dim")
-        gap = width - left.cell_len - right.cell_len
-        if gap > 0:
-            left.append(" " * gap).append_text(right)
-    return left
+    right = Text(f"{model.hint} ", "dim") if model.hint else Text()
+    left.truncate(max(width - right.cell_len - 1, 0), overflow="ellipsis", pad=True)
+    return left.append(" ").append_text(right)
 
 
 def _workloads(model: Model, width: int, room: int) -> list[Text]:

@@ -93,9 +93,9 @@ def a_rollout() -> State:
 
 def test_a_rollout_is_seen_pod_by_pod_with_what_it_waits_for() -> None:
     key = "apps/statefulsets/default/db"
-    model = model_of("demo  ./.chronoset", a_rollout(), {key: "db-2 is not Ready"}, Events())
+    model = model_of("demo", a_rollout(), {key: "db-2 is not Ready"}, Events())
     assert text_of(model)[:8] == [
-        " demo  ./.chronoset   1/2 nodes ready",
+        " demo   1/2 nodes ready",
         "",
         " statefulset db   0/3 ready, 1/3 updated",
         "   #2   db-r2  db:5.7.23  update",
@@ -224,6 +224,12 @@ def test_what_would_steer_the_terminal_is_shown_not_obeyed() -> None:
     )
     assert model.others[0].word == "?[2J" and model.workloads[0].waiting == "?[31m"
     assert "\x1b" not in "".join(text_of(model))
+
+
+def test_a_long_place_is_cut_before_anything_else_of_the_first_line() -> None:
+    model = Model("demo", 1, 3, 3, place="/a" * 80, hint="Ctrl-C leaves")
+    first = text_of(model, 60)[0]
+    assert first.startswith(" demo   3/3 nodes ready   /a/a") and first.endswith("\u2026 Ctrl-C leaves")
 
 
 def test_a_cluster_without_workloads_says_what_to_do() -> None:

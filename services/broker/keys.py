@@ -57,6 +57,11 @@ class Keys:
         """String: a random value that lives as long as the queue's data."""
         return f"{{{self.cluster}}}:epoch"
 
+    @property
+    def since(self) -> str:
+        """String: the millisecond (server's clock) from which on the queue has had its data."""
+        return f"{{{self.cluster}}}:since"
+
     def lease(self, name: str) -> str:
         """String with a TTL: `<holder> <token>` of the leader of that name."""
         return f"{{{self.cluster}}}:lease:{name}"

@@ -86,6 +86,19 @@ def queue_uptime(client: redis.Redis) -> Milliseconds:
     return int(client.info("server")["uptime_in_seconds"]) * 1000
 
 
+@reaching_the_queue()
+def heard_for(client: redis.Redis, keys: Keys) -> Milliseconds:
+    """Return how long heartbeats could have been written without a break, in milliseconds.
+
+    Not longer than the server is up, and not longer than its data is there: a queue that was flushed, or replaced by
+    an empty replica, is as new as one that was restarted.
+    """
+    seconds, microseconds = client.time()
+    now = int(seconds) * 1000 + int(microseconds) // 1000
+    client.set(keys.since, now, nx=True)
+    return min(queue_uptime(client), now - int(client.get(keys.since) or now))
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeats:
     """Liveness of nodes. Not history: a node that stops writing has no key after `ttl_ms`."""

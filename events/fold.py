@@ -159,12 +159,13 @@ def _count_daemon(state: State, owner: Object, old: Object, event: Event) -> Non
     generation = int(found["metadata"].get("generation", 0))
     which = (owner["uid"], daemon_place(target_node_of(old)))
     earlier = state.failures.get(which)
-    goes_on = (
+    count = 0
+    if (
         earlier is not None
         and earlier.generation == generation
         and event.at - earlier.last <= FORGET_FAILURES_AFTER
-    )
-    count = earlier.count if earlier is not None and goes_on else 0
+    ):
+        count = earlier.count
     state.failures[which] = Failure(count + 1, event.at, generation)
 
 

@@ -208,7 +208,7 @@ def update_by_surge(situation: Situation, now: Milliseconds) -> Plan:
     An old pod on a node that is not to run one any more goes when enough others are available: with surge a set is
     never to have fewer than desired.
     """
-    surging = available = 0
+    surging = 0
     at_once: list[Place] = []
     candidates: list[Place] = []
     replaced: list[Daemon] = []
@@ -223,7 +223,6 @@ def update_by_surge(situation: Situation, now: Milliseconds) -> Plan:
             continue
         serving = old or new
         if serving is not None and serving.is_available(now):
-            available += 1
             counted.append(serving.pod.raw)
         if old is None or old.is_finished:
             continue
@@ -233,7 +232,7 @@ def update_by_surge(situation: Situation, now: Milliseconds) -> Plan:
             (sunset if old.is_available(now) else replaced).append(old)
         else:
             (candidates if old.is_available(now) else at_once).append(place)
-    ending = sunset[: max(0, available - situation.desired)]
+    ending = sunset[: max(0, len(counted) - situation.desired)]
     chosen = candidates[: max(0, situation.surge - surging)]
     return Plan(
         create=(*at_once, *chosen),

@@ -13,12 +13,16 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from schemas.errors import BadRequest, NotFound, Unavailable
+from schemas.times import Milliseconds
 from services.clusters import ClusterRecord, read_record
 from services.processes import is_alive
 from services.sockets import socket_dir_of
 
 DEFAULT_CLUSTER = "chronoset"
 DEFAULT_DATA_DIR = ".chronoset"
+DEFAULT_NODE_GRACE: Milliseconds = 40_000
+SHORTEST_NODE_GRACE = 1
+LONGEST_NODE_GRACE = 86_400
 SCHEMES = ("redis", "rediss", "unix")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -49,6 +53,8 @@ class Settings:
     queue_url: str = field(default="", repr=False)
     views_url: str = field(default="", repr=False)
     node_names: tuple[str, ...] = ()
+    node_grace: Milliseconds = DEFAULT_NODE_GRACE
+    """How long nothing may be heard of a node before it is NotReady."""
 
 
 def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> Settings:
@@ -77,6 +83,7 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         log_url=log_url,
         queue_url=queue_url,
         views_url=_url(environ, "VIEWS") or queue_url,
+        node_grace=_grace(value("NODE_GRACE", str(DEFAULT_NODE_GRACE // 1000))),
     )
 
 
@@ -192,6 +199,18 @@ def _with_record(settings: Settings, record: ClusterRecord) -> Settings:
         queue_url=urls["QUEUE"],
         views_url=urls["VIEWS"],
         node_names=record.node_names,
+    )
+
+
+def _grace(text: str) -> Milliseconds:
+    """Return a grace period given in whole seconds."""
+    if text.isascii() and text.isdecimal() and len(text) < 8:
+        seconds = int(text)
+        if SHORTEST_NODE_GRACE <= seconds <= LONGEST_NODE_GRACE:
+            return seconds * 1000
+    raise BadRequest(
+        f"CHRONOSET_NODE_GRACE: {text[:40]!r} is no grace period: write whole seconds, "
+        f"{SHORTEST_NODE_GRACE} to {LONGEST_NODE_GRACE}"
     )
 
 

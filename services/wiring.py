@@ -36,18 +36,29 @@ from services.connections import connect, reaching
 from services.controllers.controller import Controller
 from services.controllers.daemonset import DAEMONSET
 from services.controllers.garbage import GARBAGE
+from services.controllers.nodes import NODES, heartbeats
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
 from services.programs import Program
 from services.projections import projector
+from services.pulses import deaf, listen
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
 from services.settings import Settings
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
-CONTROLLERS: tuple[Controller[Any], ...] = (STATEFULSET, DAEMONSET, scheduler(), GARBAGE, VOLUMES)
+CONTROLLERS: tuple[Controller[Any], ...] = (
+    STATEFULSET,
+    DAEMONSET,
+    scheduler(),
+    GARBAGE,
+    VOLUMES,
+    NODES,
+    heartbeats(deaf),
+)
+"""All controllers. What a program needs of the last one is its key; a worker's own listens (`listening`)."""
 WORKERS = 2
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
@@ -56,6 +67,9 @@ LEISURE = 0.25
 FAILURE_CHECK = 2.0
 """Seconds between two looks of an idle worker at whether its replica still follows."""
 
+LONGEST_HEARTBEAT_PAUSE = 5.0
+"""Seconds between two heartbeats of a node, less where the grace period is short."""
+HEARTBEATS_PER_GRACE = 4
 REPLICA_INSPECTION = 2.0
 """Seconds between two looks at whether the agents' replica is well."""
 
@@ -113,7 +127,10 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     replica.start()
     client, keys = connect(settings.queue_url, "worker"), Keys(settings.cluster)
     hints = Hints(client, keys)
-    reconciler = Reconciler(log, replica, hints, controllers, edges_of(settings), stopping.set)
+    heard = Heartbeats(connect(settings.queue_url, "worker"), keys, settings.node_grace)
+    reconciler = Reconciler(
+        log, replica, hints, listening(controllers, heard), edges_of(settings), stopping.set
+    )
     worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
     worker.start()
     try:
@@ -148,9 +165,10 @@ def run_agents(settings: Settings) -> None:
     replica = Replica(log)
     replica.load()
     replica.start()
-    heartbeats = Heartbeats(connect(settings.queue_url, "agents", retries=0), Keys(settings.cluster))
+    queue = connect(settings.queue_url, "agents", retries=0)
+    beating = Heartbeats(queue, Keys(settings.cluster), settings.node_grace)
     unseal = Keyring(settings.keys_dir).unseal
-    control_plane = EventStore(log, replica, heartbeats, edges_of(settings), unseal)
+    control_plane = EventStore(log, replica, beating, edges_of(settings), unseal)
     names = NameServer(PublishedZone(control_plane), settings.data_dir / "dns-port")
     runtime = partial(
         ProcessRuntime,
@@ -186,8 +204,16 @@ def _agent(
 ) -> Agent:
     directory = settings.data_dir / "nodes" / name
     directory.mkdir(parents=True, exist_ok=True)
-    node = NodeSettings(name, directory.resolve(), f"{settings.cluster}/{control_plane.log_id()}")
+    pause = min(LONGEST_HEARTBEAT_PAUSE, settings.node_grace / 1000 / HEARTBEATS_PER_GRACE)
+    identity = f"{settings.cluster}/{control_plane.log_id()}"
+    node = NodeSettings(name, directory.resolve(), identity, heartbeat_seconds=pause)
     return Agent(node, control_plane, lambda on_exit: runtime(node.directory, on_exit=on_exit))
+
+
+def listening(controllers: Sequence[Controller[Any]], heard: Heartbeats) -> tuple[Controller[Any], ...]:
+    """Return the controllers with that of heartbeats, where it is among them, hearing what there is to hear."""
+    ours = heartbeats(partial(listen, heard))
+    return tuple(ours if each.name == ours.name else each for each in controllers)
 
 
 def dramatiq_worker(broker: StreamsBroker, look: Callable[[str, str], None]) -> dramatiq.Worker:

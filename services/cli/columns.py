@@ -151,14 +151,44 @@ def _statuses(pod: Object) -> list[Object]:
     return list((pod.get("status") or {}).get("containerStatuses", ()))
 
 
+def _init_statuses(pod: Object) -> list[tuple[Object, bool]]:
+    """Return the status of each init container, and whether it is a sidecar."""
+    sidecars = {
+        each["name"]
+        for each in pod["spec"].get("initContainers", ())
+        if each.get("restartPolicy") == "Always"
+    }
+    inits = (pod.get("status") or {}).get("initContainerStatuses", ())
+    return [(each, each["name"] in sidecars) for each in inits]
+
+
 def _pod_ready(pod: Object, _: Setting) -> str:
-    return (
-        f"{sum(bool(each.get('ready')) for each in _statuses(pod))}/{len(pod['spec'].get('containers', ()))}"
-    )
+    spec = pod["spec"]
+    sidecars = [each for each in spec.get("initContainers", ()) if each.get("restartPolicy") == "Always"]
+    counted = [*_statuses(pod), *(each for each, is_sidecar in _init_statuses(pod) if is_sidecar)]
+    total = len(spec.get("containers", ())) + len(sidecars)
+    return f"{sum(bool(each.get('ready')) for each in counted)}/{total}"
 
 
 def _restarts(pod: Object, _: Setting) -> str:
-    return str(sum(int(each.get("restartCount", 0)) for each in _statuses(pod)))
+    """Return the restarts of containers and sidecars; of all init containers while the pod initializes (printPod)."""
+    inits = _init_statuses(pod)
+    if _initializing(pod):
+        return str(sum(int(each.get("restartCount", 0)) for each, _ in inits))
+    counted = [*_statuses(pod), *(each for each, is_sidecar in inits if is_sidecar)]
+    return str(sum(int(each.get("restartCount", 0)) for each in counted))
+
+
+def _initializing(pod: Object) -> str:
+    """Return what the first init container that holds up the others does; empty where none does."""
+    inits = _init_statuses(pod)
+    for number, (each, is_sidecar) in enumerate(inits):
+        state = each.get("state") or {}
+        if (state.get("terminated") or {}).get("exitCode") == 0 or (is_sidecar and each.get("started")):
+            continue
+        trouble = _trouble(state)
+        return trouble if trouble and trouble != "PodInitializing" else f"{number}/{len(inits)}"
+    return ""
 
 
 def pod_status(pod: Object, _: Setting) -> str:
@@ -166,13 +196,7 @@ def pod_status(pod: Object, _: Setting) -> str:
     status = pod.get("status") or {}
     if is_terminating(pod):
         return "Terminating"
-    inits = status.get("initContainerStatuses", ())
-    for number, each in enumerate(inits):
-        state = each.get("state") or {}
-        if (state.get("terminated") or {}).get("exitCode") == 0:
-            continue
-        trouble = _trouble(state)
-        wait = trouble if trouble and trouble != "PodInitializing" else f"{number}/{len(inits)}"
+    if wait := _initializing(pod):
         return f"Init:{wait}"
     troubles = [_trouble(each.get("state") or {}) for each in _statuses(pod)]
     found = next((trouble for trouble in troubles if trouble), "")
@@ -199,7 +223,7 @@ def _controller(obj: Object, _: Setting) -> str:
 
 
 def _node_status(node: Object, _: Setting) -> str:
-    ready = {"True": "Ready", "False": "NotReady"}.get(condition_of(node, "Ready"), "Unknown")
+    ready = {"True": "Ready", "": "Unknown"}.get(condition_of(node, "Ready"), "NotReady")
     return f"{ready},SchedulingDisabled" if node["spec"].get("unschedulable") else ready
 
 

@@ -117,7 +117,7 @@ def programs(shape: Shape) -> tuple[Program, ...]:
 
 def run_nodes(count: int, settings: Settings) -> None:
     """Play the nodes `sim-0` and so on until SIGTERM."""
-    heartbeats = Heartbeats(connect(settings.queue_url, "nodes"), Keys(settings.cluster))
+    heartbeats = Heartbeats(connect(settings.queue_url, "nodes"), Keys(settings.cluster), settings.node_grace)
     store = BatchEventStore(open_log(settings, "nodes"), heartbeats, edges_of(settings))
     names = (f"sim-{number}" for number in range(count))
     own = [NodeSettings(name, settings.data_dir, settings.cluster, capacity=_ROOMY) for name in names]

@@ -114,11 +114,11 @@ def _changed_daemons(memory: _Memory, state: State, owner: DaemonSetView) -> set
             memory.revisions[identity] = obj
         elif obj["kind"] == POD.kind and (controller_of(obj) or {}).get("uid") == owner.uid:
             daemon = memory.daemons[identity] = _daemon_of(obj, owner.min_ready_seconds)
-            if memory.selector.matches(daemon.pod.labels):
+            if not memory.selector.matches(daemon.pod.labels):
+                memory.strangers[daemon.name] = daemon.pod
+            elif daemon.node:
                 memory.by_node.setdefault(daemon.node, {})[identity] = daemon
                 dirty.add(daemon.node)
-            else:
-                memory.strangers[daemon.name] = daemon.pod
     memory.owned = present
     return dirty
 

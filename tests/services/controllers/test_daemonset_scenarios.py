@@ -767,3 +767,17 @@ def test_a_new_generation_counts_failures_from_one() -> None:
     fleet.fail("n1")
     assert fleet.reconcile() == []
     assert fleet.decisions[-1].requeue_at == fleet.now + 1_000
+
+
+def test_an_adopted_pod_that_is_meant_for_no_node_is_left_to_the_scheduler() -> None:
+    """Once it is bound it counts like any other (getNodesToDaemonPods leaves it out until then)."""
+    fleet = Fleet(a_daemonset(), nodes=1)
+    fleet.run()
+    fleet.pass_time(1)
+    fleet.world.commit(Create(a_bare_pod("stray", labels=LABELS)))
+    assert fleet.reconcile() == []
+    stray = fleet.world.the("core/pods/default/stray")
+    assert (controller_of(stray) or {})["uid"] == uid_of(fleet.set)
+    fleet.change(stray, spec={**stray["spec"], "nodeName": "n1"})
+    assert fleet.reconcile() == ["-n1"]
+    assert "deletionTimestamp" in fleet.world.the("core/pods/default/stray")["metadata"]

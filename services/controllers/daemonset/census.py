@@ -63,8 +63,9 @@ class Census:
             self._memories.pop(key, None)
             return None
         owner = DaemonSetView(raw)
-        memory = self._memories[key] = _memory_for(owner, self._memories.get(key))
+        memory = _memory_for(owner, self._memories.pop(key, None))
         _place_anew(memory, _changed_daemons(memory, state, owner) | _changed_nodes(memory, state))
+        self._memories[key] = memory
         return View(
             owner=owner,
             places=dict(memory.places),

@@ -81,7 +81,24 @@ class Switch:
     paused: bool
 
 
-Command = Apply | Patch | Scale | Delete | Undo | Restart | Switch
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Let no new pods come to a node, or let them come again."""
+
+    key: Key
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """Add taints to a node, each as (field, value) pairs, and remove those of (key, effect); no effect: of any."""
+
+    key: Key
+    added: tuple[tuple[tuple[str, str], ...], ...] = ()
+    removed: tuple[tuple[str, str], ...] = ()
+
+
+Command = Apply | Patch | Scale | Delete | Undo | Restart | Switch | Cordon | Taint
 
 
 def digest(command: Command) -> str:

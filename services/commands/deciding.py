@@ -14,7 +14,18 @@ from schemas.errors import BadRequest, Cause, Invalid
 from schemas.kinds import STATEFUL_SET
 from schemas.objects import split_key
 from schemas.times import Milliseconds
-from services.commands.commands import Apply, Command, Delete, Patch, Restart, Scale, Switch, Undo
+from services.commands.commands import (
+    Apply,
+    Command,
+    Cordon,
+    Delete,
+    Patch,
+    Restart,
+    Scale,
+    Switch,
+    Taint,
+    Undo,
+)
 from services.commands.rollouts import decide_restart, decide_undo
 from services.commands.sources import Sources, existing, subject_of
 
@@ -50,6 +61,14 @@ def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
             return Decided((decide_undo(command, sources),))
         case Restart():
             return Decided((decide_restart(command, sources, now),))
+        case Cordon():
+            from services.commands.nodes import decide_cordon
+
+            return Decided((decide_cordon(command, sources),))
+        case Taint():
+            from services.commands.nodes import decide_taint
+
+            return Decided((decide_taint(command, sources, now),))
         case Switch():
             return Decided((_decide_switch(command, sources),))
 

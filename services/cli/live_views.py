@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from itertools import chain
 
 from rich.console import Group
 from rich.text import Text
@@ -60,33 +61,28 @@ def _workloads(model: Model, width: int, room: int) -> list[Text]:
     """Return the lines of all workloads, less of each where they would not fit into `room` lines."""
     if not model.workloads and not model.others:
         return [Text(), Text(" no workloads yet: chronoset apply -f FILE", "dim"), Text()]
-    blocks = {detail: [_block(each, width, detail) for each in model.workloads] for detail in Detail}
-    details = [Detail.FULL for _ in model.workloads]
+    details = [Detail.FULL if len(each.pods) < room else Detail.ROW for each in model.workloads]
+    blocks = [_block(each, width, detail) for each, detail in zip(model.workloads, details, strict=True)]
     others = _others(model.others, width)
-    while _height(blocks, details) + len(others) > room:
+    while sum(map(len, blocks)) + len(others) > room:
         index = _next_to_shrink(model.workloads, blocks, details)
         if index is None:
             break
         details[index] = Detail(details[index] - 1)
-    lines = [line for index, detail in enumerate(details) for line in blocks[detail][index]] + others
+        blocks[index] = _block(model.workloads[index], width, details[index])
+    lines = [*chain.from_iterable(blocks), *others]
     if len(lines) <= room:
         return lines
     hidden = len(lines) - room + 1
     return [*lines[: room - 1], Text(f" ... and {hidden} lines more: chronoset get all -A", "dim")]
 
 
-def _height(blocks: dict[Detail, list[list[Text]]], details: Sequence[Detail]) -> int:
-    return sum(len(blocks[detail][index]) for index, detail in enumerate(details))
-
-
 def _next_to_shrink(
-    workloads: Sequence[Workload], blocks: dict[Detail, list[list[Text]]], details: Sequence[Detail]
+    workloads: Sequence[Workload], blocks: Sequence[Sequence[Text]], details: Sequence[Detail]
 ) -> int | None:
     """Return the workload to show less of: one that is well before one that is not, then the one that takes most."""
     shown = [index for index, detail in enumerate(details) if detail > Detail.LINE]
-    return max(
-        shown, key=lambda index: (workloads[index].is_well, len(blocks[details[index]][index])), default=None
-    )
+    return max(shown, key=lambda index: (workloads[index].is_well, len(blocks[index])), default=None)
 
 
 def _block(workload: Workload, width: int, detail: Detail) -> list[Text]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
+
 import pytest
 
 from events.memory import MemoryLog
@@ -41,11 +43,11 @@ def history() -> History:
 
 
 class Projected:
-    """Projections that say that they are at `before`, and by the time they are read are at `after`."""
+    """Projections that are at `before`, then at `read` when the objects are read, and at `after` after that."""
 
-    def __init__(self, history: History, before: Position, after: Position) -> None:
+    def __init__(self, history: History, before: Position, read: Position, after: Position) -> None:
         self._positions = [before, after]
-        self._state = replay(history.log, after)
+        self._state = replay(history.log, read)
 
     def position(self) -> Position:
         return self._positions.pop(0)
@@ -59,17 +61,16 @@ def test_wherever_the_projections_end_the_objects_are_the_logs(history: History)
     entries = [each.position for each in history.log.read(0, 1000)]
     batch_ends = sorted({replay(history.log, position).position for position in entries})
     assert len(batch_ends) > 5
-    for index, before in enumerate(batch_ends):
-        for after in batch_ends[index:]:
-            following = Following(history.log, Projected(history, before, after), [CONFIG_MAPS])
-            applied = following.next(0)
-            assert [each.event.position for each in applied] == [one for one in entries if one > before]
-            assert following.state.list(CONFIG_MAPS) == history.state.list(CONFIG_MAPS)
+    for before, read, after in combinations_with_replacement(batch_ends, 3):
+        following = Following(history.log, Projected(history, before, read, after), [CONFIG_MAPS])
+        applied = following.next(0)
+        assert [each.event.position for each in applied] == [one for one in entries if one > before]
+        assert following.state.list(CONFIG_MAPS) == history.state.list(CONFIG_MAPS)
 
 
 def test_each_event_comes_with_its_object_before_and_after(history: History) -> None:
     first = replay(history.log, history.log.read(0, 2)[-1].position).position
-    following = Following(history.log, Projected(history, first, first), [CONFIG_MAPS])
+    following = Following(history.log, Projected(history, first, first, first), [CONFIG_MAPS])
     seen = [
         (each.event.type, each.old is not None, each.new is not None)
         for each in following.next(0)
@@ -89,7 +90,7 @@ def test_each_event_comes_with_its_object_before_and_after(history: History) -> 
 def test_a_log_that_does_not_go_on_from_what_was_seen_is_lost_history(history: History) -> None:
     end = history.log.last()
     other = History()
-    following = Following(other.log, Projected(history, end - 1, end), [CONFIG_MAPS])
+    following = Following(other.log, Projected(history, end, end, end), [CONFIG_MAPS])
     following.state.position = 1
     with pytest.raises(LostHistory, match="goes on from 0-0, not from 0-1"):
         following.next(0)
@@ -107,8 +108,8 @@ def test_a_server_that_is_away_is_awaited_for_as_long_as_is_asked(history: Histo
 
     log, end = Away(), history.log.last()
     with pytest.raises(Unavailable):
-        Following(log, Projected(history, end, end), [CONFIG_MAPS]).next(0)
-    assert Following(log, Projected(history, end, end), [CONFIG_MAPS]).next(0, patience=5) == []
+        Following(log, Projected(history, end, end, end), [CONFIG_MAPS]).next(0)
+    assert Following(log, Projected(history, end, end, end), [CONFIG_MAPS]).next(0, patience=5) == []
 
 
 def test_the_last_entries_come_oldest_first_and_no_more_than_there_are(history: History) -> None:

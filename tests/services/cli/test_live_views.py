@@ -204,6 +204,13 @@ def test_where_room_is_short_it_is_the_well_that_are_shown_in_less_detail() -> N
     assert "   waiting for: patience" in lines
 
 
+def test_what_has_no_room_at_all_is_counted_and_the_events_keep_theirs() -> None:
+    model = Model("demo", 1, 3, 3, tuple(a_workload(f"db-{n}", 1) for n in range(50)), (), (an_event(1),))
+    lines = text_of(model, height=24)
+    assert " ... and 33 lines more: chronoset get all -A" in lines
+    assert lines[-1] == " 04:00:00.000  PodReady  db-1  n1"
+
+
 def test_many_pods_stand_side_by_side() -> None:
     lines = text_of(Model("demo", 1, 3, 3, (a_workload("big", 100),)), 80, 24)
     assert lines[3] == "   #1 db:1"

@@ -177,7 +177,7 @@ UNUSED_IN_CONTAINER: tuple[str, ...] = (
     "readinessProbe.grpc",
     "resizePolicy",
     "resources.limits",
-    "restartPolicy",
+    "restartPolicyRules",
     "securityContext",
     "startupProbe.grpc",
     "stdin",
@@ -216,6 +216,8 @@ def _unused_in_pod(spec: dict[str, Any], where: str) -> list[str]:
         for index, container in enumerate(spec.get(name, ())):
             at = f"{where}.{name}[{index}]"
             found += _present(container, at, UNUSED_IN_CONTAINER)
+            if name == "containers" and "restartPolicy" in container:
+                found.append(f"{at}.restartPolicy")
             found += [
                 f"{at}.volumeMounts[{number}].readOnly"
                 for number, mount in enumerate(container.get("volumeMounts", ()))

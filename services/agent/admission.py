@@ -62,14 +62,25 @@ def _port_rejection(pod: Object, others: tuple[Object, ...]) -> Rejection | None
 
 
 def requests_of(pod: Object) -> dict[str, int]:
-    """Return what a pod requests, in 10^-9 units: the sum of its containers, or its largest init container."""
+    """Return what a pod requests, in 10^-9 units: its containers and sidecars together, or the largest moment of its
+    initialization, when one init container runs beside the sidecars before it (resource.PodRequests)."""
+    spec = pod["spec"]
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in spec.get("initContainers") or ():
+        beside = _sum((sidecars, _requests(container)))
+        peak = {name: max(peak.get(name, 0), beside.get(name, 0)) for name in peak | beside}
+        if container.get("restartPolicy") == "Always":
+            sidecars = beside
+    total = _sum((sidecars, *map(_requests, spec.get("containers") or ())))
+    return {name: max(total.get(name, 0), peak.get(name, 0)) for name in total | peak}
+
+
+def _sum(parts: Iterable[dict[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for container in pod["spec"].get("containers") or ():
-        for resource, amount in _requests(container).items():
+    for part in parts:
+        for resource, amount in part.items():
             total[resource] = total.get(resource, 0) + amount
-    for container in pod["spec"].get("initContainers") or ():
-        for resource, amount in _requests(container).items():
-            total[resource] = max(total.get(resource, 0), amount)
     return total
 
 

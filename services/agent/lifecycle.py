@@ -72,6 +72,7 @@ class Exit:
 class Container:
     """A container of a pod, now.
 
+    is_sidecar   an init container that stays (restartPolicy Always); `is_init` too
     attempt    the number of the current or last run, -1 before the first; Kubernetes' restartCount
     reason, message   why it waits
     retry_at   when to try again, while WAITING
@@ -85,6 +86,7 @@ class Container:
 
     name: str
     is_init: bool = False
+    is_sidecar: bool = False
     phase: Phase = Phase.WAITING
     attempt: int = -1
     reason: str = CREATING
@@ -414,6 +416,11 @@ TRANSITIONS: dict[tuple[Phase, type[Any]], Callable[[Container, Any], Container]
 }
 
 
+def new_container(spec: Object, is_init: bool) -> Container:
+    """Return a container that has never run."""
+    return Container(spec["name"], is_init, is_init and spec.get("restartPolicy") == "Always")
+
+
 def restored(spec: Object, is_init: bool, run: tuple[int, Started], status: Object | None) -> Container:
     """Return a running container as an agent finds it that has just been started.
 
@@ -428,7 +435,7 @@ def restored(spec: Object, is_init: bool, run: tuple[int, Started], status: Obje
     )
     was_running = "running" in (known.get("state") or {})
     started = replace(started, probes=probes, has_post_start=started.has_post_start and not was_running)
-    container = _start(Container(spec["name"], is_init, attempt=attempt - 1), started)
+    container = _start(replace(new_container(spec, is_init), attempt=attempt - 1), started)
     is_backed_off = _waiting_in(known).get("reason") == "CrashLoopBackOff"
     return replace(
         container,

@@ -113,7 +113,11 @@ def grace_of(pod: Object) -> Milliseconds:
 
 def plan(pod: Object, containers: tuple[Container, ...], ending: Ending | None, now: Milliseconds) -> Plan:
     """Return what to do now for `pod`, whose containers are in these states, and when to look again."""
-    steps = _ending_steps(containers, ending, now) if ending else _living_steps(pod, containers, now)
+    steps = (
+        _ending_steps(containers, ending, grace_of(pod), now)
+        if ending
+        else _living_steps(pod, containers, now)
+    )
     actions: list[Action] = []
     times: list[Milliseconds] = []
     for step in steps:
@@ -125,11 +129,14 @@ Step = Action | Milliseconds
 """Something to do now, or a time to look again."""
 
 
-def _ending_steps(containers: Iterable[Container], ending: Ending, now: Milliseconds) -> Iterator[Step]:
+def _ending_steps(
+    containers: tuple[Container, ...], ending: Ending, grace: Milliseconds, now: Milliseconds
+) -> Iterator[Step]:
+    """Stop everything, the sidecars last: they have what is left of the grace period, two seconds at least."""
     alive = [container for container in containers if container.is_alive]
     if not alive:
         yield Finish()
-    for container in alive:
+    for container in [container for container in alive if not container.is_sidecar]:
         deadline = max(ending.deadline, container.term_at + LEAST_TERM if container.term_at else 0)
         if container.phase is Phase.RUNNING or (
             container.phase is Phase.STOPPING and deadline < container.kill_at
@@ -137,18 +144,79 @@ def _ending_steps(containers: Iterable[Container], ending: Ending, now: Millisec
             yield Stop(container.name, deadline, "the pod is being deleted")
             container = replace(container, phase=Phase.STOPPING, kill_at=deadline)
         yield from _stopping_steps(container, now)
+    if alive and all(container.is_sidecar for container in alive):
+        if grace:
+            yield from _sidecar_endings(containers, max(ending.deadline, now + LEAST_TERM), now)
+        else:
+            for container in alive:
+                is_patient = container.phase is Phase.STOPPING and container.kill_at > now
+                if container.phase is Phase.RUNNING or is_patient:
+                    yield Stop(container.name, now, "the pod is being deleted")
+                else:
+                    yield from _stopping_steps(container, now)
 
 
 def _living_steps(pod: Object, containers: tuple[Container, ...], now: Milliseconds) -> Iterator[Step]:
-    """Init containers run one after the other, each to success; then the others, side by side."""
+    """Init containers run one after the other, each to success; then the others, side by side.
+
+    A sidecar must only have started for the next to begin, stays, and is stopped when all the others have ended.
+    """
     policy = pod["spec"].get("restartPolicy", "Always")
+    if is_done(containers, policy):
+        yield from _sidecar_endings(containers, now + grace_of(pod), now)
+        return
+    has_begun = _has_begun(containers)
     for container in containers:
-        if container.is_init and not is_completed(container):
+        if container.is_sidecar:
+            yield from _drive(pod, container, "Always", now)
+        elif container.is_init and not is_completed(container):
             yield from _drive(pod, container, "OnFailure" if policy == "Always" else policy, now)
+        if container.is_init and not has_begun and not is_past(container):
             return
     for container in containers:
         if not container.is_init:
             yield from _drive(pod, container, policy, now)
+
+
+def _sidecar_endings(
+    containers: Iterable[Container], deadline: Milliseconds, now: Milliseconds
+) -> Iterator[Step]:
+    """Stop the sidecars that are left, the last one first, each when the one after it has gone."""
+    for container in reversed([container for container in containers if container.is_sidecar]):
+        if container.phase is Phase.RUNNING:
+            yield Stop(container.name, deadline, "all other containers have ended")
+        yield from _stopping_steps(container, now)
+        if container.is_alive:
+            return
+
+
+def is_done(containers: Iterable[Container], policy: str) -> bool:
+    """Return whether no container but sidecars will run again: an init container failed for good, or all have ended."""
+    others = [container for container in containers if not container.is_sidecar]
+    if any(
+        container.is_init and _is_final(container, policy) and not is_completed(container)
+        for container in others
+    ):
+        return True
+    mains = [container for container in others if not container.is_init]
+    return bool(mains) and all(_is_final(container, policy) for container in mains)
+
+
+def _is_final(container: Container, policy: str) -> bool:
+    if container.is_init and policy == "Always":
+        policy = "OnFailure"
+    end = container.exit
+    return container.phase is Phase.EXITED and end is not None and not is_restarted(policy, end.code)
+
+
+def _has_begun(containers: Iterable[Container]) -> bool:
+    """Return whether any container but the init containers has ever run."""
+    return any(container.attempt >= 0 for container in containers if not container.is_init)
+
+
+def is_past(container: Container) -> bool:
+    """Return whether an init container lets the next one begin: it has done its work, or, a sidecar, has started."""
+    return is_started(container) if container.is_sidecar else is_completed(container)
 
 
 def is_completed(container: Container) -> bool:

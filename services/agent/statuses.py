@@ -11,7 +11,7 @@ from schemas.node_reasons import NODE_NOT_READY
 from schemas.objects import Object
 from schemas.times import Milliseconds, rfc3339
 from services.agent.lifecycle import INITIALIZING, Container, Exit, Hook, Phase, is_ready, is_started
-from services.agent.plans import is_completed
+from services.agent.plans import is_completed, is_past
 from services.agent.restarts import is_restarted
 from services.agent.specs import spec_of
 
@@ -103,18 +103,26 @@ def _phase_of(pod: Object, inits: list[Container], mains: list[Container], is_ov
     failed_init = any(
         container.phase is Phase.EXITED and not is_completed(container) and policy == "Never"
         for container in inits
+        if not container.is_sidecar
     )
-    if failed_init:
+    lingers = any(container.is_alive for container in inits if container.is_sidecar)
+    if failed_init and not lingers:
         return "Failed"
     ended = [container.exit for container in mains if container.phase is Phase.EXITED and container.exit]
     if is_over and mains:
         return "Succeeded" if len(ended) == len(mains) and all(end.code == 0 for end in ended) else "Failed"
-    if not all(is_completed(container) for container in inits) or any(map(_is_new, mains)):
+    if _undone(inits, mains) or any(map(_is_new, mains)):
         return "Pending"
     final = [end for end in ended if not is_restarted(policy, end.code)]
-    if len(final) < len(mains) or not mains:
+    if len(final) < len(mains) or not mains or lingers:
         return "Running"
     return "Succeeded" if all(end.code == 0 for end in final) else "Failed"
+
+
+def _undone(inits: Iterable[Container], mains: Iterable[Container]) -> list[str]:
+    """Return the init containers that hold up the others; a sidecar holds up nothing that has begun."""
+    has_begun = any(main.attempt >= 0 for main in mains)
+    return [init.name for init in inits if not is_past(init) and not (init.is_sidecar and has_begun)]
 
 
 def _is_new(container: Container) -> bool:
@@ -132,8 +140,9 @@ def _conditions(
     now: Milliseconds,
 ) -> list[Object]:
     inits, mains = groups
-    unready = [container.name for container in mains if not is_ready(container)]
-    undone = [container.name for container in inits if not is_completed(container)]
+    sidecars = [container for container in inits if container.is_sidecar]
+    unready = [container.name for container in (*sidecars, *mains) if not is_ready(container)]
+    undone = _undone(inits, mains)
     is_done = phase in ("Succeeded", "Failed")
     not_ready = (
         ("False", "PodCompleted", "")
@@ -208,7 +217,8 @@ def _container_status(pod: Object, container: Container, before: Iterable[Contai
         state, last = {"running": {"startedAt": rfc3339(container.started_at)}}, container.last
     else:
         state, last = {"waiting": _waiting(container, before)}, container.exit
-    ready = is_completed(container) if container.is_init else is_ready(container)
+    is_passing = container.is_init and not container.is_sidecar
+    ready = is_completed(container) if is_passing else is_ready(container)
     status: Object = {
         "name": container.name,
         "state": state,
@@ -223,7 +233,7 @@ def _container_status(pod: Object, container: Container, before: Iterable[Contai
 
 
 def _waiting(container: Container, before: Iterable[Container]) -> Object:
-    waits_for_init = container.attempt < 0 and not all(is_completed(init) for init in before)
+    waits_for_init = container.attempt < 0 and not all(is_past(init) for init in before)
     reason = INITIALIZING if waits_for_init else container.reason
     return {"reason": reason} | ({"message": container.message} if container.message else {})
 

@@ -12,6 +12,7 @@ from services.agent.lifecycle import (
     ContainerEvent,
     Phase,
     Started,
+    new_container,
     remembered,
     restored,
     with_event,
@@ -141,7 +142,7 @@ def new_work(pod: Object, place: Place) -> Work:
     """
     statuses = {status["name"]: status for status in _reported(pod)}
     containers = {
-        spec["name"]: remembered(Container(spec["name"], is_init), statuses.get(spec["name"], {}))
+        spec["name"]: remembered(new_container(spec, is_init), statuses.get(spec["name"], {}))
         for is_init, spec in _specs(pod)
     }
     return Work(pod, place, containers)

@@ -305,7 +305,7 @@ def test_a_hosts_file_that_cannot_be_written_ends_no_agent(site: Site) -> None:
         site.control.put(a_service())
         other = site.control.put(a_pod("db-1", labels=labels, hostname="db-1", subdomain="db"))
         eventually(lambda: site.is_ready(other))
-        eventually(lambda: [entry for entry in logs if entry["event"].startswith("hosts files or volumes")])
+        eventually(lambda: [entry for entry in logs if entry["event"].startswith("hosts files")])
     hosts.rmdir()
     eventually(lambda: hosts.is_file() and "db-1" in hosts.read_text())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from schemas.objects import Object
 from services.agent.config_volumes import KINDS
 from services.agent.environments import environment_of, expand
+from services.agent.identities import Identity, identity_of
 from services.agent.images import ImageStore
 from services.agent.runtimes.port import Refused, Run
 from services.agent.sources import BadConfiguration
@@ -31,6 +32,7 @@ class Program:
     mounts: list[tuple[str, str]]
     image_id: str
     is_verified: bool
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,11 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
     try:
         base = {**_base_of(run.pod, folders, tree), **_volumes_env(spec, mounts), **given}
         env = environment_of(run.pod, spec, base, run.sources)
+        identity = identity_of(run.pod, spec, Identity(os.getuid(), os.getgid()))
     except BadConfiguration as error:
         raise Refused("CreateContainerConfigError", str(error)) from None
+    if identity is not None:
+        os.chown(folders.work, identity.user, identity.group)
     command = _command_of(spec, tree, env)
     runs = tree or Path(shutil.which(command[0], path=env.get("PATH")) or "/dev/null")
     return Program(
@@ -78,6 +83,7 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
         mounts=mounts,
         image_id=images.digest_of(runs),
         is_verified=tree is not None,
+        identity=identity,
     )
 
 
@@ -136,6 +142,8 @@ def _mounts_of(run: Run, spec: Object, pod_folder: Path) -> list[tuple[str, str]
             )
         if not folder.exists():
             folder.mkdir(parents=True)
+            if "emptyDir" in volume:
+                folder.chmod(0o777)
         mounts.append((str(folder), mount["mountPath"]))
     return mounts
 

@@ -49,10 +49,20 @@ def _execute(request: Json, streams: tuple[int, int], report: int) -> None:
             else:
                 enter_namespaces(request["mode"], request["hostname"], request["root"], request["mounts"])
         os.chdir(request["directory"])
+        if identity := request.get("identity"):
+            _become(identity)
         os.execve(_program(request["command"][0], request["env"]["PATH"]), request["command"], request["env"])
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
         os.write(report, _message_of(error).encode(errors="replace")[:4000])
     os._exit(127)
+
+
+def _become(identity: Json) -> None:
+    """Take on other ids, for good. The wish to die with the parent is lost by that, and made again."""
+    os.setgroups(identity["groups"])
+    os.setresgid(*[identity["group"]] * 3)
+    os.setresuid(*[identity["user"]] * 3)
+    die_with_parent()
 
 
 def _message_of(error: BaseException) -> str:

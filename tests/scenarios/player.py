@@ -372,14 +372,18 @@ def _deed(applied: Applied) -> str:
 
 
 def owner_told(player: Player, obj: Object) -> str:
-    """Return who controls an object: `sts/db`, `nobody`, or the name with `former` before it if that one is gone."""
-    reference = controller_of(obj)
-    if reference is None:
-        return "nobody"
+    """Return who owns an object: `sts/db`, `nobody`, `former pod/db-1` where that one is gone; several with `and`."""
+    references = obj["metadata"].get("ownerReferences") or ()
+    return " and ".join(_owner_told(player, each) for each in references) or "nobody"
+
+
+def _owner_told(player: Player, reference: Object) -> str:
     short = SHORT.get(reference["kind"], reference["kind"].lower())
-    owner = player.get(key_of(RESOURCES[short], "default", reference["name"])) if short in RESOURCES else obj
-    former = "" if owner is not None and (owner is obj or uid_of(owner) == reference["uid"]) else "former "
-    return f"{former}{short}/{reference['name']}"
+    label = f"{short}/{reference['name']}"
+    if short not in RESOURCES:
+        return label
+    owner = player.get(key_named(label))
+    return label if owner is not None and uid_of(owner) == reference["uid"] else f"former {label}"
 
 
 def pods_told(player: Player) -> dict[str, str]:

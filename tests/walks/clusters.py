@@ -21,14 +21,15 @@ from schemas.deletion import deletion_of
 from schemas.envelopes import Actor
 from schemas.errors import Conflict
 from schemas.event_types import condition_of
-from schemas.objects import Object, is_terminating, key_of, name_of, uid_of, with_fields
+from schemas.objects import Object, is_terminating, key_of, name_of, uid_of, with_fields, with_metadata
 from schemas.times import rfc3339
 from services.bootstrap import NAMESPACES
 from services.broker.hints import Hint, Sentence
 from services.controllers.controller import Controller, all_keys, dirty_keys
+from services.controllers.finalizers import has_finalizer, without_finalizer
 from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
-from services.controllers.volumes import VOLUMES
+from services.controllers.volumes import DATA, VOLUMES
 from services.scheduler.controller import scheduler
 from services.worker import Reconciler
 from tests.builders import a_node
@@ -169,14 +170,18 @@ class Cluster:
         return True
 
     def step_kubelet(self, fails: float = 0.05) -> bool:
-        """Let the kubelet of one pod do the next thing. Returns whether there was one."""
+        """Let a kubelet do the next thing for a pod or for a disk to be emptied. Returns whether there was one."""
         busy = [pod for pod in self.pods() if self._has_work(pod)]
+        volumes = sorted(self.state.list("core/persistentvolumes"), key=name_of)
+        busy += [each for each in volumes if is_terminating(each) and has_finalizer(each, DATA)]
         if not busy:
             return False
         pod = self.dice.choice(busy)
+        if pod["kind"] == "PersistentVolume":
+            return self.try_commit(without_finalizer(pod, DATA), actor="node:n0")
         actor = f"node:{pod['spec'].get('nodeName', '')}"
         if is_terminating(pod):
-            return self.try_commit(Delete(pod), actor=actor)
+            return self.try_commit(_ending(pod), actor=actor)
         if pod["spec"]["containers"][0]["image"] == BAD:
             return self.try_commit(Replace(pod, with_fields(pod, status=_stuck(self.now))), actor=actor)
         phase = "Failed" if self.dice.random() < fails else "Running"
@@ -216,7 +221,7 @@ class Cluster:
             return False
         phase = pod.get("status", {}).get("phase", "Pending")
         if is_terminating(pod):
-            return True
+            return bool(pod["metadata"].get("deletionGracePeriodSeconds"))
         if pod["spec"]["containers"][0]["image"] == BAD:
             return not pod["status"].get("containerStatuses")
         return phase == "Pending"
@@ -232,6 +237,13 @@ class Cluster:
         with self.observer.reading() as state:
             changed = [(each.old, each.new) for each in applied]
             self.queue.mark_many(dirty_keys(self.controllers, state, changed))
+
+
+def _ending(pod: Object) -> Change:
+    """What removes a pod whose processes are gone: at once, or once its last finalizer goes."""
+    if pod["metadata"].get("finalizers"):
+        return Replace(pod, with_metadata(pod, deletionGracePeriodSeconds=0))
+    return Delete(pod)
 
 
 def is_ready(pod: Object) -> bool:

@@ -40,11 +40,16 @@ def a_set(name: str, dice: random.Random) -> Object:
                 {"type": "RollingUpdate"},
             ]
         ),
-        **({"volumeClaimTemplates": claims} if dice.random() < 0.5 else {}),
+        persistentVolumeClaimRetentionPolicy=retention(dice),
+        **({"volumeClaimTemplates": claims} if dice.random() < 0.6 else {}),
     )
     container = made["spec"]["template"]["spec"]["containers"][0]
     container["resources"] = {"requests": {"cpu": dice.choice(["100m", "500m"])}}
     return made
+
+
+def retention(dice: random.Random) -> Object:
+    return {when: dice.choice(["Delete", "Retain"]) for when in ("whenDeleted", "whenScaled")}
 
 
 def act(cluster: Cluster, dice: random.Random) -> None:
@@ -55,11 +60,13 @@ def act(cluster: Cluster, dice: random.Random) -> None:
         cluster.try_commit(Create(a_set(name, dice)))
         return
     spec = found["spec"]
-    match dice.randrange(7):
+
+    def edit(**fields: object) -> None:
+        cluster.try_commit(Replace(found, with_fields(found, spec={**spec, **fields})))
+
+    match dice.randrange(11):
         case 0 | 1:
-            cluster.try_commit(
-                Replace(found, with_fields(found, spec={**spec, "replicas": dice.randint(0, 4)}))
-            )
+            edit(replicas=dice.randint(0, 4))
         case 2 | 3:
             cluster.try_commit(Replace(found, with_image(found, f"{name}:{dice.randrange(4)}")))
         case 4:
@@ -68,7 +75,18 @@ def act(cluster: Cluster, dice: random.Random) -> None:
             pods = owned_pods(cluster.state, found)
             if pods:
                 cluster.delete(f"core/pods/default/{name_of(dice.choice(pods))}")
-        case _ if dice.random() < 0.3:
+        case 6:
+            edit(ordinals={"start": dice.randint(0, 3)})
+        case 7:
+            edit(persistentVolumeClaimRetentionPolicy=retention(dice))
+        case 8:
+            most = {"partition": dice.randint(0, 2), "maxUnavailable": dice.choice([1, 2, "50%", "75%"])}
+            edit(updateStrategy={"type": "RollingUpdate", "rollingUpdate": most})
+        case 9:
+            claims = sorted(map(name_of, cluster.state.list("core/persistentvolumeclaims", "default")))
+            if claims:
+                cluster.delete(f"core/persistentvolumeclaims/default/{dice.choice(claims)}")
+        case _ if dice.random() < 0.4:
             cluster.delete(set_key(name), dice.choice(["Background", "Foreground", "Orphan"]))
 
 
@@ -140,25 +158,48 @@ class Watch:
         assert workload is not None and not is_terminating(workload), (
             "a set that is gone or going is left alone"
         )
+        start = workload["spec"].get("ordinals", {}).get("start", 0)
+        wanted = range(start, start + workload["spec"]["replicas"])
         ordinal = int(name_of(subject).rsplit("-", 1)[1])
         pods = {int(name_of(pod).rsplit("-", 1)[1]): pod for pod in owned_pods(self.before, workload)}
         ordered = workload["spec"]["podManagementPolicy"] == "OrderedReady"
         if event.op == "create":
-            assert ordinal < workload["spec"]["replicas"], "no pod beyond the replicas"
-            self.check_revision(workload, subject, ordinal)
+            assert ordinal in wanted, "no pod beyond the replicas"
+            self.check_revision(workload, subject, ordinal - start)
             if ordered:
                 seen = {int(name_of(pod).rsplit("-", 1)[1]): pod for pod in owned_pods(decided, workload)}
-                behind = [seen.get(lower) for lower in range(ordinal)]
+                behind = [seen.get(lower) for lower in range(start, ordinal)]
                 assert all(pod and is_ready(pod) and not is_terminating(pod) for pod in behind), (
                     "in order, each Ready"
                 )
         elif event.type == "PodDeletionRequested" and old is not None and is_ready(old):
-            if ordinal >= workload["spec"]["replicas"]:
-                assert not ordered or ordinal == max(pods), "the condemned go from the highest down"
+            if ordinal not in wanted:
+                condemned = [each for each in pods if each not in wanted]
+                assert not ordered or ordinal == max(condemned), "the condemned go from the highest down"
+                self.check_claims_go_along(workload, subject)
                 return
-            wanted = [pods.get(index) for index in range(workload["spec"]["replicas"])]
-            available = [pod for pod in wanted if pod and is_ready(pod) and not is_terminating(pod)]
-            assert len(available) == len(wanted), "a Ready pod is replaced only while all are available"
+            self.check_budget(workload, [pods.get(index) for index in wanted])
+
+    def check_budget(self, workload: Object, replicas: list[Object | None]) -> None:
+        """As of right before the batch: it may take several pods, of which the budget is the limit."""
+        strategy = workload["spec"]["updateStrategy"].get("rollingUpdate", {})
+        most = strategy.get("maxUnavailable", 1)
+        budget = max(int(most[:-1]) * len(replicas) // 100 if isinstance(most, str) else most, 1)
+        available = [pod for pod in replicas if pod and is_ready(pod) and not is_terminating(pod)]
+        unavailable = len(replicas) - len(available)
+        assert unavailable < budget, "a Ready pod is replaced only within the budget"
+        if workload["spec"]["podManagementPolicy"] == "OrderedReady":
+            assert not unavailable, "in order only while all are available"
+
+    def check_claims_go_along(self, workload: Object, pod: Object) -> None:
+        """When a condemned pod is asked to end, its claims are its own, or keep, as the policy says."""
+        policy = workload["spec"]["persistentVolumeClaimRetentionPolicy"]
+        state = self.cluster.state
+        if "volumeClaimTemplates" in workload["spec"]:
+            claim = state.get(f"core/persistentvolumeclaims/default/data-{name_of(pod)}")
+            owners = [] if claim is None else claim["metadata"].get("ownerReferences", [])
+            takes = any(each["uid"] == uid_of(pod) for each in owners)
+            assert claim is None or takes == (policy["whenScaled"] == "Delete")
 
     def check_revision(self, workload: Object, pod: Object, ordinal: int) -> None:
         strategy = workload["spec"]["updateStrategy"]
@@ -209,7 +250,10 @@ def check_rest(cluster: Cluster) -> None:
         pods = owned_pods(state, workload)
         if is_stuck_by_will(cluster, workload):
             continue
-        assert sorted(map(name_of, pods)) == [f"{name}-{ordinal}" for ordinal in range(replicas)]
+        start = workload["spec"].get("ordinals", {}).get("start", 0)
+        wanted = [f"{name}-{ordinal}" for ordinal in range(start, start + replicas)]
+        assert sorted(map(name_of, pods)) == wanted
+        check_claims_at_rest(cluster, workload, wanted)
         assert all(map(is_ready, pods)), "everything that can run runs"
         assert status["observedGeneration"] == workload["metadata"]["generation"]
         assert status["replicas"] == replicas
@@ -222,11 +266,35 @@ def check_rest(cluster: Cluster) -> None:
     for obj in state.objects.values():
         for reference in obj["metadata"].get("ownerReferences", ()):
             assert reference["uid"] in uids, f"{name_of(obj)} outlived its owner"
-        assert not is_terminating(obj), f"{name_of(obj)} is still terminating"
+        assert not is_terminating(obj) or is_in_use(state, obj), f"{name_of(obj)} is still terminating"
     replay = replayed(cluster.log)
     assert replay.objects == state.objects == naive_fold(cluster.log.read(0, 1 << 20))
     heads = dict(replay.heads())
     assert cluster.log.heads(list(heads)) == heads
+
+
+def check_claims_at_rest(cluster: Cluster, workload: Object, wanted: list[str]) -> None:
+    """Every replica has its claim, owned by the set exactly if the claim is to go with the set.
+
+    One adopted from a set without claims mounts none, and has none until it is replaced.
+    """
+    if "volumeClaimTemplates" not in workload["spec"]:
+        return
+    policy = workload["spec"]["persistentVolumeClaimRetentionPolicy"]
+    expected = [uid_of(workload)] if policy["whenDeleted"] == "Delete" else []
+    for pod in wanted:
+        if f"data-{pod}" not in str(cluster.get(f"core/pods/default/{pod}")):
+            continue
+        claim = cluster.get(f"core/persistentvolumeclaims/default/data-{pod}")
+        assert claim is not None, f"{pod} has no claim"
+        owners = [each["uid"] for each in claim["metadata"].get("ownerReferences", [])]
+        assert owners == expected or is_terminating(claim)
+
+
+def is_in_use(state: State, obj: Object) -> bool:
+    """True for a claim that somebody has deleted under a pod: it stays until the pod goes."""
+    pod = state.get(f"core/pods/default/{name_of(obj).removeprefix('data-')}")
+    return obj["kind"] == "PersistentVolumeClaim" and pod is not None and "nodeName" in pod["spec"]
 
 
 def is_stuck_by_will(cluster: Cluster, workload: Object) -> bool:

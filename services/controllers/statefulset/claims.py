@@ -19,7 +19,12 @@ def claim_name(set_name: str, template: Object, ordinal: int) -> str:
 
 
 def claim_names(owner: StatefulSetView, ordinal: int) -> list[str]:
-    return [claim_name(owner.name, template, ordinal) for template in owner.claim_templates]
+    return [f"{stem}{ordinal}" for stem in claim_stems(owner)]
+
+
+def claim_stems(owner: StatefulSetView) -> list[str]:
+    """Return what the names of the claims of each template begin with: `data-db-`."""
+    return [f"{template['metadata']['name']}-{owner.name}-" for template in owner.claim_templates]
 
 
 def missing_claims(

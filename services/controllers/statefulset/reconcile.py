@@ -86,7 +86,8 @@ def _limited(situation: Situation, plan: Plan) -> Plan:
         most = min(most, MOST_BYTES // (len(go_json(situation.owner.raw["spec"])) + 1))
     delete = plan.delete
     if plan.condemned and len(list(islice(_retained(situation, plan), MOST_MENDED + 1))) > MOST_MENDED:
-        delete = tuple(member for member in delete if member not in plan.condemned)
+        beyond = {member.ordinal for member in plan.condemned}
+        delete = tuple(member for member in delete if member.ordinal not in beyond)
     return replace(plan, create=plan.create[: max(most, 1)], delete=delete[:MOST_PODS])
 
 
@@ -128,12 +129,12 @@ def _mended(situation: Situation, plan: Plan) -> Iterator[Change]:
 
     The claims of a terminating pod are its own until it is gone, but a Parallel set wants them back (processReplica).
     """
-    owner = situation.owner
+    owner, claims = situation.owner, situation.view.claims
     leaving = {member.ordinal for member in plan.delete}
     for member in situation.replicas:
         if member is None or member.ordinal in leaving:
             continue
-        if owner.claim_templates and (owner.is_parallel or not member.is_terminating):
+        if claims and (owner.is_parallel or not member.is_terminating):
             yield from _claims_retained(situation, member.ordinal, member.pod.raw, is_condemned=False)
         if member.is_terminating:
             continue

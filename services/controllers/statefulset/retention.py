@@ -15,6 +15,19 @@ from services.controllers.references import controller_reference
 from services.controllers.statefulset.claims import claim_names
 
 
+def is_kept_as_it_should(owner: StatefulSetView, claim: Object) -> bool:
+    """True if a replica's claim has the one owner, or none, that the policy gives it: there is nothing to look into."""
+    references = claim["metadata"].get("ownerReferences")
+    if not owner.deletes_claims_when_deleted:
+        return not references
+    return bool(
+        references
+        and len(references) == 1
+        and references[0]["uid"] == owner.uid
+        and references[0].get("controller")
+    )
+
+
 def with_retention(owner: StatefulSetView, claim: Object, pod: Object, is_condemned: bool) -> Object:
     """Return a claim of `pod` with the owner that the policy gives it; the same object where it has it already.
 

@@ -19,8 +19,10 @@ from schemas.objects import (
     uid_of,
 )
 from schemas.views import ClaimView, PodView, StatefulSetView
-from services.controllers.statefulset.claims import claim_names, sets_of_claim
+from services.controllers.pods import is_pending
+from services.controllers.statefulset.claims import claim_stems, sets_of_claim
 from services.controllers.statefulset.identity import ordinal_of, pod_name, set_name_of
+from services.controllers.statefulset.retention import is_kept_as_it_should
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class View:
     owned        pods whose controller is the set
     orphans      pods of its namespace without a controller that are named like its own
     strangers    names of its missing pods that pods of others hold
-    claims       name -> claim, of its ordinals and of its pods beyond them
+    claims       name -> claim, of the ordinals that have no pod or a Pending one, of its pods beyond the range, and
+                 all others whose owners may not be what the retention policy says
     revisions    ControllerRevisions that it owns or may adopt, and where a name may be taken, all others
     ever_ready   uids of those owned pods that were Ready at least once
     failures     pod name -> how often it failed since it was last Ready
@@ -113,13 +116,16 @@ def _claims(state: State, owner: StatefulSetView, pods: list[Object]) -> dict[st
     if not owner.claim_templates:
         return {}
     wanted = _ordinals(owner)
-    present = (ordinal_of(owner.name, name_of(pod)) for pod in pods)
-    beyond = [ordinal for ordinal in present if ordinal is not None and ordinal not in wanted]
-    found = {}
+    by_ordinal = {ordinal_of(owner.name, name_of(pod)): pod for pod in pods}
+    beyond = [ordinal for ordinal in by_ordinal if ordinal is not None and ordinal not in wanted]
+    stems, found = claim_stems(owner), {}
     for ordinal in (*wanted, *beyond):
-        for name in claim_names(owner, ordinal):
+        pod = by_ordinal.get(ordinal)
+        is_settled = pod is not None and ordinal in wanted and not is_pending(PodView(pod))
+        for stem in stems:
+            name = f"{stem}{ordinal}"
             claim = state.get(key_of(CLAIM.resource, owner.namespace, name))
-            if claim is not None:
+            if claim is not None and not (is_settled and is_kept_as_it_should(owner, claim)):
                 found[name] = ClaimView(claim)
     return found
 

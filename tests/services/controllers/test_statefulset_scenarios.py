@@ -499,6 +499,84 @@ def test_a_claim_that_is_being_deleted_blocks_its_pod() -> None:
     assert cluster.reconcile() == ["+db-0"]
 
 
+DELETE_BOTH = {"whenDeleted": "Delete", "whenScaled": "Delete"}
+
+
+def with_owner(claim: Object, **reference: Any) -> Object:
+    return with_metadata(
+        claim, ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "controller": True, **reference}]
+    )
+
+
+@pytest.mark.parametrize(("when_scaled", "blocked"), [("Delete", True), ("Retain", False)])
+def test_a_claim_that_refers_to_the_former_pod_blocks_the_next_one(when_scaled: str, blocked: bool) -> None:
+    """Until garbage collection has come: it would take the claim away under the new pod (PodClaimIsStale)."""
+    retention = {"whenDeleted": "Retain", "whenScaled": when_scaled}
+    cluster = Cluster(
+        a_set(replicas=1, volumeClaimTemplates=[DATA], persistentVolumeClaimRetentionPolicy=retention)
+    )
+    cluster.run()
+    claim = cluster.claims["data-db-0"]
+    stale = with_owner(claim, name="db-0", uid="a-former-pod")
+    cluster.change(claim, metadata=stale["metadata"])
+    cluster.remove(cluster.pods["db-0"])
+    assert cluster.reconcile() == ([] if blocked else ["+db-0"])
+    assert cluster.claims["data-db-0"]["metadata"]["ownerReferences"][0]["uid"] == "a-former-pod"
+    if blocked:
+        assert cluster.decisions[-1].waiting_for == "db-0 is created once its claim data-db-0 is deleted"
+
+
+@pytest.mark.parametrize("name", ["db", "web"])
+def test_a_claim_of_a_former_set_is_left_to_garbage_collection_and_one_of_another_set_is_left_alone(
+    name: str,
+) -> None:
+    cluster = Cluster(
+        a_set(replicas=1, volumeClaimTemplates=[DATA], persistentVolumeClaimRetentionPolicy=DELETE_BOTH)
+    )
+    cluster.run()
+    claim = cluster.claims["data-db-0"]
+    theirs = with_owner(claim, apiVersion="apps/v1", kind="StatefulSet", name=name, uid="another")
+    cluster.change(claim, metadata=theirs["metadata"])
+    assert cluster.reconcile() == []
+    assert cluster.claims["data-db-0"]["metadata"]["ownerReferences"] == theirs["metadata"]["ownerReferences"]
+
+
+def test_a_reference_to_the_set_that_is_no_controller_is_made_one() -> None:
+    cluster = Cluster(
+        a_set(replicas=1, volumeClaimTemplates=[DATA], persistentVolumeClaimRetentionPolicy=DELETE_BOTH)
+    )
+    cluster.run()
+    claim = cluster.claims["data-db-0"]
+    (reference,) = claim["metadata"]["ownerReferences"]
+    plain = {name: value for name, value in reference.items() if name != "controller"}
+    cluster.change(claim, metadata=with_metadata(claim, ownerReferences=[plain])["metadata"])
+    cluster.reconcile()
+    assert cluster.claims["data-db-0"]["metadata"]["ownerReferences"] == [reference]
+
+
+def test_many_condemned_pods_end_only_when_all_their_claims_go_with_them() -> None:
+    retention = {"whenDeleted": "Retain", "whenScaled": "Delete"}
+    cluster = Cluster(
+        a_set(
+            replicas=250,
+            podManagementPolicy=PARALLEL,
+            volumeClaimTemplates=[DATA],
+            persistentVolumeClaimRetentionPolicy=retention,
+        )
+    )
+    cluster.reconcile()
+    for name in cluster.pods:
+        cluster.bind(name)
+    cluster.edit(replicas=0)
+    while not cluster.step().waiting_for.startswith("db-"):
+        for name, pod in cluster.pods.items():
+            if "deletionTimestamp" in pod["metadata"]:
+                owners = cluster.claims[f"data-{name}"]["metadata"]["ownerReferences"]
+                assert [each["uid"] for each in owners] == [pod["metadata"]["uid"]]
+    assert all("deletionTimestamp" in pod["metadata"] for pod in cluster.pods.values())
+    assert max(len(decision.changes) for decision in cluster.decisions) <= 1000
+
+
 # Ownership
 
 

@@ -53,6 +53,11 @@ def is_available(pod: Object | None, cluster: Cluster) -> bool:
     return parse_rfc3339(since) + patience * 1000 <= cluster.now
 
 
+def budget_of(most: int | str, replicas: int) -> int:
+    """How many may be unavailable; a percentage rounds down, and one always may."""
+    return max(int(most[:-1]) * replicas // 100 if isinstance(most, str) else most, 1)
+
+
 @dataclass
 class Effect:
     """What a decision does to pods, read from its changes."""
@@ -91,7 +96,7 @@ class Invariants:
         self.is_rolling = strategy["type"] == "RollingUpdate"
         self.has_rolling_update = "rollingUpdate" in strategy
         self.partition = strategy.get("rollingUpdate", {}).get("partition", 0)
-        self.budget = strategy.get("rollingUpdate", {}).get("maxUnavailable", 1)
+        self.budget = budget_of(strategy.get("rollingUpdate", {}).get("maxUnavailable", 1), spec["replicas"])
         self.is_ordered = spec["podManagementPolicy"] == "OrderedReady"
         effect = Effect.of(decision)
         self.a_pod_is_created_once(effect)
@@ -227,7 +232,7 @@ def disturb(cluster: Cluster, dice: random.Random) -> None:
     """Something that a person does, or that goes wrong."""
     pods = list(cluster.pods)
     name = dice.choice(pods) if pods else ""
-    match dice.randrange(8):
+    match dice.randrange(9):
         case 0:
             cluster.edit(replicas=dice.randint(0, 6))
         case 1 | 2:
@@ -243,6 +248,10 @@ def disturb(cluster: Cluster, dice: random.Random) -> None:
             cluster.set_status(name, "Running", "False")
         case 7:
             cluster.edit(ordinals={"start": dice.randint(0, 2)})
+        case 8 if cluster.set["spec"]["updateStrategy"].get("rollingUpdate"):
+            rolling_update = cluster.set["spec"]["updateStrategy"]["rollingUpdate"]
+            most = dice.choice([1, 2, 3, "34%", "50%", "100%"])
+            cluster.edit(updateStrategy=rolling(**{**rolling_update, "maxUnavailable": most}))
 
 
 def disturb_gently(cluster: Cluster, dice: random.Random) -> None:

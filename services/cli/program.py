@@ -173,9 +173,11 @@ def _complete() -> int:
     """Print what may come next, for the shell that asks. Silent whatever is wrong: somebody is typing."""
     from typer._completion_classes import completion_init
 
+    gc.disable()
     completion_init()
     with suppress(Exception, SystemExit), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         get_command(app).main(args=[], prog_name=PROGRAM, complete_var=COMPLETE, standalone_mode=False)
+    gc.enable()
     sys.stdout.flush()
     return 0
 

@@ -21,7 +21,6 @@ from services.cli.printing import listing_text, object_text, position_line, show
 from services.cli.references import Reference, checked_namespace, parse_one, parse_references
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
-from services.commands.sources import existing
 
 _WORKLOADS = (STATEFUL_SET, DAEMON_SET)
 
@@ -116,6 +115,7 @@ def logs(
       chronoset logs db-0 -c db --follow
     """
     from services.agent.logs import follow_log, log_path, read_log
+    from services.commands.sources import existing
 
     key = parse_one([f"pod/{pod.removeprefix('pod/')}"]).key(checked_namespace(namespace))
     session = open_session(data_dir)
@@ -136,6 +136,8 @@ def grouped(objects: Sequence[tuple[Kind, Object]]) -> list[tuple[Kind, list[Obj
 
 
 def _found(session: Session, reference: Reference, namespace: str) -> tuple[Kind, Sequence[Object]]:
+    from services.commands.sources import existing
+
     kind = reference.kind
     if reference.name:
         return kind, [existing(session.sources, reference.key(namespace))]

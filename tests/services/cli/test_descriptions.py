@@ -240,6 +240,7 @@ def test_a_sealed_secret_is_described_by_its_size(chronoset: CommandLine) -> Non
 
 
 def test_describing_what_is_not_there_is_refused(chronoset: CommandLine) -> None:
+    chronoset("get", "sts", "--at-least", str(chronoset.end()))
     for arguments, words in (
         (["sts", "nosuch"], 'statefulsets.apps "nosuch" not found in namespace default'),
         (["pot"], "KIND: 'pot' is unknown"),

@@ -176,6 +176,7 @@ def test_only_what_the_selector_selects_is_shown(chronoset: CommandLine) -> None
 
 
 def test_watching_what_is_not_there_or_cannot_be_watched_is_refused(chronoset: CommandLine) -> None:
+    chronoset("get", "sts", "--at-least", str(chronoset.end()))
     for arguments, words in (
         (["sts", "nosuch", "-w"], 'statefulsets.apps "nosuch" not found'),
         (["sts,pods", "-w"], "--watch: follows one kind at a time"),

@@ -214,3 +214,14 @@ def test_paths_are_shown_as_people_write_them() -> None:
     assert shown_path(Path(".chronoset")) == "./.chronoset"
     assert shown_path(Path("../x")) == "../x"
     assert shown_path(Path("/data")) == "/data"
+
+
+def test_a_grace_period_of_nodes_is_whole_seconds() -> None:
+    assert settings_from({"CHRONOSET_NODE_GRACE": "7"}).node_grace == 7_000
+    assert settings_from({}).node_grace == 40_000
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "40s", "86401", "x" * 100, "\u0664"])
+def test_a_grace_period_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"CHRONOSET_NODE_GRACE: .* write whole seconds, 1 to 86400"):
+        settings_from({"CHRONOSET_NODE_GRACE": text})

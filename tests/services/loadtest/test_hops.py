@@ -50,6 +50,6 @@ def test_what_an_event_calls_for_is_what_its_controller_says() -> None:
     key = world.create_set("web", 2)
     events = world.events()
     calls = calls_of(events, [STATEFULSET])
-    concerned = {event.position for event in events if event.key == key or event.key.startswith("core/pods/")}
+    news = ("StatefulSetCreated", "PodCreated", "PodReady")
     assert set(calls) == {("statefulset", key)}
-    assert set(calls["statefulset", key]) == concerned
+    assert set(calls["statefulset", key]) == {event.position for event in events if event.type in news}

@@ -120,12 +120,17 @@ class Player:
     def wait(self, seconds: float) -> None:
         """Let time pass; timers go off when they are due, in between."""
         until = self.now + int(seconds * 1000)
-        while due := [at for at in self._timers.values() if at <= until]:
+        for _ in range(1000):
+            due = [at for at in self._timers.values() if at <= until]
+            if not due:
+                break
             self.now = max(self.now, min(due))
             for looked in [looked for looked, at in self._timers.items() if at <= self.now]:
                 del self._timers[looked]
                 self._dirty[looked] = None
             self.settle()
+        else:
+            raise AssertionError(f"a controller asks again and again: {self.waiting}")
         self.now = until
         self.settle()
 

@@ -89,6 +89,9 @@ class Log(Protocol):
     def command(self, command: str) -> Remembered | None:
         """Return what an earlier command came to, while it is remembered."""
 
+    def set_read_only(self, reason: str) -> None:
+        """Refuse every append from now on, with `reason`; an empty one lets them in again. Raises NotFound."""
+
     def last(self) -> Position:
         """Return the position of the last entry. Raises NotFound where there is no log."""
 

@@ -37,6 +37,7 @@ class MemoryLog:
     def __init__(self, cluster: str = "chronoset", clock: Callable[[], int] = wall_clock) -> None:
         self.cluster = cluster
         self.refuse = ""
+        self._read_only = ""
         self._clock = clock
         self._entries: list[Entry] = []
         self._positions: list[Position] = []
@@ -83,6 +84,10 @@ class MemoryLog:
         found = self._commands.get(command)
         return found[1] if found and found[0] > self._clock() else None
 
+    def set_read_only(self, reason: str) -> None:
+        self.log_id()
+        self._read_only = reason
+
     def last(self) -> Position:
         self.log_id()
         return self._positions[-1]
@@ -116,6 +121,8 @@ class MemoryLog:
         check_limits(batch)
         if abs(now - batch.clock) > MAX_CLOCK_SKEW_MS:
             raise clock_skew(batch.clock, now)
+        if self._read_only and batch.drafts:
+            raise Forbidden(f"the log refuses writes: {self._read_only}")
         if self.refuse and batch.drafts:
             level, _, reason = self.refuse.partition(":")
             if level != "deletes" or not all(draft.ends for draft in batch.drafts):

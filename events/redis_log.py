@@ -93,6 +93,10 @@ class RedisLog:
         digest, first, last, count = found.decode().split(" ")
         return Remembered(digest, Appended(position_of(first), position_of(last), int(count), True))
 
+    def set_read_only(self, reason: str) -> None:
+        self.log_id()
+        self._insist(lambda: self._line.call("HSET", self._heads, "readonly", reason))
+
     def last(self) -> Position:
         tail = self._insist(lambda: self._line.call("HGET", self._heads, "tail"))
         if tail is None:

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Place] = {
     "uncordon": Place("nodes", "uncordon", "let new pods come to nodes again"),
     "taint": Place("nodes", "taint", "keep pods away from a node unless they tolerate it"),
     "pause": Place("switches", "pause", "pause controllers"),
+    "read-only": Place("readonly", "read_only", "refuse every write, or let them in again"),
     "resume": Place("switches", "resume", "let paused controllers go on"),
     "get": Place("reads", "get", "show objects as they are now"),
     "describe": Place(

@@ -233,6 +233,22 @@ def test_a_log_short_of_room_takes_deletes_only_and_one_without_room_nothing(log
     log.append(a_batch("c", command="c5"))
 
 
+def test_a_read_only_log_takes_nothing_until_it_is_released(log: Log) -> None:
+    with pytest.raises(NotFound):
+        log.set_read_only("too early")
+    log.create()
+    end = log.append(a_batch("a")).last
+    log.set_read_only("alice looks for a culprit")
+    delete = Batch((Draft("a", "ThingDeleted", b"x", True),), {"a": end}, (), "c2", "d", wall_clock())
+    for batch in (a_batch("b", command="c3"), delete):
+        with pytest.raises(Forbidden, match="alice looks for a culprit"):
+            log.append(batch)
+    assert log.last() == end
+    assert log.append(a_batch(command="c4")).count == 0
+    log.set_read_only("")
+    log.append(a_batch("b", command="c3"))
+
+
 def test_another_log_under_the_same_name_is_never_written_to(log: Log) -> None:
     log.create()
     log.append(a_batch("a"))

@@ -246,3 +246,15 @@ def test_bad_calls_are_answered_in_one_line_and_append_nothing(with_db: CommandL
         assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err
         assert words in result.err, result.err
     assert with_db.end() == before
+
+
+def test_a_read_only_log_refuses_writes_and_says_who_and_why(with_db: CommandLine) -> None:
+    assert with_db("read-only", "on", "--reason", "a backup", "--actor", "bob").code == 0
+    before = with_db.end()
+    refused = with_db("scale", "sts", "db", "--replicas", "5")
+    assert refused.code == 3
+    assert "read-only by user:bob" in refused.err and "a backup" in refused.err
+    assert with_db.end() == before
+    assert with_db("read-only", "off").code == 0
+    assert with_db("scale", "sts", "db", "--replicas", "5").code == 0
+    assert with_db("read-only", "on", "--reason", "x" * 201).code == 2

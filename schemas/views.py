@@ -139,17 +139,8 @@ class ClaimView(ObjectView):
 
 
 @dataclass(frozen=True, slots=True)
-class StatefulSetView(ObjectView):
-    """A StatefulSet, defaults applied."""
-
-    @property
-    def replicas(self) -> int:
-        return int(self.raw["spec"].get("replicas", 1))
-
-    @property
-    def start(self) -> int:
-        """The first ordinal."""
-        return int(self.raw["spec"].get("ordinals", {}).get("start", 0))
+class WorkloadView(ObjectView):
+    """What a StatefulSet and a DaemonSet have in common, defaults applied."""
 
     @property
     def selector(self) -> Object | None:
@@ -160,6 +151,37 @@ class StatefulSetView(ObjectView):
     def template(self) -> Object:
         template: Object = self.raw["spec"]["template"]
         return template
+
+    @property
+    def min_ready_seconds(self) -> int:
+        return int(self.raw["spec"].get("minReadySeconds", 0))
+
+    @property
+    def is_rolling(self) -> bool:
+        """True for RollingUpdate, false for OnDelete."""
+        return bool(self._strategy.get("type", "RollingUpdate") == "RollingUpdate")
+
+    @property
+    def status(self) -> Object:
+        return self.raw.get("status") or {}
+
+    @property
+    def _strategy(self) -> Object:
+        return self.raw["spec"].get("updateStrategy") or {}
+
+
+@dataclass(frozen=True, slots=True)
+class StatefulSetView(WorkloadView):
+    """A StatefulSet, defaults applied."""
+
+    @property
+    def replicas(self) -> int:
+        return int(self.raw["spec"].get("replicas", 1))
+
+    @property
+    def start(self) -> int:
+        """The first ordinal."""
+        return int(self.raw["spec"].get("ordinals", {}).get("start", 0))
 
     @property
     def service_name(self) -> str:
@@ -180,17 +202,8 @@ class StatefulSetView(ObjectView):
         return bool(self._retention.get("whenScaled") == "Delete")
 
     @property
-    def min_ready_seconds(self) -> int:
-        return int(self.raw["spec"].get("minReadySeconds", 0))
-
-    @property
     def is_parallel(self) -> bool:
         return bool(self.raw["spec"].get("podManagementPolicy") == "Parallel")
-
-    @property
-    def is_rolling(self) -> bool:
-        """True for RollingUpdate, false for OnDelete."""
-        return bool(self._strategy.get("type", "RollingUpdate") == "RollingUpdate")
 
     @property
     def has_rolling_update(self) -> bool:
@@ -209,44 +222,17 @@ class StatefulSetView(ObjectView):
         return value
 
     @property
-    def status(self) -> Object:
-        return self.raw.get("status") or {}
-
-    @property
     def _retention(self) -> Object:
         return self.raw["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
 
-    @property
-    def _strategy(self) -> Object:
-        return self.raw["spec"].get("updateStrategy") or {}
-
 
 @dataclass(frozen=True, slots=True)
-class DaemonSetView(ObjectView):
+class DaemonSetView(WorkloadView):
     """A DaemonSet, defaults applied."""
-
-    @property
-    def selector(self) -> Object | None:
-        selector: Object | None = self.raw["spec"].get("selector")
-        return selector
-
-    @property
-    def template(self) -> Object:
-        template: Object = self.raw["spec"]["template"]
-        return template
-
-    @property
-    def min_ready_seconds(self) -> int:
-        return int(self.raw["spec"].get("minReadySeconds", 0))
 
     @property
     def history_limit(self) -> int:
         return int(self.raw["spec"].get("revisionHistoryLimit", 10))
-
-    @property
-    def is_rolling(self) -> bool:
-        """True for RollingUpdate, false for OnDelete."""
-        return bool(self._strategy.get("type", "RollingUpdate") == "RollingUpdate")
 
     @property
     def max_unavailable(self) -> int | str:
@@ -259,11 +245,3 @@ class DaemonSetView(ObjectView):
         """How many nodes may have an old and a new pod side by side: a number, or a percentage."""
         value: int | str = (self._strategy.get("rollingUpdate") or {}).get("maxSurge", 0)
         return value
-
-    @property
-    def status(self) -> Object:
-        return self.raw.get("status") or {}
-
-    @property
-    def _strategy(self) -> Object:
-        return self.raw["spec"].get("updateStrategy") or {}

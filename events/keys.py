@@ -18,11 +18,6 @@ def heads_key(cluster: str) -> str:
     return f"{{{cluster}}}:heads"
 
 
-def meta_key(cluster: str) -> str:
-    """Return the hash that holds `log`, `tail`, `refuse` and `readonly`: the heads."""
-    return heads_key(cluster)
-
-
 def command_key(cluster: str, command: str) -> str:
     """Return the key that remembers the result of a command, with a time to live."""
     return f"{{{cluster}}}:command:{command}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from events.keys import meta_key
+from events.keys import heads_key
 
 GIB = 1 << 30
 DISK_SHARE = 0.05
@@ -79,7 +79,7 @@ class StorageGuard:
         `halted`, where not empty, is the owner's reason to take no write at all: a program found history lost. A log
         that does not exist yet is left alone. Raises redis' errors.
         """
-        log_id, field = self.client.hmget(meta_key(self.cluster), ["log", "refuse"])
+        log_id, field = self.client.hmget(heads_key(self.cluster), ["log", "refuse"])
         in_force = field.decode() if isinstance(field, bytes) else ""
         if log_id is None:
             return in_force
@@ -88,7 +88,7 @@ class StorageGuard:
         wanted = f"all:{halted}" if halted and owner else wanted
         if wanted == in_force or not (owner or wanted or MEMORY_REASON in in_force):
             return in_force
-        self.client.hset(meta_key(self.cluster), "refuse", wanted)
+        self.client.hset(heads_key(self.cluster), "refuse", wanted)
         return wanted
 
 

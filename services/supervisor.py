@@ -23,7 +23,7 @@ from pathlib import Path
 import redis
 import structlog
 
-from events.keys import meta_key
+from events.keys import heads_key
 from schemas.errors import LostHistory, Unavailable
 from schemas.positions import position_of
 from services.bootstrap import remember_end
@@ -247,7 +247,7 @@ class Supervisor:
     def _end_of_log(self) -> str:
         client = connect(self.settings.log_url, "supervisor", retries=0, timeout=1.0)
         try:
-            tail = client.hget(meta_key(self.settings.cluster), "tail")
+            tail = client.hget(heads_key(self.settings.cluster), "tail")
         except redis.RedisError:
             return "where the log ends now is not known"
         finally:
@@ -298,7 +298,7 @@ class Supervisor:
         if self._guard is None or not self._ready or any(child.state == "halted" for child in self._children):
             return
         with suppress(redis.RedisError, OSError):
-            log_id, tail = self._guard.client.hmget(meta_key(self.settings.cluster), ["log", "tail"])
+            log_id, tail = self._guard.client.hmget(heads_key(self.settings.cluster), ["log", "tail"])
             if isinstance(log_id, bytes) and isinstance(tail, bytes):
                 remember_end(self.settings.data_dir, log_id.decode(), position_of(tail))
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import redis
 
-from events.keys import log_key, meta_key
+from events.keys import heads_key, log_key
 from schemas.errors import ChronosetError
 from schemas.positions import Position, position_of, stream_id_of, time_of
 from services.broker.keys import Keys
@@ -96,7 +96,7 @@ def _log(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.GOOD, f"the log's server ({redacted(url)}) answers")
         yield clock_finding(ours, theirs)
         yield _durability(client, settings)
-        log_id, tail, refuse = client.hmget(meta_key(settings.cluster), ["log", "tail", "refuse"])
+        log_id, tail, refuse = client.hmget(heads_key(settings.cluster), ["log", "tail", "refuse"])
         if not isinstance(log_id, bytes) or not isinstance(tail, bytes):
             yield Finding(
                 Level.ERROR, f"there is no log of cluster {settings.cluster} on it", "start one with up"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from events.keys import meta_key
+from events.keys import heads_key
 from schemas.errors import LostHistory
 from services.connections import connect
 from services.programs import Program
@@ -49,7 +49,7 @@ def lose_history(settings: Settings) -> None:
 
 def create_log(settings: Settings) -> None:
     client: redis.Redis = connect(settings.log_url, "prepare", retries=0)
-    client.hset(meta_key(settings.cluster), "log", "an-id")
+    client.hset(heads_key(settings.cluster), "log", "an-id")
     client.close()
 
 

@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 import redis
 
-from events.keys import meta_key
+from events.keys import heads_key
 from services.storage import GIB, StorageGuard, StorageUsage, disk_limit, verdict
 
 MIB = 1 << 20
@@ -77,14 +77,14 @@ class MeteredFake(fakeredis.FakeRedis):
 def a_log_server(memory: tuple[int, int] = (0, 0), refuse: str | None = None) -> MeteredFake:
     client = MeteredFake(server=fakeredis.FakeServer())
     client.memory = memory
-    client.hset(meta_key("c"), "log", "an-id")
+    client.hset(heads_key("c"), "log", "an-id")
     if refuse is not None:
-        client.hset(meta_key("c"), "refuse", refuse)
+        client.hset(heads_key("c"), "refuse", refuse)
     return client
 
 
 def refusal(client: redis.Redis) -> bytes | None:
-    return client.hget(meta_key("c"), "refuse")  # type: ignore[return-value]
+    return client.hget(heads_key("c"), "refuse")  # type: ignore[return-value]
 
 
 def test_the_verdict_is_written_where_the_append_script_reads_it_and_lifted_again(tmp_path: Path) -> None:

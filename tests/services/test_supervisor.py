@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from events.keys import meta_key
+from events.keys import heads_key
 from schemas.errors import AlreadyExists
 from services.clusters import ClusterRecord, Member, read_record
 from services.data_dirs import lock_data_dir
@@ -136,7 +136,7 @@ def test_a_killed_log_server_is_back_with_its_data_in_about_a_second(tmp_path: P
 
 def test_an_aof_cut_mid_entry_is_named_with_the_position_where_the_log_ends(tmp_path: Path) -> None:
     with running_cluster(tmp_path), a_client(tmp_path) as client:
-        client.hset(meta_key("chronoset"), "tail", "1700000000000-3")
+        client.hset(heads_key("chronoset"), "tail", "1700000000000-3")
         wait_for(lambda: ticks(client) > 3)
     (part,) = tmp_path.glob("log/appendonlydir/*.incr.aof")
     os.truncate(part, part.stat().st_size - 3)
@@ -205,13 +205,13 @@ def test_a_second_up_on_one_data_directory_is_refused_with_the_pid_of_the_first(
 def test_a_program_that_lost_history_is_not_started_again_and_the_log_takes_no_writes(tmp_path: Path) -> None:
     with running_cluster(tmp_path, "lost") as up, a_client(tmp_path) as client:
         wait_for(lambda: members_of(tmp_path).get("loser", members_of(tmp_path)["log"]).state == "halted")
-        wait_for(lambda: client.hget(meta_key("chronoset"), "refuse") == b"all:loser found history lost")
+        wait_for(lambda: client.hget(heads_key("chronoset"), "refuse") == b"all:loser found history lost")
         assert (tmp_path / "losses").read_text() == "x"
         assert "shorter than remembered" in (tmp_path / "logs" / "loser.log").read_text()
         up.terminate()
         assert up.wait(PATIENCE) == 70
     with running_cluster(tmp_path), a_client(tmp_path) as client:
-        wait_for(lambda: client.hget(meta_key("chronoset"), "refuse") == b"")
+        wait_for(lambda: client.hget(heads_key("chronoset"), "refuse") == b"")
 
 
 def test_a_program_that_runs_once_is_left_alone_when_it_is_done(tmp_path: Path) -> None:

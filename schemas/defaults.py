@@ -33,6 +33,7 @@ _RETENTION: Part = {"whenDeleted": "Retain", "whenScaled": "Retain"}
 _MODE: Part = {"defaultMode": 0o644}
 _EXPIRATION: Part = {"expirationSeconds": 3600}
 _AZURE_DISK: Part = {"cachingMode": "ReadWrite", "fsType": "ext4", "kind": "Shared", "readOnly": False}
+_RBAC_GROUP = "rbac.authorization.k8s.io"
 _RBD: Part = {"keyring": "/etc/ceph/keyring", "pool": "rbd", "user": "admin"}
 
 
@@ -290,6 +291,32 @@ def _service_port(port: Part) -> Part:
     return result if result.get("targetPort") else result | {"targetPort": port["port"]}
 
 
+def storage_class_defaults(obj: Object) -> Object:
+    """SetDefaults_StorageClass (pkg/apis/storage/v1/defaults.go)."""
+    return {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"} | obj
+
+
+def priority_class_defaults(obj: Object) -> Object:
+    """SetDefaults_PriorityClass (pkg/apis/scheduling/v1/defaults.go)."""
+    return {"preemptionPolicy": "PreemptLowerPriority"} | obj
+
+
+def endpoint_slice_defaults(obj: Object) -> Object:
+    """SetDefaults_EndpointPort (pkg/apis/discovery/v1/defaults.go)."""
+    ports = [{"name": "", "protocol": "TCP"} | port for port in obj.get("ports", ())]
+    return obj | {"ports": ports} if ports else obj
+
+
+def binding_defaults(obj: Object) -> Object:
+    """SetDefaults_RoleBinding and _Subject (pkg/apis/rbac/v1/defaults.go)."""
+    subjects = [
+        ({} if subject.get("kind") == "ServiceAccount" else {"apiGroup": _RBAC_GROUP}) | subject
+        for subject in obj.get("subjects", ())
+    ]
+    result = obj | {"roleRef": {"apiGroup": _RBAC_GROUP} | obj["roleRef"]}
+    return result | {"subjects": subjects} if subjects else result
+
+
 _BY_KIND: dict[str, Callable[[Object], Object]] = {
     "StatefulSet": stateful_set_defaults,
     "DaemonSet": daemon_set_defaults,
@@ -300,4 +327,9 @@ _BY_KIND: dict[str, Callable[[Object], Object]] = {
     "Namespace": namespace_defaults,
     "Node": node_defaults,
     "Secret": secret_defaults,
+    "StorageClass": storage_class_defaults,
+    "PriorityClass": priority_class_defaults,
+    "EndpointSlice": endpoint_slice_defaults,
+    "RoleBinding": binding_defaults,
+    "ClusterRoleBinding": binding_defaults,
 }

@@ -33,6 +33,8 @@ class Kind:
 
 _APPS = "io.k8s.api.apps.v1."
 _CORE = "io.k8s.api.core.v1."
+_RBAC = "io.k8s.api.rbac.v1."
+_RBAC_GROUP = "rbac.authorization.k8s.io"
 
 STATEFUL_SET = Kind(
     "StatefulSet", "apps", "v1", "statefulsets", "statefulset", ("sts",), True, _APPS + "StatefulSet"
@@ -78,6 +80,66 @@ EVENT = Kind("Event", "", "v1", "events", "event", ("ev",), True, _CORE + "Event
 LEASE = Kind(
     "Lease", "coordination.k8s.io", "v1", "leases", "lease", (), True, "io.k8s.api.coordination.v1.Lease"
 )
+ENDPOINT_SLICE = Kind(
+    "EndpointSlice",
+    "discovery.k8s.io",
+    "v1",
+    "endpointslices",
+    "endpointslice",
+    (),
+    True,
+    "io.k8s.api.discovery.v1.EndpointSlice",
+)
+SERVICE_ACCOUNT = Kind(
+    "ServiceAccount", "", "v1", "serviceaccounts", "serviceaccount", ("sa",), True, _CORE + "ServiceAccount"
+)
+BUDGET = Kind(
+    "PodDisruptionBudget",
+    "policy",
+    "v1",
+    "poddisruptionbudgets",
+    "poddisruptionbudget",
+    ("pdb",),
+    True,
+    "io.k8s.api.policy.v1.PodDisruptionBudget",
+)
+STORAGE_CLASS = Kind(
+    "StorageClass",
+    "storage.k8s.io",
+    "v1",
+    "storageclasses",
+    "storageclass",
+    ("sc",),
+    False,
+    "io.k8s.api.storage.v1.StorageClass",
+)
+PRIORITY_CLASS = Kind(
+    "PriorityClass",
+    "scheduling.k8s.io",
+    "v1",
+    "priorityclasses",
+    "priorityclass",
+    ("pc",),
+    False,
+    "io.k8s.api.scheduling.v1.PriorityClass",
+)
+ROLE = Kind("Role", _RBAC_GROUP, "v1", "roles", "role", (), True, _RBAC + "Role")
+ROLE_BINDING = Kind(
+    "RoleBinding", _RBAC_GROUP, "v1", "rolebindings", "rolebinding", (), True, _RBAC + "RoleBinding"
+)
+CLUSTER_ROLE = Kind(
+    "ClusterRole", _RBAC_GROUP, "v1", "clusterroles", "clusterrole", (), False, _RBAC + "ClusterRole"
+)
+CLUSTER_ROLE_BINDING = Kind(
+    "ClusterRoleBinding",
+    _RBAC_GROUP,
+    "v1",
+    "clusterrolebindings",
+    "clusterrolebinding",
+    (),
+    False,
+    _RBAC + "ClusterRoleBinding",
+)
 
 KINDS: tuple[Kind, ...] = (
     STATEFUL_SET,
@@ -93,6 +155,15 @@ KINDS: tuple[Kind, ...] = (
     SECRET,
     EVENT,
     LEASE,
+    ENDPOINT_SLICE,
+    SERVICE_ACCOUNT,
+    BUDGET,
+    STORAGE_CLASS,
+    PRIORITY_CLASS,
+    ROLE,
+    ROLE_BINDING,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
 )
 
 BY_RESOURCE: dict[str, Kind] = {kind.resource: kind for kind in KINDS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -67,12 +68,13 @@ def _owner_findings(references: Any) -> Findings:
             if not reference.get(field):
                 yield invalid(f"metadata.ownerReferences[{index}].{field}", "", "must not be empty")
     controllers = [reference.get("name", "") for reference in references if reference.get("controller")]
+    first_two = [json.dumps(name)[1:-1] for name in controllers[:2]]
     if len(controllers) > 1:
         yield invalid(
             "metadata.ownerReferences",
             controllers,
             "Only one reference can have Controller set to true. "
-            f'Found "true" in references for {controllers[0]} and {controllers[1]}',
+            f'Found "true" in references for {" and ".join(first_two)}',
         )
 
 

@@ -292,6 +292,33 @@ def _involved(event: Object, _: Setting) -> str:
     return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
 
 
+def _endpoint_ports(endpoints: Object, _: Setting) -> str:
+    return ",".join(str(port.get("port", "*")) for port in endpoints.get("ports") or ()) or "<unset>"
+
+
+def _endpoint_addresses(endpoints: Object, _: Setting) -> str:
+    found = [address for each in endpoints.get("endpoints") or () for address in each.get("addresses") or ()]
+    more = f" + {len(found) - 3} more..." if len(found) > 3 else ""
+    return ",".join(found[:3]) + more or "<unset>"
+
+
+def _bound_role(binding: Object, _: Setting) -> str:
+    role = binding.get("roleRef") or {}
+    return f"{role.get('kind', '')}/{role.get('name', '')}"
+
+
+def _created(obj: Object, _: Setting) -> str:
+    return str(obj["metadata"].get("creationTimestamp") or "<unknown>")
+
+
+def _limit_of(field: str) -> Cell:
+    return _field("spec", field, default="N/A")
+
+
+def _flag(name: str) -> Cell:
+    return lambda obj, _: "true" if obj.get(name) else "false"
+
+
 _WORKLOAD_WIDE = (Column("CONTAINERS", _container_names, True), Column("IMAGES", _images, True))
 _STORAGE_CLASS = Column("STORAGECLASS", _field("spec", "storageClassName"))
 _AGE = Column("AGE", _age)
@@ -374,4 +401,34 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         Column("MESSAGE", _field("message")),
     ),
     kinds.LEASE.resource: (Column("HOLDER", _field("spec", "holderIdentity")), _AGE),
+    kinds.ENDPOINT_SLICE.resource: (
+        Column("ADDRESSTYPE", _field("addressType")),
+        Column("PORTS", _endpoint_ports),
+        Column("ENDPOINTS", _endpoint_addresses),
+        _AGE,
+    ),
+    kinds.SERVICE_ACCOUNT.resource: (_AGE,),
+    kinds.BUDGET.resource: (
+        Column("MIN AVAILABLE", _limit_of("minAvailable")),
+        Column("MAX UNAVAILABLE", _limit_of("maxUnavailable")),
+        Column("ALLOWED DISRUPTIONS", _count("status", "disruptionsAllowed")),
+        _AGE,
+    ),
+    kinds.STORAGE_CLASS.resource: (
+        Column("PROVISIONER", _field("provisioner")),
+        Column("RECLAIMPOLICY", _field("reclaimPolicy", default="Delete")),
+        Column("VOLUMEBINDINGMODE", _field("volumeBindingMode", default="Immediate")),
+        Column("ALLOWVOLUMEEXPANSION", _flag("allowVolumeExpansion")),
+        _AGE,
+    ),
+    kinds.PRIORITY_CLASS.resource: (
+        Column("VALUE", _count("value")),
+        Column("GLOBAL-DEFAULT", _flag("globalDefault")),
+        _AGE,
+        Column("PREEMPTIONPOLICY", _field("preemptionPolicy")),
+    ),
+    kinds.ROLE.resource: (Column("CREATED AT", _created),),
+    kinds.CLUSTER_ROLE.resource: (Column("CREATED AT", _created),),
+    kinds.ROLE_BINDING.resource: (Column("ROLE", _bound_role), _AGE),
+    kinds.CLUSTER_ROLE_BINDING.resource: (Column("ROLE", _bound_role), _AGE),
 }

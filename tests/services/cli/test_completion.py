@@ -74,8 +74,8 @@ def test_commands_options_and_kinds_need_no_cluster(
     assert offered(capsys, "re") == ["read-only", "resume", "replay"]
     assert set(offered(capsys, "")) >= set(COMMANDS)
     assert offered(capsys, "get", "--sel") == ["--selector"]
-    assert offered(capsys, "get", "st") == ["sts", "statefulsets"]
-    assert offered(capsys, "get", "sts,po") == ["sts,po", "sts,pods"]
+    assert offered(capsys, "get", "st") == ["sts", "statefulsets", "storageclasses"]
+    assert offered(capsys, "get", "sts,pod") == ["sts,pods", "sts,poddisruptionbudgets"]
     assert offered(capsys, "rollout", "u") == ["undo"]
     assert offered(capsys, "get", "pods", "-o", "j") == ["json"]
     assert offered(capsys, "get", "sts", "") == []

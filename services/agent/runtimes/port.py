@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,6 +73,74 @@ class Answer:
     output: str
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that a person runs inside a running container.
+
+    tty    it has a terminal, on which stdout and stderr are one
+    stdin    it has an input; without one it reads end of file
+    """
+
+    uid: str
+    container: str
+    words: tuple[str, ...]
+    tty: bool = False
+    stdin: bool = False
+
+
+class Session(Protocol):
+    """A command, or a container's own program, and its streams. One thread reads, one writes, any may do the rest."""
+
+    def read(self) -> tuple[str, bytes]:
+        """Block until there is output; return ("stdout" or "stderr", some of it), or ("", b"") after the last of it."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Give the program input; blocks while it reads none. Raises OSError where it will read no more."""
+        ...
+
+    def close_input(self) -> None:
+        """Let the program read end of file; a terminal has none, and nothing happens there."""
+        ...
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size of the terminal. Does nothing where there is none."""
+        ...
+
+    def wait(self) -> int:
+        """Block until the command has ended and return its exit code; 128 + n where signal n ended it."""
+        ...
+
+    def close(self) -> None:
+        """End the command with all that it started, or leave the container's own program alone. Idempotent.
+
+        What blocks in another method returns, or raises OSError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a program's output, without its newline; a long one comes in pieces, of which the last is whole.
+
+    at    when it was read: RFC 3339 in UTC, with nine digits of a second, so that order of text is order of time
+    """
+
+    at: str
+    stream: str
+    text: bytes
+    is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Which lines of the log of a run: those not before `since` (as LogLine.at; "" for all), the last `tail` of them."""
+
+    follow: bool = False
+    tail: int | None = None
+    since: str = ""
+
+
 OnExit = Callable[[str, str, Exit], None]
 """Called with (pod uid, container name, how it ended), from a thread of the runtime, once for each end."""
 
@@ -104,6 +172,29 @@ class Runtime(Protocol):
 
     def execute(self, uid: str, container: str, command: list[str], timeout: Milliseconds) -> Answer:
         """Run a command in the container's surroundings. Raises TimeoutError; Refused where nothing runs."""
+        ...
+
+    def exec(self, command: Command) -> Session:
+        """Run a command inside a container: in its namespaces, with its environment, user, directory and limits.
+
+        It ends with its session, with the container, and with the agent. Raises Refused where nothing runs, or where
+        the command cannot be executed (reason StartError; `exec: "x": executable file not found in $PATH`).
+        """
+        ...
+
+    def attach(self, uid: str, container: str, stdin: bool) -> Session:
+        """Give what the container's program prints from now on; with `stdin` also a way to its input.
+
+        Its end is the end of the program: `wait` returns the exit code. Raises Refused where nothing runs.
+        """
+        ...
+
+    def log(self, uid: str, container: str, attempt: int, query: LogQuery) -> Iterator[Sequence[LogLine]]:
+        """Yield the log of a container's run number `attempt`, oldest first, some lines at a time.
+
+        Following goes on until the run has ended and everything was given; while nothing comes it yields an empty
+        batch at least once a second, so that its reader may stop. Raises NotFound where the log is not kept.
+        """
         ...
 
     def found(self) -> list[FoundPod]:

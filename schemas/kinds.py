@@ -1,15 +1,51 @@
-"""The table of kinds. Adding a kind is adding a row."""
+"""The tables of kinds. Adding a kind is adding a row.
+
+`KINDS` are stored in the log. `ANSWERED` are known to the HTTP API only: nothing of them is ever stored, and nothing
+outside the API meets them. `SERVED` is both, and `BY_PATH` finds a row by what stands in a URL.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+"""What can be done with an ordinary kind, in the words and the order of Kubernetes' discovery."""
+CREATE = ("create",)
+_READ_AND_WRITE = ("get", "patch", "update")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A part of an object that has a path of its own: `/api/v1/namespaces/default/pods/db-0/eviction`.
+
+    `kind`, `group` and `version` say what travels there; an empty `kind` is the object's own. `definition` is the
+    schema of that, empty where it has none (what stands in a query only, as the options of exec).
+    """
+
+    name: str
+    verbs: tuple[str, ...] = _READ_AND_WRITE
+    kind: str = ""
+    group: str = ""
+    version: str = ""
+    definition: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of object, with the names that Kubernetes' discovery gives it.
 
-    `definition` is the key of its schema in `schemas/kubernetes-1.36.json`.
+    `definition` is the key of its schema in `schemas/kubernetes-1.36.json`. `subresources` are keys of `SUBRESOURCES`.
+
+    Of a kind in `ANSWERED` one of three things is true, and its row says which:
+
+    * `refusal` is set: its lists and watches are empty, a get is NotFound, and a create is refused with that sentence;
+    * `stored_as` is set: it is another name (and another shape) of the stored kind with that resource;
+    * neither: its only verb is `create`, and the answer to it is computed (reviews, bindings).
     """
 
     kind: str
@@ -20,6 +56,11 @@ class Kind:
     short_names: tuple[str, ...]
     namespaced: bool
     definition: str
+    subresources: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = VERBS
+    refusal: str = ""
+    stored_as: str = ""
 
     @property
     def api_version(self) -> str:
@@ -30,16 +71,50 @@ class Kind:
         """`apps/statefulsets`; the core group is spelled `core`."""
         return f"{self.group or 'core'}/{self.plural}"
 
+    @property
+    def is_stored(self) -> bool:
+        return self.resource in BY_RESOURCE
+
+
+SUBRESOURCES: Mapping[str, Subresource] = {
+    row.name: row
+    for row in (
+        Subresource("status"),
+        Subresource(
+            "scale", _READ_AND_WRITE, "Scale", "autoscaling", "v1", "io.k8s.api.autoscaling.v1.Scale"
+        ),
+        Subresource("eviction", CREATE, "Eviction", "policy", "v1", "io.k8s.api.policy.v1.Eviction"),
+        Subresource("binding", CREATE, "Binding", "", "v1", "io.k8s.api.core.v1.Binding"),
+        Subresource("log", ("get",)),
+        Subresource("exec", ("create", "get"), "PodExecOptions", "", "v1"),
+        Subresource("attach", ("create", "get"), "PodAttachOptions", "", "v1"),
+    )
+}
 
 _APPS = "io.k8s.api.apps.v1."
 _CORE = "io.k8s.api.core.v1."
 _RBAC = "io.k8s.api.rbac.v1."
 _RBAC_GROUP = "rbac.authorization.k8s.io"
+_ALL = ("all",)
+_STATUS = ("status",)
+_SCALED = ("status", "scale")
+_POD_PARTS = ("status", "attach", "binding", "eviction", "exec", "log")
 
 STATEFUL_SET = Kind(
-    "StatefulSet", "apps", "v1", "statefulsets", "statefulset", ("sts",), True, _APPS + "StatefulSet"
+    "StatefulSet",
+    "apps",
+    "v1",
+    "statefulsets",
+    "statefulset",
+    ("sts",),
+    True,
+    _APPS + "StatefulSet",
+    _SCALED,
+    _ALL,
 )
-DAEMON_SET = Kind("DaemonSet", "apps", "v1", "daemonsets", "daemonset", ("ds",), True, _APPS + "DaemonSet")
+DAEMON_SET = Kind(
+    "DaemonSet", "apps", "v1", "daemonsets", "daemonset", ("ds",), True, _APPS + "DaemonSet", _STATUS, _ALL
+)
 CONTROLLER_REVISION = Kind(
     "ControllerRevision",
     "apps",
@@ -50,8 +125,8 @@ CONTROLLER_REVISION = Kind(
     True,
     _APPS + "ControllerRevision",
 )
-POD = Kind("Pod", "", "v1", "pods", "pod", ("po",), True, _CORE + "Pod")
-NODE = Kind("Node", "", "v1", "nodes", "node", ("no",), False, _CORE + "Node")
+POD = Kind("Pod", "", "v1", "pods", "pod", ("po",), True, _CORE + "Pod", _POD_PARTS, _ALL)
+NODE = Kind("Node", "", "v1", "nodes", "node", ("no",), False, _CORE + "Node", _STATUS)
 CLAIM = Kind(
     "PersistentVolumeClaim",
     "",
@@ -61,6 +136,7 @@ CLAIM = Kind(
     ("pvc",),
     True,
     _CORE + "PersistentVolumeClaim",
+    _STATUS,
 )
 VOLUME = Kind(
     "PersistentVolume",
@@ -71,9 +147,21 @@ VOLUME = Kind(
     ("pv",),
     False,
     _CORE + "PersistentVolume",
+    _STATUS,
 )
-SERVICE = Kind("Service", "", "v1", "services", "service", ("svc",), True, _CORE + "Service")
-NAMESPACE = Kind("Namespace", "", "v1", "namespaces", "namespace", ("ns",), False, _CORE + "Namespace")
+SERVICE = Kind("Service", "", "v1", "services", "service", ("svc",), True, _CORE + "Service", _STATUS, _ALL)
+NAMESPACE = Kind(
+    "Namespace",
+    "",
+    "v1",
+    "namespaces",
+    "namespace",
+    ("ns",),
+    False,
+    _CORE + "Namespace",
+    _STATUS,
+    verbs=tuple(verb for verb in VERBS if verb != "deletecollection"),
+)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", "configmap", ("cm",), True, _CORE + "ConfigMap")
 SECRET = Kind("Secret", "", "v1", "secrets", "secret", (), True, _CORE + "Secret")
 EVENT = Kind("Event", "", "v1", "events", "event", ("ev",), True, _CORE + "Event")
@@ -102,6 +190,7 @@ BUDGET = Kind(
     ("pdb",),
     True,
     "io.k8s.api.policy.v1.PodDisruptionBudget",
+    _STATUS,
 )
 STORAGE_CLASS = Kind(
     "StorageClass",
@@ -166,6 +255,63 @@ KINDS: tuple[Kind, ...] = (
     CLUSTER_ROLE_BINDING,
 )
 
+_NO_REPLICAS = "Chronoset runs no {}: make it a StatefulSet (its pods have names and order) or a DaemonSet"
+_AUTHENTICATION = "authentication.k8s.io"
+_AUTHORIZATION = "authorization.k8s.io"
+
+
+def _refused(kind: str, group: str, short: str, definition: str) -> Kind:
+    name = kind.lower()
+    refusal = _NO_REPLICAS.format(f"{kind}s")
+    return Kind(
+        kind, group, "v1", f"{name}s", name, (short,), True, definition, _SCALED, _ALL, refusal=refusal
+    )
+
+
+def _review(kind: str, group: str, namespaced: bool = False) -> Kind:
+    definition = f"io.k8s.api.{group.partition('.')[0]}.v1.{kind}"
+    return Kind(kind, group, "v1", f"{kind.lower()}s", kind.lower(), (), namespaced, definition, verbs=CREATE)
+
+
+DEPLOYMENT = _refused("Deployment", "apps", "deploy", _APPS + "Deployment")
+REPLICA_SET = _refused("ReplicaSet", "apps", "rs", _APPS + "ReplicaSet")
+REPLICATION_CONTROLLER = _refused("ReplicationController", "", "rc", _CORE + "ReplicationController")
+EVENT_OF_EVENTS = Kind(
+    "Event",
+    "events.k8s.io",
+    "v1",
+    "events",
+    "event",
+    ("ev",),
+    True,
+    "io.k8s.api.events.v1.Event",
+    stored_as=EVENT.resource,
+)
+BINDING = Kind("Binding", "", "v1", "bindings", "binding", (), True, _CORE + "Binding", verbs=CREATE)
+TOKEN_REVIEW = _review("TokenReview", _AUTHENTICATION)
+SELF_REVIEW = _review("SelfSubjectReview", _AUTHENTICATION)
+ACCESS_REVIEW = _review("SubjectAccessReview", _AUTHORIZATION)
+SELF_ACCESS_REVIEW = _review("SelfSubjectAccessReview", _AUTHORIZATION)
+SELF_RULES_REVIEW = _review("SelfSubjectRulesReview", _AUTHORIZATION)
+LOCAL_ACCESS_REVIEW = _review("LocalSubjectAccessReview", _AUTHORIZATION, namespaced=True)
+
+ANSWERED: tuple[Kind, ...] = (
+    DEPLOYMENT,
+    REPLICA_SET,
+    REPLICATION_CONTROLLER,
+    EVENT_OF_EVENTS,
+    BINDING,
+    TOKEN_REVIEW,
+    SELF_REVIEW,
+    ACCESS_REVIEW,
+    SELF_ACCESS_REVIEW,
+    SELF_RULES_REVIEW,
+    LOCAL_ACCESS_REVIEW,
+)
+SERVED: tuple[Kind, ...] = (*KINDS, *ANSWERED)
+
+BY_PATH: dict[tuple[str, str, str], Kind] = {(kind.group, kind.version, kind.plural): kind for kind in SERVED}
+"""By (group, version, plural), as they stand in `/apis/apps/v1/.../statefulsets`; the core group is empty."""
 BY_RESOURCE: dict[str, Kind] = {kind.resource: kind for kind in KINDS}
 BY_NAME: dict[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in KINDS}
 _BY_WORD: dict[str, Kind] = {

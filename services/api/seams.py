@@ -1,0 +1,80 @@
+"""What the API is given by others, as function values. The defaults let everybody in, which only tests want."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from events.commit import Reader
+from schemas.objects import Object
+from schemas.times import Milliseconds
+from services.api.requests import Caller, Target, User
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A write on its way to be decided: what its author wants to be there (None: nothing) in place of `old`."""
+
+    user: User
+    target: Target
+    old: Object | None
+    new: Object | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What is made of a wish: the object with what admission adds, and what its author should know."""
+
+    new: Object | None
+    warnings: tuple[str, ...] = ()
+
+
+Authenticate = Callable[[Caller], User]
+"""Says who asks. Raises schemas.errors.Unauthorized. Quick: it runs on the event loop."""
+Authorize = Callable[[User, Target], str]
+"""Says why a user may not do this; empty where they may. Quick as well."""
+AuthorizePath = Callable[[User, str, str], str]
+"""The same of a path that is no object's: (user, verb, path)."""
+Admit = Callable[[Wish, Reader, Milliseconds], Admitted]
+"""Completes or refuses a wish (raises Forbidden, Invalid), looking at what is there. Runs once for each decision, so
+it must be a function of its arguments; it sees the object before validation, and after defaulting."""
+Handler = Callable[[Request, User], Awaitable[Response]]
+"""Answers a path of its own."""
+PartHandler = Callable[[Request, User, Target, bytes], Awaitable[Response]]
+"""Answers for a kind whose answers are computed (reviews), or for a subresource (log, exec), given the body."""
+
+
+def _anybody(_: Caller) -> User:
+    return User("system:anonymous", ("system:masters",))
+
+
+def _anything(_user: User, _target: Target) -> str:
+    return ""
+
+
+def _any_path(_user: User, _verb: str, _path: str) -> str:
+    return ""
+
+
+def _as_it_is(wish: Wish, _reader: Reader, _now: Milliseconds) -> Admitted:
+    return Admitted(wish.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may come in, what they may do, what is made of it, and who answers what the API does not answer itself.
+
+    paths     path (`/version`, `/openapi/v3/{rest:path}`, as starlette writes it) -> handler; open ones need no user
+    parts     (`core/pods`, `log`) or (`authorization.k8s.io/selfsubjectaccessreviews`, "") -> handler
+    """
+
+    authenticate: Authenticate = _anybody
+    authorize: Authorize = _anything
+    authorize_path: AuthorizePath = _any_path
+    admit: Admit = _as_it_is
+    paths: Mapping[str, Handler] = field(default_factory=dict)
+    open_paths: frozenset[str] = frozenset(("/livez", "/readyz", "/healthz"))
+    parts: Mapping[tuple[str, str], PartHandler] = field(default_factory=dict)

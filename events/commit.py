@@ -46,7 +46,7 @@ REMEMBER_CONTROLLER = 600
 NOTHING = Appended(0, 0, 0, False)
 """What comes of a commit with nothing to do that is not remembered; it costs no round trip."""
 _DERIVING = ("StatefulSet", "DaemonSet")
-_GENERATIONS = ("StatefulSet", "DaemonSet", "Pod")
+_GENERATIONS = ("StatefulSet", "DaemonSet", "Pod", "PodDisruptionBudget")
 
 
 Changed = tuple[Object | None, Object | None]
@@ -240,7 +240,7 @@ class _Preparation:
         key = key_of(NAMESPACE.resource, "", namespace)
         found = self._reader.get(key)
         if found is None:
-            raise NotFound(f'namespaces "{namespace}" not found')
+            raise NotFound(f'namespaces "{namespace}" not found', key)
         if is_terminating(found):
             raise Forbidden(
                 f"{key_of_object(obj)}: unable to create new content in namespace {namespace} "

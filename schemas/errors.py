@@ -53,17 +53,25 @@ class Invalid(ChronosetError):
 
 
 class NotFound(ChronosetError):
-    """The object named does not exist."""
+    """The object named does not exist; `key` is its, where it has one."""
 
     exit_code = 2
     reason = "NotFound"
 
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
+
 
 class AlreadyExists(ChronosetError):
-    """An object of that name exists."""
+    """An object of that name exists; `key` is its, where it has one."""
 
     exit_code = 2
     reason = "AlreadyExists"
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
 
 
 class Conflict(ChronosetError):
@@ -78,11 +86,50 @@ class Conflict(ChronosetError):
         super().__init__(f"{key} has changed: expected position {expected}, found {actual}")
 
 
+class Outdated(ChronosetError):
+    """The author of a write named a version or a uid that the object no longer has: deciding again is no use."""
+
+    reason = "Conflict"
+
+    def __init__(self, key: str, why: str) -> None:
+        self.key = key
+        super().__init__(f"{key}: {why}")
+        self.why = why
+
+
 class Forbidden(ChronosetError):
     """The write is refused by policy: a terminating namespace, a read-only cluster, a full disk."""
 
     exit_code = 3
     reason = "Forbidden"
+
+
+class PreconditionFailed(ChronosetError):
+    """The object is not the one that the writer means: its uid or resourceVersion is another."""
+
+    reason = "Conflict"
+
+
+class TooManyRequests(ChronosetError):
+    """The write is refused for now, by a budget. `retry_seconds` is when to ask again; 0 where nobody can tell."""
+
+    reason = "TooManyRequests"
+
+    def __init__(self, message: str, causes: Sequence[Cause] = (), retry_seconds: int = 0) -> None:
+        self.causes = tuple(causes)
+        self.retry_seconds = retry_seconds
+        super().__init__(message)
+
+
+class Unsupported(ChronosetError):
+    """What is asked for is well formed, and beyond what the rules can decide (Kubernetes answers 500)."""
+
+
+class Unauthorized(ChronosetError):
+    """Nobody knows who asks: no credentials, or none that hold."""
+
+    exit_code = 3
+    reason = "Unauthorized"
 
 
 class CommandReused(ChronosetError):

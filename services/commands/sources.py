@@ -36,5 +36,6 @@ def existing(sources: Reader, key: Key) -> Object:
     found = sources.get(key)
     if found is None:
         namespace = split_key(key)[1]
-        raise NotFound(f"{subject_of(key)} not found" + (f" in namespace {namespace}" if namespace else ""))
+        where = f" in namespace {namespace}" if namespace else ""
+        raise NotFound(f"{subject_of(key)} not found{where}", key)
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from schemas.budget_rules import budget_warnings
 from schemas.defaults import with_defaults
 from schemas.definitions import Shape, path_text, shape_causes, shape_of
 from schemas.errors import BadRequest, Cause
@@ -53,7 +54,7 @@ def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Cano
         else []
     )
     complete = with_defaults(cleaned)
-    return Canonical(complete, (*warnings, *_unused(complete)))
+    return Canonical(complete, (*warnings, *_unused(complete), *_doubts(complete)))
 
 
 @dataclass(slots=True)
@@ -177,8 +178,6 @@ UNUSED_IN_POD: tuple[str, ...] = (
 """Fields of a pod's spec that are stored but that nothing acts on."""
 UNUSED_IN_CONTAINER: tuple[str, ...] = (
     "lifecycle.stopSignal",
-    "livenessProbe.grpc",
-    "readinessProbe.grpc",
     "resizePolicy",
     "resources.limits",
     "restartPolicyRules",
@@ -190,7 +189,6 @@ UNUSED_IN_CONTAINER: tuple[str, ...] = (
     "securityContext.readOnlyRootFilesystem",
     "securityContext.seLinuxOptions",
     "securityContext.seccompProfile",
-    "startupProbe.grpc",
     "stdin",
     "tty",
     "volumeDevices",
@@ -219,6 +217,11 @@ def _unused(obj: Object) -> list[str]:
         case _:
             used = []
     return [f"{path} is stored, but nothing acts on it (see docs/differences.md)" for path in used]
+
+
+def _doubts(obj: Object) -> list[str]:
+    """Return a warning for what is valid and hardly meant."""
+    return budget_warnings(obj["spec"]) if obj["kind"] == "PodDisruptionBudget" else []
 
 
 def _unused_in_pod(spec: dict[str, Any], where: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs a probe: httpGet, tcpSocket or exec, as pkg/probe does. The only part of probing that touches the network."""
+"""Runs a probe: httpGet, tcpSocket, grpc or exec, as pkg/probe does. Probing touches the network here only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from schemas.errors import ChronosetError
 from schemas.objects import Object
+from services.agent.grpc_checks import check_health
 from services.agent.runtimes.port import Answer
 
 MOST_BYTES = 10 << 10
@@ -29,12 +30,14 @@ def run_check(container: Object, probe: Object, address: str, execute: Execute) 
             place = (action.get("host") or address, _port_of(container, action["port"]))
             socket.create_connection(place, seconds).close()
             return True, ""
+        if action := probe.get("grpc"):
+            return check_health((address, int(action["port"])), action.get("service") or "", seconds)
         if action := probe.get("exec"):
             answer = execute(list(action.get("command") or ()))
             return answer.code == 0, answer.output.strip()
     except (OSError, http.client.HTTPException, ChronosetError, ValueError) as error:
         return False, str(error) or type(error).__name__
-    return False, "this kind of probe is not supported; accepted are httpGet, tcpSocket and exec"
+    return False, "this kind of probe is not supported; accepted are httpGet, tcpSocket, grpc and exec"
 
 
 def _get(action: Object, port: int, host: str, seconds: float) -> tuple[bool, str]:

@@ -375,7 +375,6 @@ def test_the_canonical_form_of_a_canonical_object_is_itself(spec: Any, pod: Any,
     [
         ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
         ({"resources": {"limits": {"cpu": "1"}}}, "resources.limits"),
-        ({"readinessProbe": {"grpc": {"port": 1}}}, "readinessProbe.grpc"),
         ({"volumeMounts": [{"name": "d", "mountPath": "/d", "readOnly": True}]}, "volumeMounts[0].readOnly"),
         ({"terminationMessagePath": "/tmp/end"}, "terminationMessagePath"),
     ],

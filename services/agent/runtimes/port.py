@@ -66,6 +66,18 @@ class FoundPod:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a pod's files take on the node's disk, in bytes.
+
+    volumes    its emptyDir volumes, by name
+    containers    what each has written beside its volumes, and its logs
+    """
+
+    volumes: Mapping[str, int] = field(default_factory=dict)
+    containers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a command run inside a container said."""
 
@@ -195,6 +207,14 @@ class Runtime(Protocol):
         Following goes on until the run has ended and everything was given; while nothing comes it yields an empty
         batch at least once a second, so that its reader may stop. Raises NotFound where the log is not kept.
         """
+        ...
+
+    def usage(self, uid: str) -> Usage:
+        """Measure what a pod's files take on the disk; what cannot be told is left out. May take long."""
+        ...
+
+    def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
+        """Return what is to be remarked on a pod now, once one of its containers was started (see Sandbox)."""
         ...
 
     def found(self) -> list[FoundPod]:

@@ -32,13 +32,13 @@ import structlog
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
-from services.agent.folders import remove_tree
+from services.agent.folders import remove_tree, size_of
 from services.agent.hooks import hook_of
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.payloads import write_payload
-from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox
+from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox, Usage
 from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
 from services.agent.runtimes.zygotes import Zygote
@@ -147,6 +147,19 @@ class ProcessRuntime:
             remove_tree(self._pods / uid)
         except OSError as error:
             _log.error("a pod's folder is not removed", uid=uid, error=str(error))
+
+    def usage(self, uid: str) -> Usage:
+        """See Runtime.usage. What is removed while it is counted counts for nothing."""
+        folder = self._pods / uid
+        return Usage(
+            {place.name: size_of(place) for place in (folder / "volumes").glob("*")},
+            {place.name: size_of(place) for place in (folder / "containers").glob("*")},
+        )
+
+    def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
+        """See Runtime.remarks."""
+        del address
+        return self._remarks_on(pod)
 
     def found(self) -> list[FoundPod]:
         """Return the pods below the directory; half-made ones that never ran anything are removed."""

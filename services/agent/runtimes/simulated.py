@@ -10,8 +10,9 @@ from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
 from services.agent.lifecycle import Exit, Started, probes_of
-from services.agent.runtimes.port import Answer, FoundPod, OnExit, Refused, Run, Sandbox
+from services.agent.runtimes.port import Answer, FoundPod, OnExit, Refused, Run, Sandbox, Usage
 from services.agent.specs import spec_of
+from services.agent.statuses import Remark
 
 IMAGE_ID = "sha256:" + "0" * 64
 
@@ -109,6 +110,16 @@ class SimulatedRuntime:
         if not runs:
             raise Refused("NotRunning", f"container {container!r} does not run")
         return Answer(0, "")
+
+    def usage(self, uid: str) -> Usage:
+        """Nothing: there are no files."""
+        del uid
+        return Usage()
+
+    def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
+        """Nothing. See Runtime.remarks."""
+        del pod, address
+        return ()
 
     def found(self) -> list[FoundPod]:
         """See Runtime.found: a simulation does not outlive its process."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from schemas.envelopes import READER_VERSION, Actor, Event
+from schemas.envelopes import NOWHERE, READER_VERSION, Actor, Event, Origin
 from schemas.errors import LostHistory
 from schemas.objects import Key
 from schemas.positions import Position, stream_id_of
@@ -45,6 +45,7 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "n": "size of the batch; absent where 1",
         "guard": "the head that the batch advances besides its objects' own",
         "rule": "version of the derivation rule, where the event was derived",
+        "from": "[groups of the user, address, user agent] of a write through the HTTP API",
     }
 )
 
@@ -78,6 +79,9 @@ def encode(event: Event) -> bytes:
         data["guard"] = event.guard
     if event.derivation:
         data["rule"] = event.derivation
+    if event.origin != NOWHERE:
+        groups, address, agent = event.origin
+        data["from"] = [list(groups), address, agent]
     packed: bytes = _pack(data)
     return packed
 
@@ -110,6 +114,7 @@ def decode(entry: Entry) -> Event:
             get("n", 1),
             get("guard", ""),
             get("rule", 0),
+            _origin(data["from"]) if "from" in data else NOWHERE,
         )
     except LostHistory:
         raise
@@ -118,6 +123,11 @@ def decode(entry: Entry) -> Event:
         raise LostHistory(
             f"the entry at {where} ({entry.key}) cannot be decoded: {error!r}", position
         ) from error
+
+
+def _origin(found: list[Any]) -> Origin:
+    groups, address, agent = found
+    return Origin(tuple(groups), address, agent)
 
 
 def _upcast(data: dict[str, Any], position: Position) -> dict[str, Any]:

@@ -18,7 +18,18 @@ from events.codec import Entry, decode, encode
 from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
 from events.memory import wall_clock
 from schemas.changes import Change, Create, Delete, Replace
-from schemas.envelopes import CREATE, DELETE, READER_VERSION, REPLACE, SCHEMA_VERSION, UPDATE, Actor, Event
+from schemas.envelopes import (
+    CREATE,
+    DELETE,
+    NOWHERE,
+    READER_VERSION,
+    REPLACE,
+    SCHEMA_VERSION,
+    UPDATE,
+    Actor,
+    Event,
+    Origin,
+)
 from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, LostHistory, NotFound
 from schemas.event_types import changed_type, created_type, deleted_type
 from schemas.kinds import CONTROLLER_REVISION, NAMESPACE
@@ -69,12 +80,14 @@ class Intent:
 
     command       id of the command; a retry with the same id and digest returns the first result
     digest        of the command's content as the user gave it; empty: the digest of the events themselves
+    origin        where the wish came from, for those that came over a wire
     """
 
     actor: Actor
     command: str
     digest: str = ""
     remember: int = REMEMBER_PERSON
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +308,7 @@ def _event(step: _Step, place: tuple[int, int], intent: Intent, cause: Position,
         size=size,
         guard="",
         derivation=DERIVATION if derived else 0,
+        origin=intent.origin,
     )
 
 

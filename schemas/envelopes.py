@@ -39,6 +39,18 @@ class Actor(NamedTuple):
         return f"{self.claim} ({self.name})" if self.claim else self.name
 
 
+class Origin(NamedTuple):
+    """Where a write came from, as the HTTP API saw it: the user's groups, the peer's address, its User-Agent."""
+
+    groups: tuple[str, ...] = ()
+    address: str = ""
+    agent: str = ""
+
+
+NOWHERE = Origin()
+"""What is known of a write that came over no wire."""
+
+
 class Event(NamedTuple):
     """A fact in the log. A tuple, not a dataclass: the fold makes 50,000 of them a second."""
 
@@ -69,6 +81,7 @@ class Event(NamedTuple):
     """The head that this batch advanced besides its objects' own; empty where none."""
     derivation: int
     """The version of the rule that derived this event from another of its batch; 0 where it was not derived."""
+    origin: Origin = NOWHERE
 
     @property
     def resource_version(self) -> Position:

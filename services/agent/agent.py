@@ -22,6 +22,7 @@ import structlog
 
 from schemas.errors import ChronosetError, Unavailable
 from schemas.kinds import NODE
+from schemas.objects import is_terminating
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent.configs import Configs
@@ -29,7 +30,8 @@ from services.agent.driving import Driver
 from services.agent.hosts import HostsFiles
 from services.agent.intake import Intake
 from services.agent.lifecycle import Exit, Exited
-from services.agent.messages import Answered, Halt, Happened, Message, Moved
+from services.agent.messages import Answered, Halt, Happened, Leave, Message, Moved
+from services.agent.networks import network_of
 from services.agent.nodes import NodeSettings, node_object
 from services.agent.plans import grace_of
 from services.agent.port import ControlPlane
@@ -40,6 +42,8 @@ from services.agent.surroundings import HOLD, Surroundings, Trust
 WAIT_SECONDS = 30.0
 TIDY_DELAY: Milliseconds = 100
 """Hosts files and volumes are seen to this long after the first change they have not seen: many changes, one look."""
+NETWORK_PAUSE: Milliseconds = 250
+"""How often the agent of a node that waits for a network agent looks for what that puts down."""
 KILL_PATIENCE: Milliseconds = 5_000
 """How long after the last kill an agent that ends waits for its containers to be gone."""
 
@@ -58,15 +62,20 @@ class Agent:
         control_plane: ControlPlane,
         make_runtime: Callable[[OnExit], Runtime],
         clock: Callable[[], Milliseconds] = wall_clock,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.settings = settings
         self.failure: Exception | None = None
         """What ended the agent though nobody had asked for it."""
+        self.has_left = False
+        """Whether the node has left the cluster: its pods have ended, and so has the agent."""
+        self._is_wanted = is_wanted
+        self._is_leaving = False
         self._control_plane = control_plane
         self._clock = clock
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._has_moved = True
-        self._is_registered = False
+        self._has_joined, self._has_news = False, True
         self._doubt: Exception | None = None
         self._has_pulse = True
         self._heartbeat_at: Milliseconds = 0
@@ -76,9 +85,18 @@ class Agent:
         self._trust = Trust(self._log)
         self._lock = _locked(settings)
         self._runtime = make_runtime(self._on_exit)
-        self._node = node_object(settings, self._runtime.name, clock())
+        self._network = network_of(settings.network_directory)
+        self._network_at: Milliseconds | None = 0 if settings.network_directory else None
+        self._node = node_object(settings, self._runtime.name, clock(), self._network)
         around = Surroundings(
-            settings, control_plane, self._runtime, clock, self._inbox.put, self._log, self._trust
+            settings,
+            control_plane,
+            self._runtime,
+            clock,
+            self._inbox.put,
+            self._log,
+            self._trust,
+            network=lambda: self._network,
         )
         self._works = around.works
         self._driver = Driver(around)
@@ -97,12 +115,16 @@ class Agent:
         """Ask the agent to end. Its pods run on, or are ended within `pods_grace` seconds if that is given."""
         self._inbox.put(Halt(None if pods_grace is None else round(pods_grace * 1000)))
 
+    def leave(self) -> None:
+        """Tell the agent that its node leaves: when the node's object is gone it ends its pods, then itself."""
+        self._inbox.put(Leave())
+
     def join(self, timeout: float | None = None) -> None:
         """Wait until the agent has ended."""
         self._over.wait(timeout)
 
     def run(self) -> None:
-        """Work until `stop` is called."""
+        """Work until `stop` is called, or the node has left."""
         waiter = threading.Thread(target=self._follow, name=f"{self.settings.name}-follow", daemon=True)
         waiter.start()
         try:
@@ -111,6 +133,8 @@ class Agent:
                     self._end_pods(halt.grace)
                     return
                 self._step()
+                if self.has_left:
+                    return
         finally:
             self._ending.set()
             self._driver.shut_down()
@@ -149,6 +173,8 @@ class Agent:
         times += [work.wake_at for work in self._works.values() if work.wake_at is not None]
         if self._tidy_at is not None:
             times.append(max(self._tidy_at, retry_at))
+        if self._network_at is not None:
+            times.append(self._network_at)
         if self._intake.retry_at is not None:
             times.append(self._intake.retry_at)
         if self._has_moved:
@@ -166,6 +192,8 @@ class Agent:
                         work.apply(container, event)
                 case Answered():
                     self._take_answer(message)
+                case Leave():
+                    self._is_leaving = self._has_moved = True
                 case Halt():
                     return message
         return None
@@ -179,6 +207,8 @@ class Agent:
 
     def _step(self) -> None:
         now = self._clock()
+        if self._network_at is not None and self._network_at <= now:
+            self._look_at_network(now)
         if self._heartbeat_at <= now:
             self._trust.attempt(lambda: self._beat(now), now)
         if self._has_moved or (self._intake.retry_at or now + 1) <= now:
@@ -196,9 +226,8 @@ class Agent:
         That it cannot be said is no reason to leave its pods alone: heartbeats are no history.
         """
         self._check()
-        if not self._is_registered or self._control_plane.get(NODE.resource, "", self.settings.name) is None:
-            self._control_plane.register(self._node)
-            self._is_registered = True
+        if self._has_news or not self._is_known():
+            self._register()
         self._heartbeat_at = now + round(self.settings.heartbeat_seconds * 1000)
         try:
             self._control_plane.heartbeat(self.settings.name)
@@ -208,9 +237,37 @@ class Agent:
                 self._log.warning("heartbeats cannot be written", error=str(error))
             self._has_pulse = False
 
+    def _is_known(self) -> bool:
+        return self._control_plane.get(NODE.resource, "", self.settings.name) is not None
+
+    def _register(self) -> None:
+        """Say how the node is; a node that somebody has taken out of the cluster stays out."""
+        if self._has_joined and not self._is_known() and not self._is_wanted():
+            self._is_leaving = self._has_moved = True
+        if not self._is_leaving:
+            self._control_plane.register(self._node)
+            self._has_joined, self._has_news = True, False
+
+    def _look_at_network(self, now: Milliseconds) -> None:
+        """Say so when the network is up, or no more; what waits for it goes on then."""
+        found = network_of(self.settings.network_directory)
+        if found != self._network:
+            self._log.info("the network has changed", network=found.name, why_not=found.why_not)
+            self._network, self._has_news = found, True
+            self._node = node_object(self.settings, self._runtime.name, now, found)
+            self._heartbeat_at, self._has_moved = now, True
+            for work in self._works.values():
+                work.wake_at = 0
+        self._network_at = now + NETWORK_PAUSE
+
     def _look(self, now: Milliseconds) -> None:
         self._check()
-        self._intake.look(self._control_plane.pods_on(self.settings.name), now)
+        pods = self._control_plane.pods_on(self.settings.name)
+        if self._is_leaving and not self._is_known():
+            if staying := [pod for pod in pods if not is_terminating(pod)]:
+                self._control_plane.end_pods(staying)
+            self.has_left = not pods and not self._works
+        self._intake.look(pods, now)
 
     def _tidy(self, now: Milliseconds) -> None:
         """See to the hosts files, to mounted configurations and to volumes that nobody wants any more."""

@@ -29,6 +29,7 @@ from services.agent.lifecycle import (
     TermSent,
 )
 from services.agent.messages import Answered, Happened
+from services.agent.networks import must_wait
 from services.agent.plans import Action, Ask, Finish, Kill, Note, RunPostStart, Start, Stop, Terminate
 from services.agent.probes import ProbeKind
 from services.agent.runtimes.port import Refused, Run
@@ -53,11 +54,14 @@ class Driver:
 
     def drive(self, work: Work, now: Milliseconds) -> bool:
         """Do what the plan says, until it says to wait; then report. Returns False once the pod has ended."""
+        work.judge(now)
         while True:
             plan = work.plan(now)
             for action in plan.actions:
                 if isinstance(action, Finish):
                     return not self._finish(work, now)
+                if isinstance(action, Start) and must_wait(work.pod, self._around.network()):
+                    continue
                 self._perform(work, action, now)
             if not any(isinstance(action, Note | Stop | Terminate) for action in plan.actions):
                 break

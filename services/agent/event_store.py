@@ -16,7 +16,7 @@ from events.log import MAX_EVENTS, Log
 from events.replica import Applied, Replica
 from schemas.canonical import canonical
 from schemas.changes import Change, Create, Delete, Replace
-from schemas.deletion import DATA_FINALIZER
+from schemas.deletion import DATA_FINALIZER, deletion_of
 from schemas.envelopes import Actor
 from schemas.errors import Conflict, NotFound, Unavailable
 from schemas.kinds import NODE, POD, SECRET, VOLUME
@@ -114,6 +114,12 @@ class EventStore:
             chunk = reports[start : start + MAX_EVENTS]
             self._commit(str(chunk[0][0]["spec"]["nodeName"]), partial(self._statuses, chunk))
 
+    def end_pods(self, pods: Sequence[Object]) -> None:
+        """As the protocol says; those that never ran are removed at once (schemas.deletion)."""
+        for start in range(0, len(pods), MAX_EVENTS):
+            chunk = pods[start : start + MAX_EVENTS]
+            self._commit(str(chunk[0]["spec"]["nodeName"]), partial(self._requests_to_end, chunk))
+
     def confirm_deleted(self, pod: Object) -> None:
         self.confirm_many([pod])
 
@@ -163,6 +169,10 @@ class EventStore:
     def _endings(self, pods: Sequence[Object]) -> Proposal:
         found = [same for pod in pods if (same := self._same(pod)) is not None]
         return Proposal(map(_ending, found), cause=_newest(found))
+
+    def _requests_to_end(self, pods: Sequence[Object]) -> Proposal:
+        found = [same for pod in pods if (same := self._same(pod)) is not None and not is_terminating(same)]
+        return Proposal([deletion_of(pod, self._clock()) for pod in found], cause=_newest(found))
 
     def _same(self, pod: Object) -> Object | None:
         found = self._replica.get(key_of(POD.resource, pod["metadata"]["namespace"], name_of(pod)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from schemas.errors import LostHistory
-from schemas.kinds import POD
+from schemas.kinds import NODE, POD
 from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
@@ -13,8 +13,9 @@ from services.agent import admission
 from services.agent.addresses import address_of, identity_of
 from services.agent.hosts import HostsFiles
 from services.agent.lifecycle import Exited
+from services.agent.networks import must_wait, sentence_of
 from services.agent.runtimes.port import FoundPod
-from services.agent.statuses import Place, rejection_of
+from services.agent.statuses import Place, Remark, rejection_of
 from services.agent.surroundings import HOLD, Surroundings
 from services.agent.works import adopted_work, new_work
 
@@ -33,6 +34,7 @@ class Intake:
         self._hosts = hosts
         self._send = send
         self._refused: set[str] = set()
+        self._held: set[str] = set()
 
     def look(self, pods: Sequence[Object], now: Milliseconds) -> None:
         """Take in what is new among `pods`, those bound to this node; see what changed; let go what is gone."""
@@ -48,6 +50,7 @@ class Intake:
                 self._around.log.info("the pod's object is gone", pod=work.title, uid=uid)
                 work.lose(now)
         self._refused &= wanted
+        self._held &= wanted
         titles = {work.title for work in works.values()}
         for pod in pods:
             known = works.get(uid_of(pod))
@@ -107,12 +110,27 @@ class Intake:
             self._send(pod, rejection_of(pod, rejection.reason, rejection.message, now))
             self._refused.add(uid)
             return
+        if must_wait(pod, around.network()):
+            self._hold(pod, now)
+            return
         sandbox = around.runtime.open(pod, self._address_for(pod), now)
         place = Place(sandbox.address, around.settings.address, now, sandbox.remarks)
         work = new_work(pod, place)
         self._hosts.write(work)
         around.works[uid] = work
         around.log.info("accepted a pod", pod=name_of(pod), uid=uid, address=sandbox.address)
+
+    def _hold(self, pod: Object, now: Milliseconds) -> None:
+        """Say once that a pod waits for the node's network; the next look after that is up takes it in."""
+        if uid_of(pod) in self._held:
+            return
+        around = self._around
+        why = f"network is not ready: {sentence_of(around.network())}"
+        remark = Remark("PodReadyToStartContainers", "False", "NetworkNotReady", why)
+        waiting = new_work(pod, Place("", around.settings.address, now, (remark,)))
+        around.log.info("a pod waits for the network", pod=name_of(pod), uid=uid_of(pod))
+        self._send(pod, waiting.status(False, now))
+        self._held.add(uid_of(pod))
 
     def _address_for(self, pod: Object) -> str:
         settings = self._around.settings
@@ -125,4 +143,13 @@ class Intake:
             if (namespace_of(other), name_of(other)) != title and (other.get("status") or {}).get("podIP")
         }
         taken |= {work.place.address for work in self._around.works.values()}
+        taken |= {
+            address
+            for node in self._around.control_plane.list(NODE.resource)
+            for address in _addresses_of(node)
+        }
         return address_of(identity_of(pod, settings.cluster), taken)
+
+
+def _addresses_of(node: Object) -> list[str]:
+    return [str(each["address"]) for each in (node.get("status") or {}).get("addresses") or ()]

@@ -42,4 +42,9 @@ class Halt:
     grace: Milliseconds | None
 
 
-Message = Moved | Happened | Answered | Halt
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The node is to leave the cluster: once its object is deleted the agent ends its pods, and then itself."""
+
+
+Message = Moved | Happened | Answered | Halt | Leave

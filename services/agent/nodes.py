@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.node_reasons import KUBELET_NOT_READY, NETWORK_READY
 from schemas.objects import Object
+from schemas.taints import NOT_READY
 from schemas.times import Milliseconds, rfc3339
+from services.agent.addresses import address_of
 from services.agent.names import DOMAIN
+from services.agent.networks import NOT_READY_REASON, UP, Network, sentence_of
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 MOST_PODS = 110
@@ -33,10 +37,19 @@ class NodeSettings:
     heartbeat_seconds: float = 5.0
     labels: Mapping[str, str] = field(default_factory=dict)
     capacity: Mapping[str, str] = field(default_factory=dict)
+    network_directory: Path | None = None
+    """Where a network agent puts its configuration, without which the node is not Ready; None: it needs none."""
 
 
-def node_object(settings: NodeSettings, runtime: str, now: Milliseconds) -> Object:
-    """Return the node as it registers itself, Ready."""
+def own_address(cluster: str, name: str) -> str:
+    """Return the loopback address of a node that shares its machine with others: pods of the host's network serve
+    there, so that those of two nodes do not take each other's ports."""
+    return address_of(f"{cluster}/node/{name}", ())
+
+
+def node_object(settings: NodeSettings, runtime: str, now: Milliseconds, network: Network = UP) -> Object:
+    """Return the node as it registers itself: Ready, or, while it has no network, not Ready and tainted so
+    (plugin/pkg/admission/nodetaint)."""
     architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
     capacity = _capacity_of_machine(settings.directory) | dict(settings.capacity)
     return {
@@ -51,7 +64,7 @@ def node_object(settings: NodeSettings, runtime: str, now: Milliseconds) -> Obje
                 **settings.labels,
             },
         },
-        "spec": {},
+        "spec": {"taints": [{"key": NOT_READY, "effect": "NoSchedule"}]} if network.why_not else {},
         "status": {
             "addresses": [
                 {"type": "InternalIP", "address": settings.address},
@@ -59,7 +72,7 @@ def node_object(settings: NodeSettings, runtime: str, now: Milliseconds) -> Obje
             ],
             "capacity": capacity,
             "allocatable": capacity,
-            "conditions": [_condition(kind, status, reason, now) for kind, status, reason in _CONDITIONS],
+            "conditions": [_condition(*said, now) for said in (*_CONDITIONS, *_said_of(network))],
             "nodeInfo": {
                 "architecture": architecture,
                 "operatingSystem": "linux",
@@ -77,15 +90,30 @@ def node_object(settings: NodeSettings, runtime: str, now: Milliseconds) -> Obje
 
 
 _CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID"),
-    ("Ready", "True", "KubeletReady"),
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", ""),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", ""),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", ""),
 )
 
 
-def _condition(kind: str, status: str, reason: str, now: Milliseconds) -> Object:
-    return {"type": kind, "status": status, "reason": reason, "lastTransitionTime": rfc3339(now)}
+def _said_of(network: Network) -> tuple[tuple[str, str, str, str], ...]:
+    """Return the conditions (type, status, reason, message) that depend on the network."""
+    if network == UP:
+        return (("Ready", "True", "KubeletReady", ""),)
+    if why := sentence_of(network):
+        return (
+            (NETWORK_READY, "False", NOT_READY_REASON, network.why_not),
+            ("Ready", "False", KUBELET_NOT_READY, why),
+        )
+    return (
+        (NETWORK_READY, "True", "NetworkPluginReady", f"the network is {network.name}"),
+        ("Ready", "True", "KubeletReady", ""),
+    )
+
+
+def _condition(kind: str, status: str, reason: str, message: str, now: Milliseconds) -> Object:
+    said = {"type": kind, "status": status, "reason": reason, "lastTransitionTime": rfc3339(now)}
+    return said | ({"message": message} if message else {})
 
 
 def _capacity_of_machine(directory: Path) -> dict[str, str]:

@@ -55,6 +55,10 @@ class ControlPlane(Protocol):
         """Report several (pod, status) in as few batches as possible; pods that are gone are left out."""
         ...
 
+    def end_pods(self, pods: Sequence[Object]) -> None:
+        """Ask the pods of these uids to end, each within its own grace period; those asked already are left alone."""
+        ...
+
     def confirm_deleted(self, pod: Object) -> None:
         """Remove a terminating pod of this uid for good. Does nothing where it is gone already."""
         ...

@@ -9,6 +9,7 @@ from typing import Any
 from schemas.errors import ChronosetError
 from schemas.times import Milliseconds
 from services.agent.messages import Message
+from services.agent.networks import UP, Network
 from services.agent.nodes import NodeSettings
 from services.agent.port import ControlPlane
 from services.agent.runtimes.port import Runtime
@@ -59,3 +60,5 @@ class Surroundings:
     trust: Trust
     works: dict[str, Work] = field(default_factory=dict)
     """uid -> pod"""
+    network: Callable[[], Network] = lambda: UP
+    """The node's network, as it was last seen."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from schemas.node_reasons import NODE_LOST, NODE_NOT_READY
+from schemas.node_reasons import KUBELET_NOT_READY, NETWORK_READY, NODE_LOST, NODE_NOT_READY
 from schemas.objects import Object, name_of
 from schemas.taints import NOT_READY, UNREACHABLE, UNSCHEDULABLE, ready_status_of
 from schemas.times import Milliseconds, rfc3339
 
 _SILENT = ("Unknown", "NodeStatusUnknown", "Its agent has stopped sending heartbeats.")
 _BACK = ("True", "KubeletReady", "Its agent sends heartbeats again.")
+_BACK_WITHOUT_NETWORK = (
+    "False",
+    KUBELET_NOT_READY,
+    "Its agent sends heartbeats again; its network is not up.",
+)
 _OURS = (NOT_READY, UNREACHABLE, UNSCHEDULABLE)
 
 
@@ -18,8 +23,9 @@ def silenced(node: Object, now: Milliseconds) -> Object:
 
 
 def revived(node: Object, now: Milliseconds) -> Object:
-    """Return a node that is heard again: Ready, and without the taints of its silence."""
-    return with_taints(_with_ready(node, _BACK, now), now)
+    """Return a node that is heard again: without the taints of its silence, and Ready if its network is."""
+    said = _BACK_WITHOUT_NETWORK if _lacks_network(node) else _BACK
+    return with_taints(_with_ready(node, said, now), now)
 
 
 def with_taints(node: Object, now: Milliseconds) -> Object:
@@ -69,6 +75,11 @@ def _wanted(node: Object) -> list[tuple[str, str]]:
     key = {"False": NOT_READY, "Unknown": UNREACHABLE}.get(ready)
     wanted = [(key, "NoSchedule"), (key, "NoExecute")] if key else []
     return [*wanted, *([(UNSCHEDULABLE, "NoSchedule")] if node["spec"].get("unschedulable") else [])]
+
+
+def _lacks_network(node: Object) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == NETWORK_READY and each["status"] == "False" for each in conditions)
 
 
 def _which(taint: Object) -> tuple[str, str]:

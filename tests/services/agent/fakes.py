@@ -108,6 +108,15 @@ class MemoryControlPlane:
             except NotFound:
                 continue
 
+    def end_pods(self, pods: Sequence[Object]) -> None:
+        self._check()
+        for pod in pods:
+            now = self.get(POD.resource, pod["metadata"]["namespace"], pod["metadata"]["name"])
+            if now is not None and uid_of(now) == uid_of(pod) and not is_terminating(now):
+                self.put(
+                    with_metadata(now, deletionTimestamp="2026-01-01T00:00:00Z", deletionGracePeriodSeconds=5)
+                )
+
     def confirm_deleted(self, pod: Object) -> None:
         self._check()
         with self._moved:

@@ -32,12 +32,12 @@ import structlog
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
-from services.agent.folders import remove_tree, size_of
+from services.agent.folders import size_of
 from services.agent.hooks import hook_of
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.log_files import write_file
-from services.agent.runtimes.payloads import write_payload
+from services.agent.runtimes.pod_folders import PodFolders, Record
 from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox, Usage
 from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
@@ -87,14 +87,13 @@ class ProcessRuntime:
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._environment = environment
-        self._pods = directory.absolute() / "pods"
-        self._pods.mkdir(parents=True, exist_ok=True)
+        self._folders = PodFolders(directory)
+        self._pods = self._folders.path
         self._images = images
         self._zygote = zygote
         self._on_exit = on_exit
         self._boot = boot_id()
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
         self._runs: dict[tuple[str, str], _Running] = {}
         self._executing: Counter[tuple[str, str]] = Counter()
         self._watched: dict[int, _Running] = {}
@@ -109,33 +108,18 @@ class ProcessRuntime:
 
     def open(self, pod: Object, address: str, now: Milliseconds) -> Sandbox:
         """Make the pod's folders and remember it there. See Runtime.open."""
-        folder = self._pods / uid_of(pod)
-        (folder / "root").mkdir(parents=True, exist_ok=True)
-        record = folder / "pod.json"
-        if record.exists():
-            address = json.loads(record.read_bytes())["address"]
-        else:
-            self.write_hosts(uid_of(pod), "127.0.0.1 localhost\n")
-            write_file(str(record), {"pod": pod, "address": address, "accepted_at": now}, sync=False)
-        return Sandbox(address, self._remarks_on(pod))
+        record = self._folders.record_of(uid_of(pod)) or Record(pod, address, now)
+        self._folders.remember(record)
+        (self._pods / uid_of(pod) / "root").mkdir(exist_ok=True)
+        return Sandbox(record.address, self._remarks_on(pod))
 
     def write_hosts(self, uid: str, text: str) -> None:
-        """Overwrite in place, since the file may be mounted over /etc/hosts, where none can take its place.
-
-        One write, as long as what it replaces: a reader sees the old names or the new ones, never a torn line.
-        """
-        content = text.encode()
-        descriptor = os.open(self._pods / uid / "hosts", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, content.ljust(os.fstat(descriptor).st_size, b"\n"))
-            os.ftruncate(descriptor, len(content))
-        finally:
-            os.close(descriptor)
+        """See Runtime.write_hosts."""
+        self._folders.write_hosts(uid, text)
 
     def write_volume(self, uid: str, volume: str, files: Files) -> None:
         """See Runtime.write_volume."""
-        with self._writing:
-            write_payload(self._pods / uid / "volumes" / volume, files)
+        self._folders.write_volume(uid, volume, files)
 
     def close(self, uid: str) -> None:
         """Remove the pod's folders; claim volumes are not among them."""
@@ -143,10 +127,7 @@ class ProcessRuntime:
             for table in (self._runs, self._executing):
                 for key in [key for key in table if key[0] == uid]:
                     del table[key]
-        try:
-            remove_tree(self._pods / uid)
-        except OSError as error:
-            _log.error("a pod's folder is not removed", uid=uid, error=str(error))
+        self._folders.remove(uid)
 
     def usage(self, uid: str) -> Usage:
         """See Runtime.usage. What is removed while it is counted counts for nothing."""
@@ -156,6 +137,15 @@ class ProcessRuntime:
             {place.name: size_of(place) for place in (folder / "containers").glob("*")},
         )
 
+    def release(self, uid: str) -> None:
+        """See Runtime.release."""
+        folder = self._pods / uid
+        for place in (folder / "volumes", *folder.glob("containers/*/work")):
+            try:
+                remove_tree(place)
+            except OSError as error:
+                _log.error("an ended pod's files are not removed", uid=uid, error=str(error))
+
     def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
         """See Runtime.remarks."""
         del address
@@ -164,15 +154,10 @@ class ProcessRuntime:
     def found(self) -> list[FoundPod]:
         """Return the pods below the directory; half-made ones that never ran anything are removed."""
         pods: list[FoundPod] = []
-        for folder in sorted(self._pods.iterdir()):
-            try:
-                record = json.loads((folder / "pod.json").read_bytes())
-            except FileNotFoundError:
-                shutil.rmtree(folder, ignore_errors=True)
-                continue
-            pod = record["pod"]
-            runs = tuple(self._found_runs(pod, folder))
-            pods.append(FoundPod(pod, record["address"], record["accepted_at"], runs, self._remarks_on(pod)))
+        for known in self._folders.found():
+            runs = tuple(self._found_runs(known.pod, self._pods / uid_of(known.pod)))
+            remarks = self._remarks_on(known.pod)
+            pods.append(FoundPod(known.pod, known.address, known.accepted_at, runs, remarks))
         return pods
 
     def mounted(self) -> set[str]:
@@ -254,6 +239,44 @@ class ProcessRuntime:
             raise Refused("NotRunning", str(answer.get("failed", f"container {container!r} has ended")))
         return Answer(answer["code"], answer["output"])
 
+    def exec(self, command: Command) -> Session:
+        """See Runtime.exec."""
+        key = (command.uid, command.container)
+        running = self._running(*key)
+        record = json.loads((self._state_of(running) / "program.json").read_bytes())
+        identity = running.identity
+        request = {
+            "do": "session",
+            "command": list(command.words),
+            "tty": command.tty,
+            "join": identity["main"],
+            "join_start": identity["main_start"],
+        }
+        if command.tty:
+            request["env"] = {"TERM": "xterm", **record["env"]}
+        with self._lock:
+            self._executing[key] += 1
+        try:
+            return begin_command(self._zygote, record | request, command)
+        finally:
+            with self._lock:
+                self._executing[key] -= 1
+
+    def attach(self, uid: str, container: str, stdin: bool) -> Session:
+        """See Runtime.attach."""
+        running = self._running(uid, container)
+        try:
+            return Attachment(self._state_of(running), stdin)
+        except OSError:
+            raise Refused("NotRunning", f"container {container!r} lets nobody attach") from None
+
+    def log(self, uid: str, container: str, attempt: int, query: LogQuery) -> Iterator[list[LogLine]]:
+        """See Runtime.log."""
+        state = self._pods / uid / "containers" / container / str(attempt)
+        if not (state / "log").exists():
+            raise NotFound(f"the log of run {attempt} of container {container!r} is not kept")
+        return batches(state / "log", query, partial(self._is_over, state))
+
     def shut_down(self) -> None:
         """Stop watching; containers run on."""
         os.eventfd_write(self._stop, 1)
@@ -265,6 +288,20 @@ class ProcessRuntime:
         os.close(self._stop)
 
     # --- how
+
+    def _running(self, uid: str, container: str) -> _Running:
+        """Return the run that goes on. Raises Refused."""
+        with self._lock:
+            running = self._runs.get((uid, container))
+        if running is None:
+            raise Refused("NotRunning", f"container not found ({json.dumps(container)})")
+        return running
+
+    def _is_over(self, state: Path) -> bool:
+        if (state / "exit.json").exists() or not state.exists():
+            return True
+        identity = _read(state / "running.json")
+        return bool(identity) and not self._is_alive(identity)
 
     def _result_of(self, run: Run, answer: Json, state: Path) -> Started | Exit:
         uid = uid_of(run.pod)

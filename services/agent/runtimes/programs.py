@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.objects import Object
-from services.agent.config_volumes import KINDS
 from services.agent.environments import environment_of, expand
 from services.agent.identities import Identity, identity_of
 from services.agent.images import ImageStore
 from services.agent.runtimes.port import Refused, Run
+from services.agent.runtimes.volumes import mounts_of, volumes_env
 from services.agent.sources import BadConfiguration
 from services.agent.specs import spec_of
 
@@ -62,12 +61,12 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
     """
     spec = spec_of(run.pod, run.container)
     tree = _find_image(spec, images)
-    mounts = _mounts_of(run, spec, folders.pod)
+    mounts = mounts_of(run, spec, folders.pod)
     folders.work.mkdir(parents=True, exist_ok=True)
-    for source, target in mounts:
-        _link(folders.work / target.lstrip("/"), source)
+    for mount in mounts:
+        _link(folders.work / mount.target.lstrip("/"), mount.source)
     try:
-        base = {**_base_of(run.pod, folders, tree), **_volumes_env(spec, mounts), **given}
+        base = {**_base_of(run.pod, folders, tree), **volumes_env(mounts), **given}
         env = environment_of(run.pod, spec, base, run.sources)
         identity = identity_of(run.pod, spec, Identity(os.getuid(), os.getgid()))
     except BadConfiguration as error:
@@ -80,7 +79,7 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
         command=command,
         env=env,
         directory=str(_directory_of(spec, folders.work, tree)),
-        mounts=mounts,
+        mounts=[(mount.source, mount.target) for mount in mounts],
         image_id=images.digest_of(runs),
         is_verified=tree is not None,
         identity=identity,
@@ -111,56 +110,6 @@ def _base_of(pod: Object, folders: Folders, tree: Path | None) -> dict[str, str]
         "CHRONOSET_HOSTS": str(folders.hosts),
     }
     return base | ({"IMAGE_DIR": str(tree)} if tree else {})
-
-
-def _volumes_env(spec: Object, mounts: list[tuple[str, str]]) -> dict[str, str]:
-    names = [mount["name"] for mount in spec.get("volumeMounts") or ()]
-    return {
-        "VOLUME_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper(): source
-        for name, (source, _) in zip(names, mounts, strict=True)
-    }
-
-
-def _mounts_of(run: Run, spec: Object, pod_folder: Path) -> list[tuple[str, str]]:
-    volumes = {volume["name"]: volume for volume in run.pod["spec"].get("volumes") or ()}
-    mounts: list[tuple[str, str]] = []
-    for mount in spec.get("volumeMounts") or ():
-        volume = volumes.get(mount["name"])
-        if volume is None:
-            raise Refused("CreateContainerConfigError", f"volumeMounts: there is no volume {mount['name']!r}")
-        folder = _folder_of(volume, pod_folder, run.claims)
-        if below := mount.get("subPath"):
-            if ".." in Path(below).parts or os.path.isabs(below):
-                raise Refused(
-                    "CreateContainerConfigError", f"volumeMounts: subPath {below!r} leaves the volume"
-                )
-            folder = folder / below
-        if ".." in Path(mount["mountPath"]).parts:
-            raise Refused(
-                "CreateContainerConfigError",
-                f"volumeMounts: mountPath {mount['mountPath']!r} must not contain '..'",
-            )
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            if "emptyDir" in volume:
-                folder.chmod(0o777)
-        mounts.append((str(folder), mount["mountPath"]))
-    return mounts
-
-
-def _folder_of(volume: Object, pod_folder: Path, claims: Mapping[str, str]) -> Path:
-    if "emptyDir" in volume or any(kind in volume for kind in KINDS):
-        return pod_folder / "volumes" / str(volume["name"])
-    if claim := volume.get("persistentVolumeClaim"):
-        return Path(claims[claim["claimName"]])
-    if path := volume.get("hostPath"):
-        return Path(path["path"])
-    source = next((name for name in volume if name != "name"), "none")
-    raise Refused(
-        "CreateContainerConfigError",
-        f"volume {volume['name']!r}: {source} is not supported; accepted are emptyDir, persistentVolumeClaim, "
-        f"hostPath, {', '.join(KINDS)}",
-    )
 
 
 def _link(place: Path, target: str) -> None:

@@ -23,24 +23,28 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import structlog
 
+from schemas.errors import NotFound
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
-from services.agent.folders import size_of
+from services.agent.folders import remove_tree, size_of
 from services.agent.hooks import hook_of
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
+from services.agent.logs import batches
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.pod_folders import PodFolders, Record
 from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox, Usage
 from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
+from services.agent.runtimes.sessions import Attachment, begin_command
 from services.agent.runtimes.zygotes import Zygote
 from services.agent.specs import spec_of
 from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark
@@ -181,6 +185,7 @@ class ProcessRuntime:
             "mode": self._mode,
             "root": str(folders.pod / "root"),
             "hostname": program.env["HOSTNAME"],
+            **_terminal_of(spec_of(run.pod, run.container)),
             "mounts": [list(mount) for mount in program.mounts] + self._hosts_mount(folders),
         }
         write_file(str(state / "program.json"), record, sync=False)
@@ -255,12 +260,8 @@ class ProcessRuntime:
         if command.tty:
             request["env"] = {"TERM": "xterm", **record["env"]}
         with self._lock:
-            self._executing[key] += 1
-        try:
-            return begin_command(self._zygote, record | request, command)
-        finally:
-            with self._lock:
-                self._executing[key] -= 1
+            self._executing[key] += 1  # for good: whoever it is that ends it, nothing of it outlives the run
+        return begin_command(self._zygote, record | request, command)
 
     def attach(self, uid: str, container: str, stdin: bool) -> Session:
         """See Runtime.attach."""
@@ -424,6 +425,12 @@ class ProcessRuntime:
         for state in runs_in(home):
             if int(state.name) <= attempt - KEPT_RUNS:
                 shutil.rmtree(state, ignore_errors=True)
+
+
+def _terminal_of(container: Object) -> Json:
+    """Return what a shim needs to know of a container's input and terminal."""
+    fields = {"stdin": "stdin", "stdin_once": "stdinOnce", "tty": "tty"}
+    return {name: bool(container.get(field)) for name, field in fields.items()}
 
 
 def _read(record: Path) -> Json:

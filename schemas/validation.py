@@ -10,6 +10,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
+from schemas.budget_rules import budget_findings
 from schemas.errors import Cause
 from schemas.findings import (
     Findings,
@@ -282,6 +283,7 @@ _RULES: dict[str, Callable[[Object], Findings]] = {
     "Secret": _secret_findings,
     "Lease": _lease_findings,
     "Event": _event_findings,
+    "PodDisruptionBudget": budget_findings,
 }
 
 _UPDATE_RULES: dict[str, Callable[[Object, Object], Findings]] = {

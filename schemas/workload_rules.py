@@ -76,7 +76,7 @@ def _stateful_strategy_findings(strategy: Part) -> Findings:
         yield from negative(f"{where}.rollingUpdate.partition", rolling.get("partition"))
         if "maxUnavailable" in rolling:
             at = f"{where}.rollingUpdate.maxUnavailable"
-            yield from _share_findings(rolling["maxUnavailable"], at)
+            yield from share_findings(rolling["maxUnavailable"], at)
             if _number(rolling["maxUnavailable"]) == 0:
                 yield invalid(at, rolling["maxUnavailable"], "cannot be 0")
 
@@ -108,8 +108,8 @@ def daemon_set_findings(obj: Object) -> Findings:
 
 
 def _daemon_budget_findings(rolling: Part, where: str) -> Findings:
-    yield from _share_findings(rolling["maxUnavailable"], f"{where}.maxUnavailable")
-    yield from _share_findings(rolling["maxSurge"], f"{where}.maxSurge")
+    yield from share_findings(rolling["maxUnavailable"], f"{where}.maxUnavailable")
+    yield from share_findings(rolling["maxSurge"], f"{where}.maxSurge")
     unavailable, surge = _number(rolling["maxUnavailable"]), _number(rolling["maxSurge"])
     if unavailable and surge:
         yield invalid(
@@ -119,7 +119,7 @@ def _daemon_budget_findings(rolling: Part, where: str) -> Findings:
         yield required(f"{where}.maxUnavailable", "cannot be 0 when maxSurge is 0")
 
 
-def _share_findings(value: int | str, where: str) -> Findings:
+def share_findings(value: int | str, where: str) -> Findings:
     """Find a value that is neither a number from 0 nor a percentage up to 100."""
     if isinstance(value, str) and not is_percent(value):
         yield invalid(where, value, "must be an integer or percentage (e.g '5%')")

@@ -59,6 +59,19 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Evict:
+    """Delete a pod, if its PodDisruptionBudget lets it go now.
+
+    `uid` and `resource_version` are what the pod must have, where they are given.
+    """
+
+    key: Key
+    grace_seconds: int | None = None
+    uid: str = ""
+    resource_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """Return a workload's template to the revision of that number; None: to the latest one before the present."""
 
@@ -98,7 +111,7 @@ class Taint:
     removed: tuple[tuple[str, str], ...] = ()
 
 
-Command = Apply | Patch | Scale | Delete | Undo | Restart | Switch | Cordon | Taint
+Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Switch | Cordon | Taint
 
 
 def digest(command: Command) -> str:

@@ -12,13 +12,14 @@ from schemas.changes import Change, Create, Replace
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
 from schemas.errors import BadRequest, Cause, Invalid
 from schemas.kinds import STATEFUL_SET
-from schemas.objects import split_key
+from schemas.objects import Object, split_key
 from schemas.times import Milliseconds
 from services.commands.commands import (
     Apply,
     Command,
     Cordon,
     Delete,
+    Evict,
     Patch,
     Restart,
     Scale,
@@ -36,14 +37,18 @@ _MOST_REPLICAS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The changes a command comes to (those that change nothing append nothing), and what its author should know."""
+    """The changes a command comes to (those that change nothing append nothing), and what its author should know.
+
+    `rests_on` are objects, as read, that must not have moved when the changes are committed.
+    """
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
+    rests_on: tuple[Object, ...] = ()
 
 
 def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
-    """Conclude what a command comes to. Raises NotFound, BadRequest, Invalid, Forbidden, Conflict."""
+    """Conclude what a command comes to. Raises NotFound, BadRequest, Invalid, Forbidden, Conflict, TooManyRequests."""
     match command:
         case Apply():
             from services.commands.manifests import decide_apply
@@ -57,6 +62,10 @@ def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
             return Decided((_decide_scale(command, sources),))
         case Delete():
             return Decided((_decide_delete(command, sources, now),))
+        case Evict():
+            from services.commands.evictions import decide_eviction
+
+            return decide_eviction(command, sources, now)
         case Undo():
             return Decided((decide_undo(command, sources),))
         case Restart():

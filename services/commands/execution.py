@@ -57,7 +57,7 @@ class Executor:
             nonlocal warnings
             decided = decide(command, self._sources, self._edges.clock())
             warnings = decided.warnings
-            return Proposal(decided.changes)
+            return Proposal(decided.changes, decided.rests_on)
 
         committed = self._committer.commit(proposal, intent)
         return Outcome(committed, warnings)

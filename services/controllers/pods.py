@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from schemas.objects import Object
 from schemas.revisions import REVISION_LABEL
-from schemas.times import Milliseconds, parse_rfc3339
+from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 from schemas.views import PodView
 
+DISRUPTION_TARGET = "DisruptionTarget"
 STUCK_REASONS = frozenset(
     {
         "CrashLoopBackOff",
@@ -107,3 +108,19 @@ def why_not_ready(pod: PodView) -> str:
         return f"it starts on node {pod.node}"
     unready = [container.name for container in pod.containers if not container.is_ready]
     return f"container {unready[0]} is not ready yet" if unready else "its Ready condition does not hold"
+
+
+def with_disruption_target(pod: Object, reason: str, message: str, now: Milliseconds) -> Object:
+    """Return a pod that says who ends it and why (the condition DisruptionTarget); the time of an earlier one stays."""
+    status = pod.get("status") or {}
+    conditions = status.get("conditions") or ()
+    before = [each for each in conditions if each["type"] == DISRUPTION_TARGET and each["status"] == "True"]
+    target = {
+        "type": DISRUPTION_TARGET,
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": before[0].get("lastTransitionTime", rfc3339(now)) if before else rfc3339(now),
+    }
+    others = [each for each in conditions if each["type"] != DISRUPTION_TARGET]
+    return {**pod, "status": {**status, "conditions": [*others, target]}}

@@ -23,11 +23,15 @@ FieldValidation = Literal["Strict", "Warn", "Ignore"]
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """The canonical object; what its author should know; and what is wrong with it (then it is not complete)."""
+    """The canonical object; what its author should know; and what is wrong with it (then it is not complete).
+
+    `unknown` are the paths of the fields that Kubernetes does not have, whatever was to become of them.
+    """
 
     object: Object
     warnings: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Canonical:
@@ -43,11 +47,12 @@ def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Cano
     cleaning = _Cleaning()
     cleaned = cleaning.struct(obj, shape_of(kind.definition))
     unknown = [_unknown(path, known) for path, known in cleaning.unknown]
+    paths = tuple(path for path, _ in cleaning.unknown)
     causes = [*cleaning.causes, *shape_causes(cleaned, kind)]
     if field_validation == "Strict":
         causes = [*unknown, *causes]
     if causes:
-        return Canonical(cleaned, causes=tuple(causes))
+        return Canonical(cleaned, causes=tuple(causes), unknown=paths)
     warnings = (
         [f"unknown field {cause.field!r} is left out" for cause in unknown]
         if field_validation == "Warn"

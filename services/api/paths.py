@@ -26,7 +26,7 @@ def target_of(method: str, path: str, query: str) -> Target:
     """Return what a request is about. Raises Failure: 404 for a path that is nothing here, 405, 400 or 422."""
     kind, namespace, name, subresource = _place_of(path)
     options = options_of(query)
-    verb = _verb_of(method, kind, name, subresource)
+    verb = _verb_of(method, name, subresource)
     if verb == "list" and _is_watch(query):
         verb = "watch"
     allowed = SUBRESOURCES[subresource].verbs if subresource else kind.verbs
@@ -62,7 +62,7 @@ def _place_of(path: str) -> tuple[Kind, str, str, str]:
     return kind, namespace, name, subresource
 
 
-def _verb_of(method: str, kind: Kind, name: str, subresource: str) -> str:
+def _verb_of(method: str, name: str, subresource: str) -> str:
     if subresource:
         verbs = _OF_PART
     elif name:

@@ -1,4 +1,4 @@
-"""Errors as Kubernetes' Status objects: reason, message, details, code (apimachinery/pkg/api/errors/errors.go). Pure."""
+"""Errors as Kubernetes' Status objects: reason, message, details, code (apimachinery/pkg/api/errors). Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from schemas.errors import (
     Invalid,
     NotFound,
     Outdated,
+    PreconditionFailed,
     TooManyRequests,
     Unauthorized,
     Unavailable,
@@ -40,6 +41,8 @@ def status_of(error: ChronosetError, target: Target | None = None) -> Object:
             found = _conflict(error.key, error.why)
         case Conflict():
             found = _conflict(error.key, MODIFIED)
+        case PreconditionFailed():
+            found = _conflict(target.key if target else "", str(error))
         case Forbidden():
             found = _forbidden(str(error), target)
         case Unauthorized():
@@ -89,6 +92,8 @@ def _about(code: int, key: Key, target: Target | None, error: ChronosetError, se
 
 
 def _conflict(key: Key, why: str) -> Failure:
+    if not key:
+        return failure(409, "Conflict", why)
     resource, _, name = split_key(key)
     kind = BY_RESOURCE.get(resource)
     plural, group = (kind.plural, kind.group) if kind else (resource, "")

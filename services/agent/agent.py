@@ -30,14 +30,16 @@ from services.agent.driving import Driver
 from services.agent.hosts import HostsFiles
 from services.agent.intake import Intake
 from services.agent.lifecycle import Exit, Exited
-from services.agent.messages import Answered, Halt, Happened, Leave, Message, Moved
+from services.agent.messages import Answered, Condemned, Halt, Happened, Leave, Message, Moved, Remarked
 from services.agent.networks import network_of
 from services.agent.nodes import NodeSettings, node_object
 from services.agent.plans import grace_of
 from services.agent.port import ControlPlane
+from services.agent.quotas import Quotas
 from services.agent.reclaims import Reclaims
 from services.agent.runtimes.port import OnExit, Runtime
 from services.agent.surroundings import HOLD, Surroundings, Trust
+from services.agent.verdicts import EVICTION_GRACE
 
 WAIT_SECONDS = 30.0
 TIDY_DELAY: Milliseconds = 100
@@ -103,6 +105,7 @@ class Agent:
         self._hosts = HostsFiles(around)
         self._configs = Configs(around)
         self._reclaims = Reclaims(around)
+        self._quotas = Quotas(around)
         self._intake = Intake(around, self._node, self._hosts, self._driver.send)
 
     # --- for the program around it
@@ -179,6 +182,8 @@ class Agent:
             times.append(self._intake.retry_at)
         if self._has_moved:
             times.append(retry_at)
+        if (measure_at := self._quotas.next_at) is not None:
+            times.append(measure_at)
         return min(times)
 
     def _handle(self, messages: Iterable[Message]) -> Halt | None:
@@ -194,6 +199,12 @@ class Agent:
                     self._take_answer(message)
                 case Leave():
                     self._is_leaving = self._has_moved = True
+                case Condemned(uid, verdict):
+                    if work := self._works.get(uid):
+                        work.condemn(verdict, EVICTION_GRACE, self._clock())
+                case Remarked(uid, remarks):
+                    if work := self._works.get(uid):
+                        work.remark(remarks)
                 case Halt():
                     return message
         return None
@@ -217,6 +228,7 @@ class Agent:
             if work.wake_at is not None and work.wake_at <= now and not self._driver.drive(work, now):
                 self._hosts.forget(work.uid)
                 self._has_moved = True
+        self._quotas.look(now)
         if self._tidy_at is not None and self._tidy_at <= now:
             self._trust.attempt(lambda: self._tidy(now), now)
 

@@ -28,7 +28,7 @@ from services.agent.lifecycle import (
     StopAsked,
     TermSent,
 )
-from services.agent.messages import Answered, Happened
+from services.agent.messages import Answered, Happened, Remarked
 from services.agent.networks import must_wait
 from services.agent.plans import Action, Ask, Finish, Kill, Note, RunPostStart, Start, Stop, Terminate
 from services.agent.probes import ProbeKind
@@ -67,6 +67,7 @@ class Driver:
                 break
         work.wake_at = plan.wake_at
         self._report(work, False, now)
+        self._release(work)
         return True
 
     def press(self, work: Work, now: Milliseconds) -> None:
@@ -151,6 +152,12 @@ class Driver:
         around.log.info("the pod has ended", pod=work.title, uid=work.uid)
         return True
 
+    def _release(self, work: Work) -> None:
+        """Give back the disk of a pod that was condemned and has ended; its logs stay until it is deleted."""
+        if work.verdict and not work.is_alive and not work.is_released:
+            work.is_released = True
+            self._starters.submit(self._around.runtime.release, work.uid)
+
     def _report(self, work: Work, is_over: bool, now: Milliseconds) -> bool:
         """Report the status if it has changed; return whether the control plane has it, or need not have it yet."""
         if work.is_gone:
@@ -190,6 +197,7 @@ class Driver:
         around.post(Happened(uid, container, event))
         if isinstance(event, Started):
             around.runtime.watch(uid, container)
+            around.post(Remarked(uid, around.runtime.remarks(pod, pod["status"].get("podIP", ""))))
 
     def _hook(self, pod: Object, address: str, which: tuple[str, int, str], seconds: float) -> None:
         name, attempt, kind = which

@@ -104,7 +104,7 @@ class Intake:
             return
         if uid in self._refused or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
             return
-        others = [work.pod for work in around.works.values()]
+        others = [work.pod for work in around.works.values() if not work.is_done]
         if rejection := admission.rejection_of(pod, self._node, others):
             around.log.warning("rejected a pod", pod=name_of(pod), uid=uid, reason=rejection.reason)
             self._send(pod, rejection_of(pod, rejection.reason, rejection.message, now))

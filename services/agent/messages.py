@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from schemas.times import Milliseconds
 from services.agent.lifecycle import ContainerEvent
 from services.agent.probes import ProbeKind
+from services.agent.statuses import Remark, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,22 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Condemned:
+    """A pod takes more of the disk than it may."""
+
+    uid: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """The runtime remarks on a pod anew."""
+
+    uid: str
+    remarks: tuple[Remark, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """The agent is to end; its pods too, within `grace` milliseconds, unless it is None."""
 
@@ -47,4 +64,4 @@ class Leave:
     """The node is to leave the cluster: once its object is deleted the agent ends its pods, and then itself."""
 
 
-Message = Moved | Happened | Answered | Halt | Leave
+Message = Moved | Happened | Answered | Condemned | Remarked | Halt | Leave

@@ -98,9 +98,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The pod is to end, by `deadline` at the latest."""
+    """The pod is to end, by `deadline` at the latest; it `stays` where it has not been deleted."""
 
     deadline: Milliseconds
+    stays: bool = False
+    why: str = "the pod is being deleted"
 
 
 def grace_of(pod: Object) -> Milliseconds:
@@ -134,14 +136,14 @@ def _ending_steps(
 ) -> Iterator[Step]:
     """Stop everything, the sidecars last: they have what is left of the grace period, two seconds at least."""
     alive = [container for container in containers if container.is_alive]
-    if not alive:
+    if not alive and not ending.stays:
         yield Finish()
     for container in [container for container in alive if not container.is_sidecar]:
         deadline = max(ending.deadline, container.term_at + LEAST_TERM if container.term_at else 0)
         if container.phase is Phase.RUNNING or (
             container.phase is Phase.STOPPING and deadline < container.kill_at
         ):
-            yield Stop(container.name, deadline, "the pod is being deleted")
+            yield Stop(container.name, deadline, ending.why)
             container = replace(container, phase=Phase.STOPPING, kill_at=deadline)
         yield from _stopping_steps(container, now)
     if alive and all(container.is_sidecar for container in alive):
@@ -151,7 +153,7 @@ def _ending_steps(
             for container in alive:
                 is_patient = container.phase is Phase.STOPPING and container.kill_at > now
                 if container.phase is Phase.RUNNING or is_patient:
-                    yield Stop(container.name, now, "the pod is being deleted")
+                    yield Stop(container.name, now, ending.why)
                 else:
                     yield from _stopping_steps(container, now)
 

@@ -28,6 +28,7 @@ OUR_CONDITIONS = frozenset(
     )
 )
 """The conditions that an agent writes; others are kept as they are."""
+EVICTED = "Evicted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class Remark:
 
     type: str
     status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why the node ends a pod that nobody has deleted: it is Failed for good, with this reason and message."""
+
     reason: str
     message: str
 
@@ -51,16 +60,17 @@ class Place:
 
 
 def status_of(
-    pod: Object, containers: tuple[Container, ...], place: Place, is_over: bool, now: Milliseconds
+    pod: Object, containers: tuple[Container, ...], place: Place, end: Verdict | bool, now: Milliseconds
 ) -> Object:
-    """Return the whole status of `pod`; `is_over` when all has ended for a deletion (the phase is final then).
+    """Return the whole status of `pod`; `end` says that all has ended, for a deletion (True) or by a verdict: the phase
+    is final then.
 
     A condition keeps its lastTransitionTime while its status stays the same.
     """
     old: Object = pod.get("status") or {}
     inits = [container for container in containers if container.is_init]
     mains = [container for container in containers if not container.is_init]
-    phase = _phase_of(pod, inits, mains, is_over)
+    phase = _phase_of(pod, inits, mains, end)
     status: Object = {
         **old,
         "phase": phase,
@@ -74,7 +84,19 @@ def status_of(
         status |= {"podIP": place.address, "podIPs": [{"ip": place.address}]}
     if inits:
         status["initContainerStatuses"] = [_container_status(pod, container, ()) for container in inits]
-    return status
+    return with_verdict(status, end, now) if isinstance(end, Verdict) else status
+
+
+def with_verdict(status: Object, verdict: Verdict, now: Milliseconds) -> Object:
+    """Return a status that says why the node has ended the pod; an eviction has a condition too (kubelet: evictPod)."""
+    ours = {"DisruptionTarget": ("True", "TerminationByKubelet", verdict.message)}
+    conditions = status.get("conditions") or ()
+    return {
+        **status,
+        "reason": verdict.reason,
+        "message": verdict.message,
+        "conditions": _merged(conditions, ours, now) if verdict.reason == EVICTED else conditions,
+    }
 
 
 def is_marked_with_its_node(pod: Object) -> bool:
@@ -97,8 +119,10 @@ def rejection_of(pod: Object, reason: str, message: str, now: Milliseconds) -> O
     }
 
 
-def _phase_of(pod: Object, inits: list[Container], mains: list[Container], is_over: bool) -> str:
+def _phase_of(pod: Object, inits: list[Container], mains: list[Container], end: Verdict | bool) -> str:
     """Return Pending, Running, Succeeded or Failed (kubelet_pods.go: getPhase)."""
+    if isinstance(end, Verdict):
+        return "Failed"
     policy = pod["spec"].get("restartPolicy", "Always")
     failed_init = any(
         container.phase is Phase.EXITED and not is_completed(container) and policy == "Never"
@@ -109,7 +133,7 @@ def _phase_of(pod: Object, inits: list[Container], mains: list[Container], is_ov
     if failed_init and not lingers:
         return "Failed"
     ended = [container.exit for container in mains if container.phase is Phase.EXITED and container.exit]
-    if is_over and mains:
+    if end and mains:
         return "Succeeded" if len(ended) == len(mains) and all(end.code == 0 for end in ended) else "Failed"
     if _undone(inits, mains) or any(map(_is_new, mains)):
         return "Pending"

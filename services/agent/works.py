@@ -17,10 +17,11 @@ from services.agent.lifecycle import (
     restored,
     with_event,
 )
-from services.agent.plans import Ending, Plan, grace_of, plan
+from services.agent.plans import Ending, Plan, grace_of, is_done, plan
 from services.agent.probes import ProbeKind, ProbeState, with_asked, with_result
 from services.agent.runtimes.port import FoundPod
-from services.agent.statuses import OUR_CONDITIONS, Place, is_marked_with_its_node, status_of
+from services.agent.statuses import OUR_CONDITIONS, Place, Remark, Verdict, is_marked_with_its_node, status_of
+from services.agent.verdicts import OVERDUE, overdue_at
 
 
 @dataclass(slots=True)
@@ -32,6 +33,10 @@ class Work:
     containers: dict[str, Container]
     deadline: Milliseconds | None = None
     """By when the pod must be gone; None while it is to live."""
+    verdict: Verdict | None = None
+    """Why the node ends the pod though nobody has deleted it."""
+    is_released: bool = False
+    """Whether what it has written was removed, though it stays."""
     is_gone: bool = False
     """Whether the object is gone: there is nothing to report to."""
     reported: Object | None = None
@@ -45,6 +50,21 @@ class Work:
     def is_alive(self) -> bool:
         """Whether a process of it may exist."""
         return any(container.is_alive for container in self.containers.values())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of it runs, and nothing will again."""
+        containers = tuple(self.containers.values())
+        policy = self.pod["spec"].get("restartPolicy", "Always")
+        return not self.is_alive and (self.verdict is not None or is_done(containers, policy))
+
+    @property
+    def _ending(self) -> Ending | None:
+        if self.deadline is None:
+            return None
+        if self.verdict is None or self.is_gone or is_terminating(self.pod):
+            return Ending(self.deadline)
+        return Ending(self.deadline, stays=True, why=self.verdict.message)
 
     @property
     def is_beginning(self) -> bool:
@@ -77,13 +97,34 @@ class Work:
 
     def plan(self, now: Milliseconds) -> Plan:
         """Return what to do now."""
-        ending = None if self.deadline is None else Ending(self.deadline)
-        return plan(self.pod, tuple(self.containers.values()), ending, now)
+        found = plan(self.pod, tuple(self.containers.values()), self._ending, now)
+        overdue = None if self._ending or self.is_done else overdue_at(self.pod, self.place.accepted_at)
+        if overdue is None:
+            return found
+        return replace(found, wake_at=min(overdue, found.wake_at or overdue))
+
+    def judge(self, now: Milliseconds) -> None:
+        """End a pod whose time is up."""
+        overdue = overdue_at(self.pod, self.place.accepted_at)
+        if overdue is not None and now >= overdue and not self.is_done:
+            self.condemn(OVERDUE, grace_of(self.pod), now)
+
+    def condemn(self, verdict: Verdict, grace: Milliseconds, now: Milliseconds) -> None:
+        """End the pod, for good; the first verdict holds, and none on a pod that is being deleted."""
+        if self.deadline is None:
+            self.verdict = verdict
+            self._end_by(now + grace)
 
     def apply(self, container: str, event: ContainerEvent) -> None:
         """Feed what happened to one of the containers."""
         self.containers[container] = with_event(self.containers[container], event)
         self.wake_at = 0
+
+    def remark(self, remarks: tuple[Remark, ...]) -> None:
+        """Take note of what the runtime remarks on the pod now."""
+        if remarks != self.place.remarks:
+            self.place = replace(self.place, remarks=remarks)
+            self.wake_at = 0
 
     def see(self, pod: Object, now: Milliseconds) -> None:
         """Take note of the object as it is now; the grace period of a deletion begins when it is first seen."""
@@ -111,7 +152,8 @@ class Work:
     def status(self, is_over: bool, now: Milliseconds) -> Object:
         """Return what to report."""
         pod = {**self.pod, "status": self._status_before()}
-        return status_of(pod, tuple(self.containers.values()), self.place, is_over, now)
+        end = self.verdict if self.verdict and not self.is_alive else is_over
+        return status_of(pod, tuple(self.containers.values()), self.place, end, now)
 
     def _status_before(self) -> Object:
         """Return the status to go on from: what we reported last, and what others have written since."""
@@ -161,6 +203,9 @@ def adopted_work(found: FoundPod, latest: Object | None, host_address: str) -> W
             begun: tuple[int, Started] = (run.attempt, run.started)
             work.containers[run.container] = restored(spec, is_init, begun, statuses.get(run.container))
     work.reported = pod.get("status")
+    if work.reported and work.reported.get("phase") == "Failed" and work.reported.get("reason"):
+        verdict = Verdict(work.reported["reason"], work.reported.get("message", ""))
+        work.condemn(verdict, 0, found.accepted_at)
     return work
 
 

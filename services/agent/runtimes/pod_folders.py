@@ -21,7 +21,7 @@ import structlog
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
-from services.agent.folders import remove_tree
+from services.agent.folders import remove_tree, size_of
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.payloads import write_payload
 
@@ -91,6 +91,22 @@ class PodFolders:
         """See Runtime.write_volume."""
         with self._writing:
             write_payload(self.of(uid) / "volumes" / volume, files)
+
+    def volume_sizes(self, uid: str) -> dict[str, int]:
+        """Return the bytes that each of a pod's own volumes takes."""
+        return {place.name: size_of(place) for place in (self.of(uid) / "volumes").glob("*")}
+
+    def container_sizes(self, uid: str) -> dict[str, int]:
+        """Return the bytes that what is kept here of each container takes: its working directory, its logs."""
+        return {place.name: size_of(place) for place in (self.of(uid) / "containers").glob("*")}
+
+    def empty(self, uid: str) -> None:
+        """Remove what a pod has written into its volumes and where its containers work; logs stay."""
+        for place in (self.of(uid) / "volumes", *self.of(uid).glob("containers/*/work")):
+            try:
+                remove_tree(place)
+            except OSError as error:
+                _log.error("an ended pod's files are not removed", uid=uid, error=str(error))
 
     def remove(self, uid: str) -> None:
         """Remove a pod's folder; the volumes of claims are not in it."""

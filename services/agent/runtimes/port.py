@@ -146,7 +146,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Which lines of the log of a run: those not before `since` (as LogLine.at; "" for all), the last `tail` of them."""
+    """Which lines of a run's log: those not before `since` (as LogLine.at; "" for all), the last `tail` of them."""
 
     follow: bool = False
     tail: int | None = None
@@ -197,7 +197,8 @@ class Runtime(Protocol):
     def attach(self, uid: str, container: str, stdin: bool) -> Session:
         """Give what the container's program prints from now on; with `stdin` also a way to its input.
 
-        Its end is the end of the program: `wait` returns the exit code. Raises Refused where nothing runs.
+        It ends with the program, of which the pod's status tells the exit code: `wait` returns 0. Raises Refused
+        where nothing runs.
         """
         ...
 
@@ -211,6 +212,10 @@ class Runtime(Protocol):
 
     def usage(self, uid: str) -> Usage:
         """Measure what a pod's files take on the disk; what cannot be told is left out. May take long."""
+        ...
+
+    def release(self, uid: str) -> None:
+        """Remove what an ended pod that stays has written, but its logs. Idempotent."""
         ...
 
     def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:

@@ -3,6 +3,7 @@
 Every container has a shim (see `shims`) that outlives the agent and keeps its story in files, so an agent that is
 killed and started again finds its pods running and learns how those ended that did not wait:
 
+    <node>/container-logs/                                links to all logs, as collectors look for them
     <node>/pods/<uid>/pod.json                            the pod as it was accepted, and its address
     <node>/pods/<uid>/hosts                               its hosts file
     <node>/pods/<uid>/volumes/<name>/                     its own volumes: emptyDir, configMap, secret, ...
@@ -34,14 +35,28 @@ from schemas.errors import NotFound
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
-from services.agent.folders import remove_tree, size_of
 from services.agent.hooks import hook_of
+from services.agent.host_paths import LOGS, place_of
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.logs import batches
 from services.agent.runtimes.log_files import write_file
+from services.agent.runtimes.log_links import LogLinks
 from services.agent.runtimes.pod_folders import PodFolders, Record
-from services.agent.runtimes.port import Answer, FoundPod, FoundRun, OnExit, Refused, Run, Sandbox, Usage
+from services.agent.runtimes.port import (
+    Answer,
+    Command,
+    FoundPod,
+    FoundRun,
+    LogLine,
+    LogQuery,
+    OnExit,
+    Refused,
+    Run,
+    Sandbox,
+    Session,
+    Usage,
+)
 from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
 from services.agent.runtimes.programs import Folders, program_of
 from services.agent.runtimes.sessions import Attachment, begin_command
@@ -93,6 +108,7 @@ class ProcessRuntime:
         self._environment = environment
         self._folders = PodFolders(directory)
         self._pods = self._folders.path
+        self._links = LogLinks(place_of(directory.absolute(), LOGS))
         self._images = images
         self._zygote = zygote
         self._on_exit = on_exit
@@ -132,23 +148,15 @@ class ProcessRuntime:
                 for key in [key for key in table if key[0] == uid]:
                     del table[key]
         self._folders.remove(uid)
+        self._links.tidy()
 
     def usage(self, uid: str) -> Usage:
-        """See Runtime.usage. What is removed while it is counted counts for nothing."""
-        folder = self._pods / uid
-        return Usage(
-            {place.name: size_of(place) for place in (folder / "volumes").glob("*")},
-            {place.name: size_of(place) for place in (folder / "containers").glob("*")},
-        )
+        """See Runtime.usage."""
+        return Usage(self._folders.volume_sizes(uid), self._folders.container_sizes(uid))
 
     def release(self, uid: str) -> None:
         """See Runtime.release."""
-        folder = self._pods / uid
-        for place in (folder / "volumes", *folder.glob("containers/*/work")):
-            try:
-                remove_tree(place)
-            except OSError as error:
-                _log.error("an ended pod's files are not removed", uid=uid, error=str(error))
+        self._folders.empty(uid)
 
     def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
         """See Runtime.remarks."""
@@ -181,6 +189,7 @@ class ProcessRuntime:
         state = folders.home / str(run.attempt)
         state.mkdir(parents=True, exist_ok=True)
         self._forget_old_runs(folders.home, run.attempt)
+        self._links.add(run.pod, run.container, container_id, state / "log")
         record = asdict(program) | {
             "mode": self._mode,
             "root": str(folders.pod / "root"),

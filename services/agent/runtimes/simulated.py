@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from schemas.objects import Object, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
 from services.agent.lifecycle import Exit, Started, probes_of
-from services.agent.runtimes.port import Answer, FoundPod, OnExit, Refused, Run, Sandbox, Usage
+from services.agent.runtimes.port import (
+    Answer,
+    Command,
+    FoundPod,
+    LogLine,
+    LogQuery,
+    OnExit,
+    Refused,
+    Run,
+    Sandbox,
+    Session,
+    Usage,
+)
 from services.agent.specs import spec_of
 from services.agent.statuses import Remark
 
@@ -116,10 +128,28 @@ class SimulatedRuntime:
         del uid
         return Usage()
 
+    def release(self, uid: str) -> None:
+        """Nothing. See Runtime.release."""
+        del uid
+
     def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
         """Nothing. See Runtime.remarks."""
         del pod, address
         return ()
+
+    def exec(self, command: Command) -> Session:
+        """See Runtime.exec: there is nothing to run a command in."""
+        raise Refused("NotRunning", f"container {command.container!r} is simulated: no command can run in it")
+
+    def attach(self, uid: str, container: str, stdin: bool) -> Session:
+        """See Runtime.attach."""
+        del uid, stdin
+        raise Refused("NotRunning", f"container {container!r} is simulated: it prints nothing")
+
+    def log(self, uid: str, container: str, attempt: int, query: LogQuery) -> Iterator[list[LogLine]]:
+        """See Runtime.log: a simulation prints nothing."""
+        del uid, container, attempt, query
+        return iter(())
 
     def found(self) -> list[FoundPod]:
         """See Runtime.found: a simulation does not outlive its process."""

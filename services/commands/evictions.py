@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from schemas.budget_rules import ALWAYS_ALLOW
-from schemas.changes import Change, Delete, Replace
-from schemas.deletion import deletion_of
+from schemas.changes import Change, Replace
 from schemas.errors import BadRequest, Cause, PreconditionFailed, TooManyRequests, Unsupported
 from schemas.kinds import BUDGET, POD
 from schemas.objects import (
@@ -37,9 +36,10 @@ from services.controllers.disruption.budgets import (
     standing_of,
     status_of,
 )
-from services.controllers.pods import with_disruption_target
+from services.controllers.pods import disruption_of
 
 CAUSE = "DisruptionBudget"
+_TOLD = ("EvictionByEvictionAPI", "Eviction API: evicting")
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
 _AMBIGUOUS = (
     "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
@@ -56,7 +56,7 @@ def decide_eviction(command: Evict, sources: Sources, now: Milliseconds) -> Deci
         raise BadRequest(f"{subject_of(command.key)} is no pod; only pods can be evicted")
     pod = existing(sources, command.key)
     _check_preconditions(command, pod)
-    deletion = _deletion_of(pod, command.grace_seconds, now)
+    deletion = disruption_of(pod, *_TOLD, command.grace_seconds, now)
     if _is_exempt(pod):
         return Decided((deletion,))
     budgets = [each for each in sources.list(BUDGET.resource, namespace_of(pod)) if selects(each, pod)]
@@ -82,12 +82,6 @@ def _check_preconditions(command: Evict, pod: Object) -> None:
                 f"{subject_of(command.key)}: Precondition failed: {what} in precondition: {wanted}, "
                 f"{what} in object meta: {actual}"
             )
-
-
-def _deletion_of(pod: Object, grace_seconds: int | None, now: Milliseconds) -> Change:
-    told = with_disruption_target(pod, "EvictionByEvictionAPI", "Eviction API: evicting", now)
-    change = deletion_of(told, now, grace_seconds)
-    return Replace(pod, change.new) if isinstance(change, Replace) else Delete(pod)
 
 
 def _is_exempt(pod: Object) -> bool:

@@ -5,6 +5,8 @@ Predicates follow pkg/api/v1/pod/util.go and statefulset/stateful_set_utils.go.
 
 from __future__ import annotations
 
+from schemas.changes import Change, Delete, Replace
+from schemas.deletion import deletion_of
 from schemas.objects import Object
 from schemas.revisions import REVISION_LABEL
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
@@ -110,8 +112,13 @@ def why_not_ready(pod: PodView) -> str:
     return f"container {unready[0]} is not ready yet" if unready else "its Ready condition does not hold"
 
 
-def with_disruption_target(pod: Object, reason: str, message: str, now: Milliseconds) -> Object:
-    """Return a pod that says who ends it and why (the condition DisruptionTarget); the time of an earlier one stays."""
+def disruption_of(
+    pod: Object, reason: str, message: str, grace_seconds: int | None, now: Milliseconds
+) -> Change:
+    """Return the change that asks a pod to end, and says in its condition DisruptionTarget who does and why.
+
+    The time of an earlier such condition stays. Nothing is left to say it where the pod goes at once.
+    """
     status = pod.get("status") or {}
     conditions = status.get("conditions") or ()
     before = [each for each in conditions if each["type"] == DISRUPTION_TARGET and each["status"] == "True"]
@@ -123,4 +130,6 @@ def with_disruption_target(pod: Object, reason: str, message: str, now: Millisec
         "lastTransitionTime": before[0].get("lastTransitionTime", rfc3339(now)) if before else rfc3339(now),
     }
     others = [each for each in conditions if each["type"] != DISRUPTION_TARGET]
-    return {**pod, "status": {**status, "conditions": [*others, target]}}
+    told = {**pod, "status": {**status, "conditions": [*others, target]}}
+    change = deletion_of(told, now, grace_seconds)
+    return Replace(pod, change.new) if isinstance(change, Replace) else Delete(pod)

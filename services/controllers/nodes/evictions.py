@@ -15,14 +15,18 @@ from schemas.objects import Object, name_of
 from schemas.taints import NOT_READY, OUT_OF_SERVICE, UNREACHABLE, is_tolerated, ready_status_of
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 from services.controllers.nodes.conditions import with_node_lost
+from services.controllers.pods import disruption_of
 
 DEFAULT_TOLERATION: Milliseconds = 300_000
 """How long a pod that says nothing of it stays on a node that is not Ready (plugin/pkg/admission/
 defaulttolerationseconds); counted, not written into the pod."""
 QUARANTINE: Milliseconds = 40_000
 """How long pods outlive the object of their node: an agent that is alive registers again meanwhile (podgc)."""
+NODE_PAUSE: Milliseconds = 10_000
+"""How long after one node's silence began to count for its pods the next one's does (--node-eviction-rate 0.1)."""
 GONE_REASON = "DeletionByPodGC"
 _BY_STATE = (NOT_READY, UNREACHABLE)
+_TOLD = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
 
 
 def execute_taints(node: Object) -> list[Object]:
@@ -33,6 +37,28 @@ def execute_taints(node: Object) -> list[Object]:
 def is_of_state(taint: Object) -> bool:
     """True if a node's own state asks for the taint, rather than a person."""
     return taint["key"] in _BY_STATE
+
+
+def turn_of(node: Object, nodes: Iterable[Object]) -> Milliseconds:
+    """Return from when on a node's own state counts for its pods: nodes have their turns one after the other.
+
+    In the order in which they were tainted; one that is not yet is the last. (Kubernetes gives the taints at this
+    rate. We give them at once, and let time count from the turn: so no two workers can give the same turn.)
+    """
+    turn = 0
+    for at, name in sorted((at, name_of(each)) for each in nodes if (at := _tainted_at(each)) is not None):
+        turn = max(at, turn + NODE_PAUSE)
+        if name == name_of(node):
+            return turn
+    return turn + NODE_PAUSE if turn else 0
+
+
+def in_turn(taints: Iterable[Object], turn: Milliseconds) -> list[Object]:
+    """Return taints of which those that a node's state asks for count from its turn."""
+    return [
+        {**taint, "timeAdded": rfc3339(max(turn, _added_at(taint)))} if is_of_state(taint) else taint
+        for taint in taints
+    ]
 
 
 def ends_by_state(pod: Object, node: Object) -> bool:
@@ -59,14 +85,14 @@ def _end_by(pod: Object, taint: Object) -> Milliseconds | None:
         limits = [DEFAULT_TOLERATION]
     if not limits:
         return None
-    since = parse_rfc3339(taint["timeAdded"]) if "timeAdded" in taint else 0
+    since = _added_at(taint)
     created = pod["metadata"].get("creationTimestamp")
     return max(since, parse_rfc3339(created) if created else 0) + max(0, min(limits))
 
 
 def eviction_of(pod: Object, node: Object, now: Milliseconds) -> Change:
-    """Return the change that asks a pod to end; on a node that nobody hears of it says so."""
-    change = deletion_of(pod, now)
+    """Return the change that asks a pod to end and says why; on a node that nobody hears of it says so."""
+    change = disruption_of(pod, *_TOLD, None, now)
     if isinstance(change, Replace) and ready_status_of(node) == "Unknown":
         return Replace(pod, with_node_lost(change.new, node))
     return change
@@ -113,6 +139,14 @@ def names(pods: Iterable[Object]) -> str:
     """Return the names of some pods, for people."""
     found = sorted(map(name_of, pods))
     return ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+
+
+def _added_at(taint: Object) -> Milliseconds:
+    return parse_rfc3339(taint["timeAdded"]) if "timeAdded" in taint else 0
+
+
+def _tainted_at(node: Object) -> Milliseconds | None:
+    return min(map(_added_at, filter(is_of_state, execute_taints(node))), default=None)
 
 
 def _conditions(pod: Object) -> Sequence[Object]:

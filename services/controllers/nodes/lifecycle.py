@@ -27,13 +27,14 @@ DISRUPTED_PAUSE: Milliseconds = 5_000
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A node, or None where it is gone, its pods, and how many of all nodes are not Ready."""
+    """A node, or None where it is gone, its pods, how many of all nodes are not Ready, and when its turn comes."""
 
     name: str
     node: Object | None
     pods: tuple[Object, ...]
     not_ready: int
     nodes: int
+    turn: Milliseconds = 0
 
     @property
     def is_disrupted(self) -> bool:
@@ -49,7 +50,8 @@ def view_of(state: State, key: Key) -> View | None:
     if ready_status_of(node) in ("", "True"):
         return View(key, node, pods, 0, 1)
     nodes = state.list(NODE.resource)
-    return View(key, node, pods, sum(ready_status_of(each) != "True" for each in nodes), len(nodes))
+    not_ready = [each for each in nodes if ready_status_of(each) != "True"]
+    return View(key, node, pods, len(not_ready), len(nodes), evictions.turn_of(node, not_ready))
 
 
 def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[Key]:
@@ -98,7 +100,7 @@ NODES: Controller[View] = Controller("nodes", triggers, keys, view_of, reconcile
 
 
 def _ends_at(view: View, node: Object, pod: Object) -> Milliseconds | None:
-    taints = evictions.execute_taints(node)
+    taints = evictions.in_turn(evictions.execute_taints(node), view.turn)
     if view.is_disrupted:
         taints = [taint for taint in taints if not evictions.is_of_state(taint)]
     return evictions.ends_at(pod, taints)

@@ -116,6 +116,28 @@ def test_a_pod_on_a_lost_node_is_asked_to_end_and_says_why_but_is_not_removed() 
     assert change.new["status"]["reason"] == "NodeLost"
 
 
+def test_nodes_that_are_lost_together_lose_their_pods_one_after_the_other() -> None:
+    """Ten seconds apart, by name; a node that was lost long before delays nobody."""
+    names = [f"n{number}" for number in range(1, 5)]
+    early = lost("early", at=NOW - 3_600_000)
+    nodes = [early, *map(lost, names), *(a_node(f"up{number}") for number in range(9))]
+
+    ends = {name: look(*nodes, a_pod(node=name), node=name).requeue_at for name in names}
+
+    assert list(ends.values()) == [NOW + 300_000 + 10_000 * number for number in range(4)]
+    (change,) = look(*nodes, a_pod(node="n4"), node="n4", now=NOW + 330_000).changes
+    assert isinstance(change, Replace) and is_terminating(change.new)
+
+
+def test_a_taint_of_people_waits_for_no_turn() -> None:
+    tainted = a_node("n2", ready="Unknown", taints=[taint("team"), *lost()["spec"]["taints"]])
+
+    (change,) = look(lost("n1"), tainted, *map(a_node, "abcde"), a_pod(node="n2"), node="n2").changes
+
+    assert isinstance(change, Replace) and is_terminating(change.new)
+    assert change.new["status"]["conditions"][-1]["reason"] == "DeletionByTaintManager"
+
+
 @pytest.mark.parametrize(("lost_nodes", "stops"), [(1, False), (5, False), (6, True), (10, True)])
 def test_evictions_stop_when_most_nodes_are_not_ready(lost_nodes: int, stops: bool) -> None:
     """More than 55 % of ten nodes is six."""

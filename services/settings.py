@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from schemas.errors import BadRequest, NotFound, Unavailable
 from schemas.times import Milliseconds
 from services.clusters import ClusterRecord, read_record
+from services.node_lists import read_names
 from services.processes import is_alive
 from services.sockets import socket_dir_of
 
@@ -55,6 +56,8 @@ class Settings:
     node_names: tuple[str, ...] = ()
     node_grace: Milliseconds = DEFAULT_NODE_GRACE
     """How long nothing may be heard of a node before it is NotReady."""
+    network_agent: bool = False
+    """Whether nodes are not Ready until a network agent has put down their network's configuration."""
 
 
 def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> Settings:
@@ -84,6 +87,7 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         queue_url=queue_url,
         views_url=_url(environ, "VIEWS") or queue_url,
         node_grace=_grace(value("NODE_GRACE", str(DEFAULT_NODE_GRACE // 1000))),
+        network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
     )
 
 
@@ -198,7 +202,7 @@ def _with_record(settings: Settings, record: ClusterRecord) -> Settings:
         log_url=urls["LOG"],
         queue_url=urls["QUEUE"],
         views_url=urls["VIEWS"],
-        node_names=record.node_names,
+        node_names=read_names(settings.data_dir) or record.node_names,
     )
 
 
@@ -212,6 +216,12 @@ def _grace(text: str) -> Milliseconds:
         f"CHRONOSET_NODE_GRACE: {text[:40]!r} is no grace period: write whole seconds, "
         f"{SHORTEST_NODE_GRACE} to {LONGEST_NODE_GRACE}"
     )
+
+
+def _flag(text: str, source: str) -> bool:
+    if text in ("0", "1"):
+        return text == "1"
+    raise BadRequest(f"{source}: {text[:40]!r} is neither yes nor no: write 1 or 0")
 
 
 def _url(environ: Mapping[str, str], name: str) -> str:

@@ -20,10 +20,12 @@ from events.replica import Replica
 from events.secrets import Keyring
 from schemas.errors import LostHistory
 from services.agent.agent import Agent
+from services.agent.crews import Crew
 from services.agent.dns import NameServer, PublishedZone
 from services.agent.event_store import EventStore
+from services.agent.host_paths import NETWORKS, place_of
 from services.agent.images import ImageStore
-from services.agent.nodes import NodeSettings
+from services.agent.nodes import NodeSettings, own_address
 from services.agent.runtimes.leftovers import end_leftovers
 from services.agent.runtimes.process import ProcessRuntime
 from services.agent.runtimes.zygotes import Zygote
@@ -40,6 +42,7 @@ from services.controllers.nodes import NODES, heartbeats
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
+from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
 from services.pulses import deaf, listen
@@ -70,8 +73,8 @@ FAILURE_CHECK = 2.0
 LONGEST_HEARTBEAT_PAUSE = 5.0
 """Seconds between two heartbeats of a node, less where the grace period is short."""
 HEARTBEATS_PER_GRACE = 4
-REPLICA_INSPECTION = 2.0
-"""Seconds between two looks at whether the agents' replica is well."""
+CREW_INSPECTION = 0.25
+"""Seconds between two looks at whether the agents' replica is well, and which nodes are wanted."""
 
 _log = structlog.get_logger()
 
@@ -176,18 +179,16 @@ def run_agents(settings: Settings) -> None:
         zygote=zygote,
         environment={"CHRONOSET_DNS": names.place},
     )
-    agents = [_agent(settings, name, control_plane, runtime) for name in settings.node_names]
-    for agent in agents:
-        agent.start(on_end=stopping.set)
-    while not stopping.wait(REPLICA_INSPECTION) and not _is_broken(replica):
-        pass
-    failures = [each.failure for each in agents if each.failure]
+    crew = Crew(
+        partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtime), stopping.set
+    )
+    crew.follow()
+    while not stopping.wait(CREW_INSPECTION) and not _is_broken(replica):
+        crew.follow()
+    failures = crew.failures()
     if _is_broken(replica) and replica.failure is not None:
         failures.append(replica.failure)
-    for agent in agents:
-        agent.stop(None if failures else PODS_GRACE)
-    for agent in agents:
-        agent.join(PODS_GRACE + 10)
+    crew.stop(None if failures else PODS_GRACE)
     names.close()
     replica.stop()
     zygote.close()
@@ -195,19 +196,38 @@ def run_agents(settings: Settings) -> None:
         raise failures[0]
 
 
+def wanted_nodes(settings: Settings) -> Sequence[str]:
+    """Return the nodes that this machine is to play: those of the list, else those that `up` was started with."""
+    names = read_names(settings.data_dir)
+    return settings.node_names if names is None else names
+
+
 def _is_broken(replica: Replica) -> bool:
     return replica.failure is not None and not isinstance(replica.failure, LostHistory)
 
 
 def _agent(
-    settings: Settings, name: str, control_plane: EventStore, runtime: Callable[..., ProcessRuntime]
+    settings: Settings, control_plane: EventStore, runtime: Callable[..., ProcessRuntime], name: str
 ) -> Agent:
     directory = settings.data_dir / "nodes" / name
     directory.mkdir(parents=True, exist_ok=True)
     pause = min(LONGEST_HEARTBEAT_PAUSE, settings.node_grace / 1000 / HEARTBEATS_PER_GRACE)
     identity = f"{settings.cluster}/{control_plane.log_id()}"
-    node = NodeSettings(name, directory.resolve(), identity, heartbeat_seconds=pause)
-    return Agent(node, control_plane, lambda on_exit: runtime(node.directory, on_exit=on_exit))
+    directory = directory.resolve()
+    node = NodeSettings(
+        name,
+        directory,
+        identity,
+        address=own_address(identity, name),
+        heartbeat_seconds=pause,
+        network_directory=place_of(directory, NETWORKS) if settings.network_agent else None,
+    )
+    return Agent(
+        node,
+        control_plane,
+        lambda on_exit: runtime(directory, on_exit=on_exit),
+        is_wanted=lambda: name in wanted_nodes(settings),
+    )
 
 
 def listening(controllers: Sequence[Controller[Any]], heard: Heartbeats) -> tuple[Controller[Any], ...]:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import typer
 
-from schemas.kinds import KINDS, NAMESPACE, POD, Kind, kind_named
+from schemas.kinds import KINDS, NAMESPACE, NODE, POD, Kind, kind_named
 
 PATIENCE = 0.2
 """Seconds that the server has for its answer."""
@@ -41,6 +41,11 @@ def complete_target(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_pod(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the pods of the namespace."""
     return _names(ctx, POD, incomplete)
+
+
+def complete_node(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the nodes."""
+    return _names(ctx, NODE, incomplete)
 
 
 def complete_namespace(ctx: typer.Context, incomplete: str) -> list[str]:

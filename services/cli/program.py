@@ -47,6 +47,7 @@ COMMANDS: dict[str, Place] = {
     "cordon": Place("nodes", "cordon", "let no new pods come to nodes"),
     "uncordon": Place("nodes", "uncordon", "let new pods come to nodes again"),
     "taint": Place("nodes", "taint", "keep pods away from a node unless they tolerate it"),
+    "node": Place("machine_nodes", "app", "add nodes to the machine of a running cluster, and remove them"),
     "pause": Place("switches", "pause", "pause controllers"),
     "read-only": Place("readonly", "read_only", "refuse every write, or let them in again"),
     "resume": Place("switches", "resume", "let paused controllers go on"),

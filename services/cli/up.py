@@ -21,7 +21,7 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from services.commands.commands import Command
 
-MOST_NODES = 100
+NODES = 3
 VIEW = "view"
 """The program that owns the terminal while it runs."""
 APPLY_PATIENCE = 30.0
@@ -29,7 +29,12 @@ APPLY_PATIENCE = 30.0
 
 
 def up(
-    nodes: Annotated[int, typer.Option(help="How many nodes this machine plays.")] = 3,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            help="How many nodes this machine plays: n1, n2, ... (default: those of last time, or 3)."
+        ),
+    ] = None,
     manifests: Annotated[
         list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="Apply once it runs.")
     ] = None,
@@ -38,6 +43,12 @@ def up(
     ] = "",
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on with a log that has lost its last events.")
+    ] = False,
+    network_agent: Annotated[
+        bool,
+        typer.Option(
+            "--network-agent", help="Nodes are NotReady until a network agent's pod has set them up."
+        ),
     ] = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="On a terminal too: lines instead of a live view.")
@@ -52,16 +63,17 @@ def up(
     \b
     Example:
       chronoset up --nodes 3 -f examples/web.yaml
+      chronoset up --network-agent -f examples/net-agent.yaml -f examples/fluentd.yaml
     """
     from services.logs import log_to_file
+    from services.node_lists import write_names
     from services.settings import checked_durability, settings_from, shown_path
     from services.supervisor import Supervisor
     from services.wiring import PROGRAMS, finish, prepare
 
-    if not 0 <= nodes <= MOST_NODES:
-        raise BadRequest(f"--nodes: {nodes} is out of range; write a number from 0 to {MOST_NODES}")
-    names = tuple(f"n{number}" for number in range(1, nodes + 1))
-    settings = replace(settings_from(os.environ, data_dir), node_names=names)
+    settings = settings_from(os.environ, data_dir)
+    names = _names(nodes, settings.data_dir)
+    settings = replace(settings, node_names=names, network_agent=network_agent or settings.network_agent)
     if durability:
         settings = replace(settings, durability=checked_durability(durability, "--durability"))
     announcer = Announcer(shown_path(settings.data_dir), len(names))
@@ -73,10 +85,25 @@ def up(
             log_to_file(
                 joined.data_dir.absolute() / "logs" / "supervisor.log", "supervisor", takes_over=False
             )
+        write_names(joined.data_dir, names)
         prepare(joined, accepts_loss=accept_loss)
 
     supervisor = Supervisor(settings, programs, begin, finish, announcer.changed, announcer.say)
     raise typer.Exit(supervisor.run())
+
+
+def _names(nodes: int | None, data_dir: Path) -> tuple[str, ...]:
+    """Return the names of the nodes to play: so many, or those of last time. Raises BadRequest."""
+    from services.node_lists import MOST_NODES, read_names
+
+    if nodes is None:
+        known = read_names(data_dir)
+        if known is not None:
+            return known
+        nodes = NODES
+    if not 0 <= nodes <= MOST_NODES:
+        raise BadRequest(f"--nodes: {nodes} is out of range; write a number from 0 to {MOST_NODES}")
+    return tuple(f"n{number}" for number in range(1, nodes + 1))
 
 
 @dataclass(slots=True)

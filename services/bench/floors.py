@@ -46,10 +46,10 @@ def per_second(call: Callable[[], object], count: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def fdatasync_p50(place: Path) -> float:
-    """Return the seconds that half of the fdatasyncs of a growing file in `place` take at most."""
+def fdatasync_p50(place: Path, pause: float = 0.0) -> float:
+    """Return the seconds that half of the fdatasyncs of a growing file in `place` take at most, every `pause` seconds."""
     with tempfile.TemporaryFile(dir=place) as file:
-        times = sorted(_fdatasync(file.fileno()) for _ in range(300))
+        times = sorted(_fdatasync(file.fileno(), pause) for _ in range(300))
     return percentile(times, 0.5)
 
 
@@ -83,7 +83,8 @@ def without_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _fdatasync(descriptor: int) -> float:
+def _fdatasync(descriptor: int, pause: float) -> float:
+    time.sleep(pause)
     begun = time.perf_counter()
     os.write(descriptor, _BLOCK)
     os.fdatasync(descriptor)

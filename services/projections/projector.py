@@ -5,8 +5,9 @@ call that names the checkpoint it starts from. So of two projectors one wins, an
 done; and a crash, or a lost answer, neither loses nor repeats anything.
 
 At a start the State is made of the projected objects themselves, so that no log is too long to start with. Where the
-projections cannot be carried on (none are there, another format, another log, objects missing, events that do not fit)
-they are built anew from the log, and that is said.
+projections cannot be carried on (none are there, another format, objects missing, events that do not fit) they are
+built anew from the log, and that is said. Projections of another log, or of more than the log holds, stay as they are:
+then it is the log that is wrong, and the last that people can read of the right one is not taken from them.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def run(log: Log, client: redis.Redis, stopping: threading.Event | None = None) 
     """Keep the projections up with the log until `stopping` is set.
 
     Waits while the views' server is away. Raises Unavailable where a server is away at the start, NotFound where there
-    is no log, LostHistory (naming the position) where the log does not fold from its beginning.
+    is no log, LostHistory where the log is not the one that was projected, ends before that, or (naming the position)
+    does not fold from its beginning.
     """
     stopping = stopping or threading.Event()
     projector = Projector(log, client, stopping)
@@ -97,7 +99,10 @@ class Projector:
         self._writer: Writer | None = None
 
     def open(self) -> None:
-        """Carry on at the checkpoint, or build; returns at the log's end. Raises Outdated where a rival was faster."""
+        """Carry on at the checkpoint, or build; returns at the log's end.
+
+        Raises Outdated where a rival was faster, LostHistory where they are of another log or beyond its end.
+        """
         self.close()
         current = self._generations.current()
         if current is None:
@@ -105,6 +110,7 @@ class Projector:
         elif current.format != keys.FORMAT:
             self.build(f"they have format {current.format}, this program writes {keys.FORMAT}")
         else:
+            self._check_history(current)
             try:
                 self._carry_on(current)
             except LostHistory as why:
@@ -158,9 +164,19 @@ class Projector:
             self._replica.stop()
         self._replica = self._writer = None
 
+    def _check_history(self, current: Checkpoint) -> None:
+        found, last = self._log.log_id(), self._log.last()
+        way_on = "name the right server, or give them up: chronoset projections rebuild"
+        if current.log != found:
+            raise LostHistory(f"the projections are of log {current.log}, the server holds {found}: {way_on}")
+        if last < current.position:
+            raise LostHistory(
+                f"the projections stand at {stream_id_of(current.position)}, the log ends at {stream_id_of(last)}: "
+                f"{way_on}",
+                last,
+            )
+
     def _carry_on(self, current: Checkpoint) -> None:
-        if current.log != self._log.log_id():
-            raise LostHistory(f"they are of log {current.log}, not of {self._log.log_id()}")
         while (state := self._generations.state_at(current)) is None:
             current = self._after_a_pause()
         writer = Writer(self._generations, current, self._stopping, building=False)

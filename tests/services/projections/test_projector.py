@@ -325,10 +325,8 @@ def test_views_whose_first_key_was_deleted_are_built_without_their_remains(
     [
         (lambda client: client.hdel("{demo}:views:1:objects:core/nodes", "n1"), "objects"),
         (lambda client: client.hset("{demo}:views", "format", "0"), "format"),
-        (lambda client: client.hset("{demo}:views", "log", "another"), "log"),
-        (lambda client: client.hset("{demo}:views", "position", "9999999999999-0"), "position"),
     ],
-    ids=["objects are missing", "another format", "another log", "the log ends before"],
+    ids=["objects are missing", "another format"],
 )
 def test_projections_that_cannot_be_carried_on_are_built_anew(
     client: redis.Redis, history: History, damage: Callable[[Any], None], why: str
@@ -341,13 +339,38 @@ def test_projections_that_cannot_be_carried_on_are_built_anew(
     assert actual_views(client) == expected_views(history.log)
 
 
-def test_a_foreign_log_replaces_what_was_projected_of_another(client: redis.Redis, history: History):
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("log", "another", "are of log another, the server holds"),
+        ("position", "9999999999999-0", "stand at 9999999999999-0, the log ends at"),
+    ],
+)
+def test_projections_of_another_history_stay_until_somebody_asks_for_new_ones(
+    client: redis.Redis, history: History, field: str, value: str, sentence: str
+):
     project(history.log, client)
+    client.hset("{demo}:views", field, value)
+    before = actual_views(client)
+    with pytest.raises(LostHistory, match=sentence):
+        project(history.log, client)
+    assert actual_views(client) == before
+    rebuild(history.log, client)
+    project(history.log, client)
+    assert actual_views(client) == expected_views(history.log)
+
+
+def test_a_log_that_is_replaced_while_it_is_followed_ends_the_projector_and_not_its_projections(
+    client: redis.Redis, history: History
+):
+    project(history.log, client)
+    before = actual_views(client)
     other = History()
     other.begin()
     other.commit(Create(a_bare_pod("other")))
-    project(other.log, client)
-    assert actual_views(client) == expected_views(other.log)
+    with pytest.raises(LostHistory, match="are of log"):
+        project(other.log, client)
+    assert actual_views(client) == before
 
 
 def test_an_object_that_was_altered_in_the_views_is_noticed_at_its_next_event(

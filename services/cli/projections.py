@@ -1,0 +1,94 @@
+"""`chronoset projections`: how far the projections are behind the log, what is parked, and building them anew."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import orjson
+import typer
+
+from schemas.positions import Position, stream_id_of, time_of
+from services.cli.options import DataDir
+from services.cli.session import Session, open_session
+from services.cli.tables import table
+
+MOST_COUNTED = 1000
+"""Events that are counted behind the projections; more are told as `1000+`."""
+
+
+class Output(StrEnum):
+    """How the state of the projections is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Format = Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")]
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Show how far the projections are, or build them anew.\n\n\b\nExample:\n  chronoset projections status",
+)
+
+
+@app.command()
+def status(
+    output: Format = Output.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Show where the projections stand, how far that is behind the log, and which events are parked.
+
+    \b
+    Example:
+      chronoset projections status
+      chronoset projections status -o json
+    """
+    session = open_session(data_dir)
+    end, stand = session.log.last(), session.views.position()
+    behind = _events_between(session, stand, end)
+    parked = session.views.parked()
+    if output is Output.JSON:
+        values = {
+            "position": stream_id_of(stand),
+            "log": stream_id_of(end),
+            "events": behind,
+            "milliseconds": max(0, time_of(end) - time_of(stand)),
+            "parked": {
+                key: {"position": stream_id_of(each.position), "error": each.error}
+                for key, each in parked.items()
+            },
+        }
+        print(orjson.dumps(values).decode())
+        return
+    more = "+" if behind == MOST_COUNTED else ""
+    print(f"projections at {stream_id_of(stand)}, {behind}{more} events behind the log's end")
+    if parked:
+        rows = [(key, stream_id_of(each.position), each.error) for key, each in sorted(parked.items())]
+        print(table(("PARKED", "SINCE", "ERROR"), rows))
+
+
+@app.command()
+def rebuild(data_dir: DataDir = None) -> None:
+    """Build the projections anew from the log, beside the present ones, and switch over when they are whole.
+
+    Readers see no gap. It is also how projections of another log are given up.
+
+    \b
+    Example:
+      chronoset projections rebuild
+    """
+    from services.connections import connect
+    from services.projections.projector import rebuild as build
+
+    session = open_session(data_dir)
+    built = build(session.log, connect(session.settings.views_url, "cli"))
+    print(
+        f"projections built: {built.objects} objects at {stream_id_of(built.position)}, generation {built.generation}"
+    )
+
+
+def _events_between(session: Session, after: Position, until: Position) -> int:
+    return len(session.log.read(after, MOST_COUNTED, until)) if after < until else 0

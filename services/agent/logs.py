@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from schemas.errors import NotFound
+from services.agent.runtimes.port import LogLine, LogQuery
 
-POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a program's output: when it was read (RFC 3339), from `stdout` or `stderr`, without its newline."""
-
-    at: str
-    stream: str
-    text: str
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
+"""Seconds between two looks of one who follows: the longer nothing has come, the longer."""
+BEAT_SECONDS = 0.5
+"""After so long without news one who follows says so, by an empty batch."""
+_BLOCK = 1 << 20
 
 
 def log_path(node_directory: Path, uid: str, container: str, previous: bool = False) -> Path:
@@ -31,63 +28,110 @@ def log_path(node_directory: Path, uid: str, container: str, previous: bool = Fa
     return home / str(runs[-1 - previous]) / "log"
 
 
-def read_log(path: Path, tail: int | None = None) -> list[Line]:
+def read_log(path: Path, tail: int | None = None) -> list[LogLine]:
     """Return the lines of a log, the file moved aside before it included; only the last `tail` of them if given."""
-    data = b"".join(_read_from(file, 0) for file in (_older(path), path))
-    return list(deque(_lines_of(data), maxlen=tail))
+    return [line for batch in batches(path, LogQuery(tail=tail), lambda: True) for line in batch]
 
 
-def follow_log(path: Path, is_over: Callable[[], bool], tail: int | None = None) -> Iterator[Line]:
-    """Yield the last `tail` lines of a log and then each new one, until `is_over` and everything was read."""
-    yield from read_log(path, tail)
-    inode, offset = _place_of(path)
+def batches(path: Path, query: LogQuery, is_over: Callable[[], bool]) -> Iterator[list[LogLine]]:
+    """Yield what a query asks for; one who follows is given what comes, until `is_over` and everything was read.
+
+    As the kubelet reads a file of the CRI format (cri-client/pkg/logs): `tail` counts entries, so the pieces of a
+    long line one by one.
+    """
+    older, file = _open_both(path)
+    pieces = _Pieces(query.since)
+    try:
+        if query.tail is None:
+            yield from map(pieces.add, _blocks(older))
+        else:
+            data = _rest(older) + _rest(file)
+            yield pieces.add(data[_start_of_tail(data, query.tail) :])
+        beat_at, pause = time.monotonic(), SHORTEST_PAUSE
+        while file is not None:
+            ending = is_over() or not query.follow
+            for block in _blocks(file):
+                yield pieces.add(block)
+                beat_at, pause = time.monotonic(), SHORTEST_PAUSE
+            if newer := _successor(path, file):
+                yield from map(pieces.add, _blocks(file))
+                file.close()
+                file = newer
+                continue
+            if ending:
+                return
+            if time.monotonic() - beat_at >= BEAT_SECONDS:
+                yield []
+                beat_at = time.monotonic()
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+    finally:
+        for each in (older, file):
+            if each:
+                each.close()
+
+
+class _Pieces:
+    """Takes a log apart that comes in blocks."""
+
+    def __init__(self, since: str) -> None:
+        self._since = since
+        self._rest = b""
+
+    def add(self, block: bytes) -> list[LogLine]:
+        *entries, self._rest = (self._rest + block).split(b"\n")
+        lines = [_line_of(entry) for entry in entries if entry]
+        return [line for line in lines if line.at >= self._since] if self._since else lines
+
+
+def _line_of(entry: bytes) -> LogLine:
+    at, stream, tag, text = entry.split(b" ", 3)
+    return LogLine(at.decode(), stream.decode(), text, tag == b"F")
+
+
+def _open_both(path: Path) -> tuple[BinaryIO | None, BinaryIO | None]:
+    """Open the file moved aside and the present one; never one file as both, where it is moved just now."""
     while True:
-        ending = is_over()
-        now_inode, size = _place_of(path)
-        if now_inode not in (inode, 0):
-            if _place_of(_older(path))[0] == inode:
-                yield from _lines_of(_read_from(_older(path), offset))
-            inode, offset = now_inode, 0
-        if size > offset:
-            whole = _read_from(path, offset)
-            whole = whole[: whole.rfind(b"\n") + 1]
-            offset += len(whole)
-            yield from _lines_of(whole)
-        if ending:
-            return
-        time.sleep(POLL_SECONDS)
+        file, older = _open(path), _open(path.with_name(f"{path.name}.1"))
+        if not older or not file or _inode(older) != _inode(file):
+            return older, file
+        older.close()
+        file.close()
 
 
-def _older(path: Path) -> Path:
-    return path.with_name(f"{path.name}.1")
-
-
-def _read_from(path: Path, offset: int) -> bytes:
-    """Return what a file holds from `offset` on; nothing where it is just being moved aside."""
+def _open(path: Path) -> BinaryIO | None:
     try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read()
+        return path.open("rb", buffering=0)
     except FileNotFoundError:
-        return b""
+        return None
 
 
-def _place_of(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_ino, found.st_size
+def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """Return the file that has taken the place of one that was moved aside, if it was."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_ino != _inode(file):
+            return _open(path)
+    return None
 
 
-def _lines_of(data: bytes) -> Iterator[Line]:
-    """Yield whole lines; parts tagged P are joined with what follows on their stream."""
-    parts: dict[str, str] = {}
-    for raw in data.split(b"\n"):
-        at, _, rest = raw.decode(errors="replace").partition(" ")
-        stream, _, rest = rest.partition(" ")
-        tag, _, text = rest.partition(" ")
-        if tag == "P":
-            parts[stream] = parts.get(stream, "") + text
-        elif tag == "F":
-            yield Line(at, stream, parts.pop(stream, "") + text)
+def _inode(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_ino
+
+
+def _blocks(file: BinaryIO | None) -> Iterator[bytes]:
+    while file and (block := file.read(_BLOCK)):
+        yield block
+
+
+def _rest(file: BinaryIO | None) -> bytes:
+    return b"".join(_blocks(file))
+
+
+def _start_of_tail(data: bytes, count: int) -> int:
+    """Return where the last `count` entries begin; what comes after the last newline is no entry yet."""
+    end = data.rfind(b"\n") + 1
+    for _ in range(count):
+        if end == 0:
+            return 0
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    return end

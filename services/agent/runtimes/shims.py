@@ -18,10 +18,12 @@ import os
 import select
 import signal
 import socket
+import termios
 import time
 from contextlib import suppress
 from typing import Any
 
+from services.agent.runtimes.attachments import Attachments, Input
 from services.agent.runtimes.log_files import LogFile, write_file
 from services.agent.runtimes.namespaces import enter_namespaces, join_namespaces
 from services.agent.runtimes.processes import become_parent, boot_id, die_with_parent, kill_all, start_of
@@ -34,13 +36,12 @@ START_ERROR = 128
 """The exit code of a program that could not be executed (containerd)."""
 
 
-def _execute(request: Json, streams: tuple[int, int], report: int) -> None:
+def execute(request: Json, streams: tuple[int, int, int], report: int) -> None:
     """Become the program of `request`; what prevents it is written to `report`. Never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        for target, source in enumerate((null, *streams)):
+        for target, source in enumerate(streams):
             os.dup2(source, target)
         os.umask(0o022)
         if request["mode"] != "none":
@@ -72,6 +73,15 @@ def _message_of(error: BaseException) -> str:
     return str(error) or repr(error)
 
 
+def exit_code_of(status: int) -> int:
+    """Return the exit code for a wait status: 128 + n where signal n ended the program."""
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _nothing() -> int:
+    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+
 def _let_go_of_streams() -> None:
     """Leave the agent's terminal and pipes, which a shim outlives."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -101,6 +111,8 @@ class Shim:
         self.state = request["state"]
         self.status: int | None = None
         self.log = LogFile(request["log"])
+        self.poll = select.poll()
+        self.typed: Input | None = None
         self.wake, wake_end = socket.socketpair()
         self.wake.setblocking(False)
         wake_end.setblocking(False)
@@ -131,7 +143,8 @@ class Shim:
 
     def _start(self) -> dict[int, str]:
         """Fork the program and wait until it executes. Returns the streams to copy, by descriptor."""
-        out, err, report, gate = os.pipe(), os.pipe(), os.pipe(), os.pipe()
+        streams, outputs = self._open_streams()
+        report, gate = os.pipe(), os.pipe()
         self.started_at = time.time_ns() // 1_000_000
         self.main = os.fork()
         if self.main == 0:
@@ -141,15 +154,32 @@ class Shim:
             os.close(gate[1])
             if os.read(gate[0], 1) == b"":
                 os._exit(127)
-            _execute(self.request, (out[1], err[1]), report[1])
-        for descriptor in (out[1], err[1], report[1], gate[0]):
+            if self.request.get("tty"):
+                fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
+            execute(self.request, streams, report[1])
+        for descriptor in (*set(streams), report[1], gate[0]):
             os.close(descriptor)
         write_file(f"{self.state}/running.json", self._identity(), sync=False)
         os.write(gate[1], b"g")
         os.close(gate[1])
         self.error = os.read(report[0], 4096).decode()
         os.close(report[0])
-        return {out[0]: "stdout", err[0]: "stderr"}
+        return outputs
+
+    def _open_streams(self) -> tuple[tuple[int, int, int], dict[int, str]]:
+        """Return the program's streams, and the ends of them to copy; `tty` and `stdin` are the container's."""
+        if self.request.get("tty"):
+            master, terminal = os.openpty()
+            if self.request.get("stdin"):
+                self.typed = Input(self.poll, os.dup(master), is_terminal=True)
+            return (terminal, terminal, terminal), {master: "stdout"}
+        if self.request.get("stdin"):
+            stdin, typed = os.pipe()
+            self.typed = Input(self.poll, typed, is_terminal=False)
+        else:
+            stdin = _nothing()
+        out, err = os.pipe(), os.pipe()
+        return (stdin, out[1], err[1]), {out[0]: "stdout", err[0]: "stderr"}
 
     def _identity(self) -> Json:
         me = os.getpid()
@@ -163,26 +193,36 @@ class Shim:
         }
 
     def _serve(self, outputs: dict[int, str]) -> None:
-        poll = select.poll()
         for descriptor in (*outputs, self.wake.fileno()):
-            poll.register(descriptor, select.POLLIN)
+            self.poll.register(descriptor, select.POLLIN)
+        self.attached = Attachments(self.state, self.poll, self.typed, bool(self.request.get("stdin_once")))
         while self.status is None:
-            for descriptor, _ in poll.poll():
+            for descriptor, _ in self.poll.poll():
                 if descriptor == self.wake.fileno():
                     self._handle_signals()
-                else:
-                    self._copy(descriptor, outputs, poll)
+                elif not self.attached.handles(descriptor):
+                    self._copy(descriptor, outputs)
         kill_all()
-        poll.unregister(self.wake.fileno())
-        while outputs and (ready := poll.poll(1000)):
+        self.poll.unregister(self.wake.fileno())
+        self.attached.close()
+        while outputs and (ready := self.poll.poll(1000)):
             for descriptor, _ in ready:
-                self._copy(descriptor, outputs, poll)
+                if not self.attached.handles(descriptor):
+                    self._copy(descriptor, outputs)
 
-    def _copy(self, descriptor: int, outputs: dict[int, str], poll: select.poll) -> None:
-        if data := os.read(descriptor, 65536):
+    def _copy(self, descriptor: int, outputs: dict[int, str]) -> None:
+        """Copy what there is; a terminal that nobody has open any more is at its end (EIO)."""
+        try:
+            data = os.read(descriptor, 65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
             self.log.add(outputs[descriptor], data)
+            self.attached.spread(outputs[descriptor], data)
         else:
-            poll.unregister(descriptor)
+            self.poll.unregister(descriptor)
             os.close(descriptor)
             del outputs[descriptor]
 
@@ -214,7 +254,7 @@ class Shim:
         else:
             status = self.status or 0
             number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            code = 128 + number if number else os.WEXITSTATUS(status)
+            code = exit_code_of(status)
         self.log.end()
         write_file(
             f"{self.state}/exit.json",
@@ -252,7 +292,7 @@ def run_command(request: Json, connection: socket.socket) -> None:
     main = os.fork()
     if main == 0:
         os.setsid()
-        _execute(request, (out[1], out[1]), report[1])
+        execute(request, (_nothing(), out[1], out[1]), report[1])
     os.close(out[1])
     os.close(report[1])
     deadline = time.monotonic() + request["timeout"] / 1000

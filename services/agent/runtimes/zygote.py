@@ -5,6 +5,7 @@ restarted), is small, and may be forked safely. So the agent starts one zygote; 
 child that serves it (see `shims`).
 
 A request is one end of a socket pair, sent over the control socket; JSON to its end of file goes in, JSON comes out.
+With it come the streams of a command that a person runs.
 When the control socket closes, the zygote ends; shims stay.
 """
 
@@ -17,19 +18,26 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from services.agent.runtimes.commands import run_session
 from services.agent.runtimes.processes import take_name
 from services.agent.runtimes.shims import find_mode, run_command, run_container
 
 Json = dict[str, Any]
 
+MOST_HANDLES = 4
+"""The connection, and stdin, stdout and stderr."""
 
-def _serve_request(connection: socket.socket) -> None:
+
+def _serve_request(connection: socket.socket, streams: list[int]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     data = bytearray()
     while chunk := connection.recv(65536):
         data += chunk
     request: Json = json.loads(data)
     try:
+        if request["do"] == "session":
+            run_session(request, connection, streams)
+            return
         {"start": run_container, "execute": run_command, "mode": find_mode}[request["do"]](
             request, connection
         )
@@ -47,14 +55,16 @@ def main(control_descriptor: int) -> None:
     take_name(b"chrono-zygote")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, handles, _, _ = socket.recv_fds(control, 1, 1)
+        message, handles, _, _ = socket.recv_fds(control, 1, MOST_HANDLES)
         if not message:
             return
-        os.set_inheritable(handles[0], False)
+        for handle in handles:
+            os.set_inheritable(handle, False)
         if os.fork() == 0:
             try:
                 control.close()
-                _serve_request(socket.socket(fileno=handles[0]))
+                _serve_request(socket.socket(fileno=handles[0]), handles[1:])
             finally:
                 os._exit(0)
-        os.close(handles[0])
+        for handle in handles:
+            os.close(handle)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,23 @@ class Zygote:
                 return answer
         raise Unavailable(f"the zygote does not answer to {request['do']}")
 
+    def begin(self, request: Json, streams: list[int]) -> socket.socket:
+        """Send a request with the streams of a command; return where lines of JSON come. Raises Unavailable.
+
+        Closing it ends the command.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._send(theirs, streams)
+            ours.settimeout(ANSWER_TIMEOUT)
+            ours.sendall(json.dumps(request).encode())
+            ours.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            ours.close()
+            raise Unavailable(f"the zygote does not answer to {request['do']}: {error}") from None
+        return ours
+
     def close(self) -> None:
         """End the zygote; what it has started stays."""
         with self._lock:
@@ -67,14 +85,14 @@ class Zygote:
         answer: Json = json.loads(data) if data else {}
         return answer
 
-    def _send(self, connection: socket.socket) -> None:
+    def _send(self, connection: socket.socket, streams: Sequence[int] = ()) -> None:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._begin()
             for _ in range(2):
                 try:
                     assert self._control is not None
-                    socket.send_fds(self._control, [b"r"], [connection.fileno()])
+                    socket.send_fds(self._control, [b"r"], [connection.fileno(), *streams])
                     return
                 except (BrokenPipeError, ConnectionResetError, ConnectionRefusedError):
                     self._begin()

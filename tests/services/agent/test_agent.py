@@ -86,7 +86,7 @@ class Site:
 
     def lines(self, pod: Object, container: str = "main", previous: bool = False) -> list[str]:
         path = log_path(self.node, uid_of(pod), container, previous)
-        return [line.text for line in read_log(path)]
+        return [line.text.decode() for line in read_log(path)]
 
     def delete(self, pod: Object, grace: int = 5) -> None:
         self.control.put(terminating(self.pod(pod), grace))

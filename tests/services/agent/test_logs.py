@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import NotFound
-from services.agent.logs import follow_log, log_path, read_log
+from services.agent.logs import batches, log_path, read_log
 from services.agent.runtimes import log_files
 from services.agent.runtimes.log_files import LogFile
+from services.agent.runtimes.port import LogQuery
+
+
+def followed(path: Path, is_over: Callable[[], bool]) -> list[str]:
+    found = batches(path, LogQuery(follow=True), is_over)
+    return [line.text.decode() for batch in found for line in batch]
 
 
 def test_lines_come_back_with_their_stream(tmp_path: Path) -> None:
@@ -20,20 +27,48 @@ def test_lines_come_back_with_their_stream(tmp_path: Path) -> None:
     log.end()
     lines = read_log(tmp_path / "log")
     assert [(line.stream, line.text) for line in lines] == [
-        ("stdout", "one"),
-        ("stderr", "oops"),
-        ("stdout", "two"),
-        ("stdout", "last"),
+        ("stdout", b"one"),
+        ("stderr", b"oops"),
+        ("stdout", b"two"),
+        ("stdout", b"last"),
     ]
-    assert [line.text for line in read_log(tmp_path / "log", tail=1)] == ["last"]
+    assert [line.text for line in read_log(tmp_path / "log", tail=1)] == [b"last"]
     assert all(line.at.endswith("Z") and len(line.at) == 30 for line in lines)
 
 
-def test_a_line_longer_than_a_part_comes_back_whole(tmp_path: Path) -> None:
+def test_a_line_longer_than_a_part_comes_in_pieces(tmp_path: Path) -> None:
     log = LogFile(str(tmp_path / "log"))
     log.add("stdout", b"x" * 40_000)
     log.add("stdout", b"y\nz\n")
-    assert [line.text for line in read_log(tmp_path / "log")] == ["x" * 40_000 + "y", "z"]
+    pieces = read_log(tmp_path / "log")
+    assert b"".join(piece.text for piece in pieces) == b"x" * 40_000 + b"yz"
+    assert [piece.is_whole for piece in pieces] == [False, False, True, True]
+
+
+def test_only_what_is_not_older_is_given(tmp_path: Path) -> None:
+    """`tail` counts what is there; of that, what is too old is left out."""
+    entries = [f"2026-11-23T05:00:0{second}.000000000Z stdout F line {second}\n" for second in range(6)]
+    (tmp_path / "log").write_text("".join(entries))
+    query = LogQuery(since="2026-11-23T05:00:03.000000000Z", tail=4)
+    found = [line.text for batch in batches(tmp_path / "log", query, lambda: True) for line in batch]
+    assert found == [b"line 3", b"line 4", b"line 5"]
+
+
+def test_one_who_follows_hears_now_and_then_that_there_is_nothing(tmp_path: Path) -> None:
+    """So that he can leave though nothing is printed."""
+    LogFile(str(tmp_path / "log")).add("stdout", b"one\n")
+    following = batches(tmp_path / "log", LogQuery(follow=True), lambda: False)
+    assert [line.text for line in next(following)] == [b"one"]
+    assert list(next(following)) == []
+
+
+def test_a_tail_reaches_into_the_file_moved_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_files, "LOG_LIMIT", 250)
+    log = LogFile(str(tmp_path / "log"))
+    for number in range(8):
+        log.add("stdout", f"line {number}\n".encode())
+    assert [line.text for line in read_log(tmp_path / "log", tail=3)] == [b"line 5", b"line 6", b"line 7"]
+    assert (tmp_path / "log.1").exists() and read_log(tmp_path / "log", tail=0) == []
 
 
 def test_a_large_log_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +76,7 @@ def test_a_large_log_keeps_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     log = LogFile(str(tmp_path / "log"))
     for number in range(200):
         log.add("stdout", f"line {number}\n".encode())
-    texts = [line.text for line in read_log(tmp_path / "log")]
+    texts = [line.text.decode() for line in read_log(tmp_path / "log")]
     assert texts[-1] == "line 199" and texts == [f"line {n}" for n in range(200 - len(texts), 200)]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200
 
@@ -55,7 +90,7 @@ def test_following_yields_what_comes_until_it_is_over(tmp_path: Path) -> None:
         log.add("stdout", b"later\n")
         return next(answers)
 
-    texts = [line.text for line in follow_log(tmp_path / "log", is_over)]
+    texts = followed(tmp_path / "log", is_over)
     assert texts == ["before", "later", "later"]
 
 
@@ -86,6 +121,6 @@ def test_following_goes_on_over_a_file_that_is_moved_aside(
             log.add("stdout", f"line {written}\n".encode())
         return written >= 12
 
-    texts = [line.text for line in follow_log(tmp_path / "log", is_over)]
+    texts = followed(tmp_path / "log", is_over)
     assert texts == [f"line {number}" for number in range(13)]
     assert (tmp_path / "log.1").exists()

@@ -47,7 +47,7 @@ def per_second(call: Callable[[], object], count: int) -> float:
 
 
 def fdatasync_p50(place: Path, pause: float = 0.0) -> float:
-    """Return the seconds that half of the fdatasyncs of a growing file in `place` take at most, every `pause` seconds."""
+    """Return the seconds that half of the fdatasyncs of a growing file take at most, `pause` seconds apart."""
     with tempfile.TemporaryFile(dir=place) as file:
         times = sorted(_fdatasync(file.fileno(), pause) for _ in range(300))
     return percentile(times, 0.5)

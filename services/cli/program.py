@@ -59,6 +59,7 @@ COMMANDS: dict[str, Place] = {
     "logs": Place("reads", "logs", "show what a pod's container printed"),
     "replay": Place("histories", "replay", "show the cluster as it was, or follow its events"),
     "log": Place("histories", "log", "show the log's raw entries"),
+    "projections": Place("projections", "app", "show how far the projections are, or build them anew"),
     "up": Place("up", "up", "run a cluster in the foreground"),
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),

@@ -16,6 +16,7 @@ from schemas.times import Milliseconds
 UNSCHEDULED = ""
 _ADOPTABLE = frozenset({"core/pods", "apps/controllerrevisions"})
 """What controllers adopt where it has no controller."""
+_ENDED = ("Succeeded", "Failed")
 Objects = list[Object]
 
 
@@ -44,6 +45,7 @@ class State:
     guards        guard -> the position that last advanced it
     ever_ready    uids of the pods that were Ready at least once since they were created
     failures      (uid of the owner, pod name; for a DaemonSet's pods `daemon_place`) -> Failure
+    ended         keys of the pods that have Succeeded or Failed
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class State:
         "_by_node",
         "_by_owner",
         "_orphans",
+        "ended",
         "ever_ready",
         "failures",
         "guards",
@@ -66,6 +69,7 @@ class State:
         self.guards: dict[str, Position] = {}
         self.ever_ready: set[str] = set()
         self.failures: dict[tuple[str, str], Failure] = {}
+        self.ended: dict[Key, None] = {}
         self._by_kind: dict[str, dict[str, dict[Key, Object]]] = {}
         self._by_owner: dict[str, dict[Key, None]] = {}
         self._by_node: dict[str, dict[Key, None]] = {}
@@ -108,6 +112,7 @@ class State:
         other.guards = dict(self.guards)
         other.ever_ready = set(self.ever_ready)
         other.failures = dict(self.failures)
+        other.ended = dict(self.ended)
         other._by_kind = {
             resource: {namespace: dict(objects) for namespace, objects in namespaces.items()}
             for resource, namespaces in self._by_kind.items()
@@ -139,6 +144,10 @@ class State:
                 if old_node is not None:
                     self._leave(old_node, key)
                 self._by_node.setdefault(node, {})[key] = None
+            if new.get("status", {}).get("phase") in _ENDED:
+                self.ended[key] = None
+            else:
+                self.ended.pop(key, None)
 
     def remove(self, key: Key, old: Object) -> None:
         """Remove the object under `key`. For the fold only."""
@@ -152,6 +161,7 @@ class State:
         self._forget_orphan(resource, namespace, key)
         if resource == "core/pods":
             self._leave(old["spec"].get("nodeName", UNSCHEDULED), key)
+            self.ended.pop(key, None)
 
     def _disown(self, key: Key, references: Objects | None) -> None:
         for reference in references or ():

@@ -24,6 +24,8 @@ DEFAULT_DATA_DIR = ".chronoset"
 DEFAULT_NODE_GRACE: Milliseconds = 40_000
 SHORTEST_NODE_GRACE = 1
 LONGEST_NODE_GRACE = 86_400
+DEFAULT_FINISHED_PODS = 12_500
+MOST_FINISHED_PODS = 1_000_000
 SCHEMES = ("redis", "rediss", "unix")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -56,6 +58,8 @@ class Settings:
     node_names: tuple[str, ...] = ()
     node_grace: Milliseconds = DEFAULT_NODE_GRACE
     """How long nothing may be heard of a node before it is NotReady."""
+    finished_pods: int = DEFAULT_FINISHED_PODS
+    """How many pods that have ended are kept; 0: all (--terminated-pod-gc-threshold)."""
     network_agent: bool = False
     """Whether nodes are not Ready until a network agent has put down their network's configuration."""
 
@@ -87,6 +91,7 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         queue_url=queue_url,
         views_url=_url(environ, "VIEWS") or queue_url,
         node_grace=_grace(value("NODE_GRACE", str(DEFAULT_NODE_GRACE // 1000))),
+        finished_pods=_finished_pods(value("FINISHED_PODS", str(DEFAULT_FINISHED_PODS))),
         network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
     )
 
@@ -203,6 +208,15 @@ def _with_record(settings: Settings, record: ClusterRecord) -> Settings:
         queue_url=urls["QUEUE"],
         views_url=urls["VIEWS"],
         node_names=read_names(settings.data_dir) or record.node_names,
+    )
+
+
+def _finished_pods(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) < 8 and int(text) <= MOST_FINISHED_PODS:
+        return int(text)
+    raise BadRequest(
+        f"CHRONOSET_FINISHED_PODS: {text[:40]!r} is no number of pods to keep: write a whole number from 0 (all of "
+        f"them) to {MOST_FINISHED_PODS}"
     )
 
 

@@ -37,6 +37,8 @@ from services.broker.streams import StreamsBroker
 from services.connections import connect, reaching
 from services.controllers.controller import Controller
 from services.controllers.daemonset import DAEMONSET
+from services.controllers.disruption import DISRUPTION
+from services.controllers.finished import finished
 from services.controllers.garbage import GARBAGE
 from services.controllers.nodes import NODES, heartbeats
 from services.controllers.statefulset import STATEFULSET
@@ -48,7 +50,7 @@ from services.projections import projector
 from services.pulses import deaf, listen
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
-from services.settings import Settings
+from services.settings import DEFAULT_FINISHED_PODS, Settings
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
@@ -59,9 +61,11 @@ CONTROLLERS: tuple[Controller[Any], ...] = (
     GARBAGE,
     VOLUMES,
     NODES,
+    DISRUPTION,
+    finished(DEFAULT_FINISHED_PODS),
     heartbeats(deaf),
 )
-"""All controllers. What a program needs of the last one is its key; a worker's own listens (`listening`)."""
+"""All controllers. What a program needs of the last one is its key; a worker's own listens (`fitted`)."""
 WORKERS = 2
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
@@ -115,7 +119,8 @@ def run_dispatcher(settings: Settings, controllers: Sequence[Controller[Any]] = 
         Lease(client, keys.lease("dispatcher"), f"{socket.gethostname()}:{os.getpid()}"),
         partial(queue_epoch, client, keys),
     )
-    dispatcher = Dispatcher(open_log(settings, "dispatcher"), queue, controllers)
+    ours = fitted(controllers, finished(settings.finished_pods))
+    dispatcher = Dispatcher(open_log(settings, "dispatcher"), queue, ours)
     on_sigterm(dispatcher.stop)
     dispatcher.run()
 
@@ -131,9 +136,8 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     client, keys = connect(settings.queue_url, "worker"), Keys(settings.cluster)
     hints = Hints(client, keys)
     heard = Heartbeats(connect(settings.queue_url, "worker"), keys, settings.node_grace)
-    reconciler = Reconciler(
-        log, replica, hints, listening(controllers, heard), edges_of(settings), stopping.set
-    )
+    ours = fitted(controllers, finished(settings.finished_pods), heartbeats(partial(listen, heard)))
+    reconciler = Reconciler(log, replica, hints, ours, edges_of(settings), stopping.set)
     worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
     worker.start()
     try:
@@ -230,10 +234,10 @@ def _agent(
     )
 
 
-def listening(controllers: Sequence[Controller[Any]], heard: Heartbeats) -> tuple[Controller[Any], ...]:
-    """Return the controllers with that of heartbeats, where it is among them, hearing what there is to hear."""
-    ours = heartbeats(partial(listen, heard))
-    return tuple(ours if each.name == ours.name else each for each in controllers)
+def fitted(controllers: Sequence[Controller[Any]], *own: Controller[Any]) -> tuple[Controller[Any], ...]:
+    """Return the controllers, with a program's own in the place of those of their names."""
+    by_name = {each.name: each for each in own}
+    return tuple(by_name.get(each.name, each) for each in controllers)
 
 
 def dramatiq_worker(broker: StreamsBroker, look: Callable[[str, str], None]) -> dramatiq.Worker:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from schemas.objects import Key, Object, controller_of, split_key
 from schemas.positions import Position
+from schemas.storage import marks_of
 from schemas.times import Milliseconds
 
 UNSCHEDULED = ""
 _ADOPTABLE = frozenset({"core/pods", "apps/controllerrevisions"})
 """What controllers adopt where it has no controller."""
+_MARKED = frozenset({"core/persistentvolumeclaims", "core/persistentvolumes"})
+"""What is found by its marks (schemas.storage)."""
 _ENDED = ("Succeeded", "Failed")
 Objects = list[Object]
 
@@ -50,6 +53,7 @@ class State:
 
     __slots__ = (
         "_by_kind",
+        "_by_mark",
         "_by_node",
         "_by_owner",
         "_orphans",
@@ -73,6 +77,7 @@ class State:
         self._by_kind: dict[str, dict[str, dict[Key, Object]]] = {}
         self._by_owner: dict[str, dict[Key, None]] = {}
         self._by_node: dict[str, dict[Key, None]] = {}
+        self._by_mark: dict[str, dict[Key, None]] = {}
         self._orphans: dict[tuple[str, str], dict[Key, None]] = {}
 
     def get(self, key: Key) -> Object | None:
@@ -98,6 +103,10 @@ class State:
         """Return the pods bound to a node; with "" those bound to none."""
         return [self.objects[key] for key in self._by_node.get(node, ())]
 
+    def marked(self, mark: str) -> Objects:
+        """Return the claims or volumes that have a mark (schemas.storage.marks_of)."""
+        return [self.objects[key] for key in self._by_mark.get(mark, ())]
+
     def heads(self) -> Iterator[tuple[Key, Position]]:
         """Yield what the log's heads must be at this position: every object's, then every guard's."""
         for key, obj in self.objects.items():
@@ -119,6 +128,7 @@ class State:
         }
         other._by_owner = {uid: dict(keys) for uid, keys in self._by_owner.items()}
         other._by_node = {node: dict(keys) for node, keys in self._by_node.items()}
+        other._by_mark = {mark: dict(keys) for mark, keys in self._by_mark.items()}
         other._orphans = {place: dict(keys) for place, keys in self._orphans.items()}
         return other
 
@@ -148,6 +158,8 @@ class State:
                 self.ended[key] = None
             else:
                 self.ended.pop(key, None)
+        elif resource in _MARKED:
+            self._mark(key, old, new)
 
     def remove(self, key: Key, old: Object) -> None:
         """Remove the object under `key`. For the fold only."""
@@ -162,6 +174,19 @@ class State:
         if resource == "core/pods":
             self._leave(old["spec"].get("nodeName", UNSCHEDULED), key)
             self.ended.pop(key, None)
+        elif resource in _MARKED:
+            self._mark(key, old, None)
+
+    def _mark(self, key: Key, old: Object | None, new: Object | None) -> None:
+        before = set(marks_of(old)) if old else set()
+        after = set(marks_of(new)) if new else set()
+        for mark in before - after:
+            marked = self._by_mark[mark]
+            del marked[key]
+            if not marked:
+                del self._by_mark[mark]
+        for mark in after - before:
+            self._by_mark.setdefault(mark, {})[key] = None
 
     def _disown(self, key: Key, references: Objects | None) -> None:
         for reference in references or ():

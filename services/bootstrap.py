@@ -1,4 +1,4 @@
-"""What must be there before the first program runs: the log this data directory knows, and the first namespaces.
+"""What must be there before the first program runs: the log this data directory knows, and its first objects.
 
 Only here is a log created, and only where there never was one: a log that is gone where this data directory remembers
 one is lost history, not a fresh start.
@@ -22,9 +22,10 @@ from schemas.canonical import canonical
 from schemas.changes import Create
 from schemas.envelopes import EPOCH, LOG_KEY, READER_VERSION, SCHEMA_VERSION, Actor, Event
 from schemas.errors import AlreadyExists, LostHistory, NotFound
-from schemas.kinds import NAMESPACE
-from schemas.objects import Object, key_of
+from schemas.kinds import NAMESPACE, STORAGE_CLASS
+from schemas.objects import Key, Object, key_of_object
 from schemas.positions import Position, position_of, stream_id_of
+from schemas.storage import IS_DEFAULT, LOCAL_CLASS, PROVISIONER
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 """The namespaces every cluster begins with (kubernetes.io, "Initial namespaces")."""
@@ -64,7 +65,7 @@ def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None, accepts_lo
                 last,
             )
         last = _start_epoch(log, log_id, remembered[1])
-    _create_namespaces(log, edges or Edges())
+    _create_first_objects(log, edges or Edges())
     remember_log(data_dir, log_id, last)
     return log_id
 
@@ -134,15 +135,31 @@ def _start_epoch(log: Log, log_id: str, seen: Position) -> Position:
     return log.append(Batch((draft,), {}, (), command, "", now)).last
 
 
-def _create_namespaces(log: Log, edges: Edges) -> None:
-    keys = {key_of(NAMESPACE.resource, "", name): name for name in NAMESPACES}
-    missing = [keys[key] for key, head in log.heads(list(keys)).items() if head == 0]
+def first_objects() -> dict[Key, Object]:
+    """Return what a cluster begins with, by key: its namespaces, and a default class of volumes on its nodes."""
+    manifests: list[Object] = [
+        {"apiVersion": "v1", "kind": NAMESPACE.kind, "metadata": {"name": name}} for name in NAMESPACES
+    ]
+    objects = [canonical(each).object for each in (*manifests, _LOCAL_CLASS)]
+    return {key_of_object(each): each for each in objects}
+
+
+_LOCAL_CLASS: Object = {
+    "apiVersion": STORAGE_CLASS.api_version,
+    "kind": STORAGE_CLASS.kind,
+    "metadata": {"name": LOCAL_CLASS, "annotations": {IS_DEFAULT: "true"}},
+    "provisioner": PROVISIONER,
+    "reclaimPolicy": "Delete",
+    "volumeBindingMode": "WaitForFirstConsumer",
+    "allowVolumeExpansion": True,
+}
+
+
+def _create_first_objects(log: Log, edges: Edges) -> None:
+    wanted = first_objects()
+    missing = [wanted[key] for key, head in log.heads(list(wanted)).items() if head == 0]
     if not missing:
         return
     committer = Committer(log, State(), lambda _: None, edges)
-    proposal = Proposal([Create(_namespace(name)) for name in missing])
+    proposal = Proposal([Create(each) for each in missing])
     committer.commit(lambda: proposal, Intent(Actor("system:init"), uuid.uuid4().hex))
-
-
-def _namespace(name: str) -> Object:
-    return canonical({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).object

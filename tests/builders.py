@@ -80,7 +80,33 @@ def a_pod(
     )
 
 
-def a_claim(name: str = "data", volume: str = "", phase: str = "", **metadata: Any) -> Object:
+def a_class(
+    name: str = "local", mode: str = "WaitForFirstConsumer", default: bool = True, **parts: Any
+) -> Object:
+    """A storage class of volumes on nodes; the default one."""
+    marked = {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}} if default else {}
+    return an_object(
+        "StorageClass",
+        name,
+        api_version="storage.k8s.io/v1",
+        metadata={**marked, **parts.pop("metadata", {})},
+        **{
+            "provisioner": "chronoset.dev/local",
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": mode,
+            **parts,
+        },
+    )
+
+
+def a_claim(
+    name: str = "data",
+    volume: str = "",
+    phase: str = "",
+    size: str = "1Gi",
+    spec: dict[str, Any] | None = None,
+    **metadata: Any,
+) -> Object:
     """A claim for 1Gi; bound where a volume is named."""
     return an_object(
         "PersistentVolumeClaim",
@@ -89,8 +115,9 @@ def a_claim(name: str = "data", volume: str = "", phase: str = "", **metadata: A
         metadata={"finalizers": ["kubernetes.io/pvc-protection"], **metadata},
         spec={
             "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Gi"}},
+            "resources": {"requests": {"storage": size}},
             **({"volumeName": volume} if volume else {}),
+            **(spec or {}),
         },
         status={"phase": phase or ("Bound" if volume else "Pending")},
     )

@@ -1,9 +1,10 @@
 """Volumes and claims after they are made: nothing in use goes, and nothing that went is left on a disk.
 
-The scheduler makes a volume where a claim's first pod goes. From there on (pkg/controller/volume/persistentvolume,
-pvcprotection, pvprotection): a claim stays while a bound pod uses it; its volume is Released when it is gone; one of
-ours with reclaim policy Delete then waits for its node's agent to remove the directory and take the finalizer
-`chronoset.dev/data` away; others are kept. A claim that names its volume is bound to it here.
+The scheduler makes volumes, since it alone knows the room on every node. All else is here
+(pkg/controller/volume/persistentvolume, pvcprotection, pvprotection): a claim that waits for no pod is bound to a
+volume that fits, or is told why it is not; a claim stays while a bound pod uses it; its volume is Released when it is
+gone; one of ours with reclaim policy Delete then waits for its node's agent to remove the directory and take the
+finalizer `chronoset.dev/data` away; others are kept.
 
 Keys: `core/persistentvolumes/<name>` for a volume, and `core/persistentvolumeclaims/<namespace>` for all claims of a
 namespace, so that the pods which use them are looked through once.
@@ -11,27 +12,56 @@ namespace, so that the pods which use them are looked through once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from events.state import State
 from schemas.changes import Change, Decision, Replace
 from schemas.deletion import DATA_FINALIZER
-from schemas.kinds import CLAIM, NODE, POD, VOLUME
-from schemas.objects import Key, Object, is_terminating, key_of, name_of, namespace_of, uid_of, with_metadata
+from schemas.kinds import CLAIM, NODE, POD, STORAGE_CLASS, VOLUME
+from schemas.objects import (
+    Key,
+    Object,
+    is_terminating,
+    key_of,
+    name_of,
+    namespace_of,
+    uid_of,
+    with_metadata,
+)
 from schemas.selectors import matches_node
+from schemas.storage import (
+    NO_PROVISIONER,
+    OPEN_CLAIMS,
+    UNCLAIMED_VOLUMES,
+    Trouble,
+    is_claimed_by,
+    is_ours,
+    mismatch,
+    named_class,
+    no_class,
+    provisioning_trouble,
+    waits_for_consumer,
+    with_default_class,
+)
 from schemas.times import Milliseconds, rfc3339
+from services.controllers.bindings import (
+    CLAIM_PROTECTION,
+    affinity_of,
+    bound_claim,
+    bound_volume,
+    matching_volume,
+    with_finalizer,
+    with_trouble,
+)
 from services.controllers.controller import Controller
 from services.controllers.finalizers import finalized, has_finalizer, without_finalizer
 
-CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 VOLUME_PROTECTION = "kubernetes.io/pv-protection"
 DATA = DATA_FINALIZER
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-PROVISIONER = "chronoset.dev/local"
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
 
 MOST_CHANGES = 500
+_FAILURE = ("reason", "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +75,15 @@ class ClaimCase:
 
 @dataclass(frozen=True, slots=True)
 class ClaimsView:
-    """The claims of a namespace that are being deleted, or are not bound as they say."""
+    """The claims of a namespace that something may have to be done about.
+
+    classes   all storage classes, by name
+    free      the volumes that no claim has yet
+    """
 
     cases: tuple[ClaimCase, ...]
+    classes: Mapping[str, Object] = field(default_factory=dict)
+    free: tuple[Object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +113,9 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[K
                 yield _claims_key(namespace_of(obj))
         case VOLUME.kind:
             yield from _volume_keys(state, name_of(obj))
-            claim = _claim_for(state, obj)
-            if claim is not None and _is_unsettled(state, claim):
-                yield _claims_key(namespace_of(claim))
+            yield from _claims_keys(state, _claims_of_volume(state, old, new))
+        case STORAGE_CLASS.kind:
+            yield from _claims_keys(state, state.marked(OPEN_CLAIMS))
         case NODE.kind if new is None:
             for volume in state.list(VOLUME.resource):
                 if is_terminating(volume):
@@ -88,11 +124,7 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[K
 
 def keys(state: State) -> Iterable[Key]:
     """Return the namespaces and volumes that there is something to do about."""
-    found = {
-        _claims_key(namespace_of(claim)): None
-        for claim in state.list(CLAIM.resource)
-        if _is_unsettled(state, claim)
-    }
+    found = dict.fromkeys(_claims_keys(state, state.list(CLAIM.resource)))
     for volume in state.list(VOLUME.resource):
         found.update((key, None) for key in _volume_keys(state, name_of(volume)))
     return found
@@ -110,18 +142,15 @@ def view_of(state: State, key: Key) -> View | None:
         return None
     going = {name_of(claim) for claim in claims if is_terminating(claim)}
     users = _users_of(state, rest, going) if going else {}
-    return ClaimsView(
-        tuple(
-            ClaimCase(each, _volume_of(state, each), tuple(users.get(name_of(each), ()))) for each in claims
-        )
-    )
+    cases = (ClaimCase(each, _volume_of(state, each), tuple(users.get(name_of(each), ()))) for each in claims)
+    return ClaimsView(tuple(cases), classes_of(state), tuple(state.marked(UNCLAIMED_VOLUMES)))
 
 
 def reconcile(view: View, now: Milliseconds) -> Decision:
     """Bind what names one another, let go what nobody uses, and reclaim what was let go."""
     match view:
-        case ClaimsView(cases):
-            return _settle(cases, now)
+        case ClaimsView():
+            return _settle(view, now)
         case VolumeView():
             return _reclaim(view, now)
 
@@ -129,54 +158,97 @@ def reconcile(view: View, now: Milliseconds) -> Decision:
 VOLUMES: Controller[View] = Controller("volumes", triggers, keys, view_of, reconcile)
 
 
-def _settle(cases: tuple[ClaimCase, ...], now: Milliseconds) -> Decision:
+def classes_of(state: State) -> dict[str, Object]:
+    """Return the storage classes by name."""
+    return {name_of(each): each for each in state.list(STORAGE_CLASS.resource)}
+
+
+def _settle(view: ClaimsView, now: Milliseconds) -> Decision:
     changes: list[Change] = []
     taken: set[str] = set()
     waits = []
-    for case in cases:
+    for case in view.cases:
         if is_terminating(case.claim):
             if case.users:
                 waits.append(f"{name_of(case.claim)} is used by {', '.join(case.users[:3])}")
             else:
                 changes.append(without_finalizer(case.claim, CLAIM_PROTECTION))
-        elif case.volume is None:
-            changes.append(
-                _with_phase(case.claim, "Lost" if _phase_of(case.claim) in ("Bound", "Lost") else "Pending")
-            )
-            waits.append(
-                f"{name_of(case.claim)} names {case.claim['spec']['volumeName']}, which does not exist"
-            )
-        elif not _is_for(case.volume, case.claim) or name_of(case.volume) in taken:
-            changes.append(_with_phase(case.claim, "Pending"))
-            waits.append(f"{name_of(case.claim)} names {name_of(case.volume)}, which is for another claim")
-        else:
-            taken.add(name_of(case.volume))
-            changes += _binding(case.claim, case.volume)
+            continue
+        settled, wait = _settled(case, view, taken, now)
+        changes += settled
+        if wait:
+            waits.append(wait)
     moved = [change for change in changes if not (isinstance(change, Replace) and change.old == change.new)]
     has_more = len(moved) > MOST_CHANGES
     return Decision(tuple(moved[:MOST_CHANGES]), (), "; ".join(waits[:3]), now if has_more else None)
 
 
-def _binding(claim: Object, volume: Object) -> Iterator[Change]:
-    """Yield the changes that bind a claim to the volume it names; the claim comes last."""
-    reference = {
-        "apiVersion": CLAIM.api_version,
-        "kind": CLAIM.kind,
-        "namespace": namespace_of(claim),
-        "name": name_of(claim),
-        "uid": uid_of(claim),
-    }
-    spec = {**volume["spec"], "claimRef": {**(volume["spec"].get("claimRef") or {}), **reference}}
-    yield Replace(volume, {**volume, "spec": spec, "status": {**volume.get("status", {}), "phase": "Bound"}})
-    annotations = {**(claim["metadata"].get("annotations") or {}), BIND_COMPLETED: "yes"}
-    status = {
-        **claim.get("status", {}),
-        "phase": "Bound",
-        "accessModes": volume["spec"].get("accessModes") or [],
-        "capacity": volume["spec"].get("capacity") or {},
-    }
-    bound = with_metadata(_with_finalizer(claim, CLAIM_PROTECTION), annotations=annotations)
-    yield Replace(claim, {**bound, "status": status})
+def _settled(
+    case: ClaimCase, view: ClaimsView, taken: set[str], now: Milliseconds
+) -> tuple[list[Change], str]:
+    """Return what brings a claim further, and what it waits for (syncUnboundClaim, syncBoundClaim)."""
+    claim, name = case.claim, name_of(case.claim)
+    if not claim["spec"].get("volumeName"):
+        return _matched(claim, view, taken, now)
+    volume_name, was_bound = claim["spec"]["volumeName"], _phase_of(claim) in ("Bound", "Lost")
+    if case.volume is None:
+        if was_bound:
+            lost = Trouble(
+                "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
+            )
+            waits = f"{name} names {volume_name}, which does not exist"
+            return [Replace(claim, with_trouble(claim, "Lost", lost, now))], waits
+        missing = Trouble("FailedBinding", f'volume "{volume_name}" does not exist')
+        waits = f"{name} names {volume_name}, which does not exist"
+        return [Replace(claim, with_trouble(claim, "Pending", missing, now))], waits
+    if not _is_for(case.volume, claim) or volume_name in taken:
+        waits = f"{name} names {volume_name}, which is for another claim"
+        if was_bound and not is_terminating(case.volume):
+            stolen = Trouble(
+                "ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly"
+            )
+            return [Replace(claim, with_trouble(claim, "Lost", stolen, now))], waits
+        other = Trouble("FailedBinding", f'volume "{volume_name}" already bound to a different claim.')
+        return [Replace(claim, with_trouble(claim, "Pending", other, now))], waits
+    problem = mismatch(case.volume, claim, named_class(claim) or "") if not was_bound else ""
+    if problem and not is_claimed_by(case.volume, claim):
+        said = f'Cannot bind to requested volume "{volume_name}": {problem}'
+        trouble = Trouble("VolumeMismatch", said)
+        return [Replace(claim, with_trouble(claim, "Pending", trouble, now))], f"{name}: {said}"
+    taken.add(volume_name)
+    return [bound_volume(case.volume, claim), bound_claim(claim, case.volume)], ""
+
+
+def _matched(claim: Object, view: ClaimsView, taken: set[str], now: Milliseconds) -> tuple[list[Change], str]:
+    """Return the same for a claim that names no volume: the one that fits, or why there is none."""
+    wanted = with_default_class(claim, view.classes.values())
+    class_name = named_class(wanted) or ""
+    found = view.classes.get(class_name)
+    volume = matching_volume(wanted, view.free, taken, delays=waits_for_consumer(found))
+    if volume is not None:
+        taken.add(name_of(volume))
+        return [bound_volume(volume, wanted), Replace(claim, bound_claim(wanted, volume).new)], ""
+    trouble = trouble_of(wanted, view.classes)
+    if trouble is None and found is not None and not waits_for_consumer(found):
+        return [Replace(claim, {**wanted, "status": {**claim.get("status", {}), "phase": "Pending"}})], ""
+    waits = f"{name_of(claim)}: {trouble.message}" if trouble else ""
+    return [Replace(claim, with_trouble(wanted, "Pending", trouble, now))], waits
+
+
+def trouble_of(claim: Object, classes: Mapping[str, Object]) -> Trouble | None:
+    """Return why no volume will be made for a claim that fits none; None where the scheduler makes one."""
+    class_name = named_class(claim) or ""
+    if not class_name:
+        return Trouble(
+            "FailedBinding", "no persistent volumes available for this claim and no storage class is set"
+        )
+    found = classes.get(class_name)
+    if found is None:
+        return no_class(class_name)
+    trouble = provisioning_trouble(claim, found)
+    if trouble is not None and found.get("provisioner") == NO_PROVISIONER and waits_for_consumer(found):
+        return None
+    return trouble
 
 
 def _reclaim(view: VolumeView, now: Milliseconds) -> Decision:
@@ -197,19 +269,28 @@ def _wanted(view: VolumeView, now: Milliseconds) -> Object:
     volume = view.volume
     policy = volume["spec"].get("persistentVolumeReclaimPolicy", "Retain")
     if view.has_claim:
-        return _with_finalizer(volume, VOLUME_PROTECTION)
+        return with_finalizer(volume, VOLUME_PROTECTION)
     if not (volume["spec"].get("claimRef") or {}).get("uid"):
         phase = "Available"
-    elif policy == "Delete" and not _is_ours(volume):
+    elif policy in ("Delete", "Recycle") and not (policy == "Delete" and is_ours(volume)):
         phase = "Failed"
     else:
         phase = "Released"
-    wanted = {**volume, "status": {**volume.get("status", {}), "phase": phase}}
+    status = {name: value for name, value in volume.get("status", {}).items() if name not in _FAILURE}
+    failure = (
+        {
+            "reason": "VolumeFailedDelete" if policy == "Delete" else "VolumeFailedRecycle",
+            "message": f'error getting deleter volume plugin for volume "{name_of(volume)}": no volume plugin matched',
+        }
+        if phase == "Failed"
+        else {}
+    )
+    wanted = {**volume, "status": {**status, **failure, "phase": phase}}
     has_data = phase == "Released" and policy == "Delete"
     if has_data and not is_terminating(wanted):
         wanted = with_metadata(wanted, deletionTimestamp=rfc3339(now), deletionGracePeriodSeconds=0)
     if not is_terminating(wanted):
-        return _with_finalizer(wanted, VOLUME_PROTECTION)
+        return with_finalizer(wanted, VOLUME_PROTECTION)
     kept = [
         each for each in wanted["metadata"].get("finalizers") or () if each not in (VOLUME_PROTECTION, DATA)
     ]
@@ -225,22 +306,45 @@ def _is_reclaimable(volume: Object) -> bool:
     )
 
 
-def _is_ours(volume: Object) -> bool:
-    annotations = volume["metadata"].get("annotations") or {}
-    return annotations.get(PROVISIONED_BY) == PROVISIONER and bool(volume["spec"].get("local"))
-
-
 def _is_unsettled(state: State, claim: Object) -> bool:
-    """True if a claim is being deleted under protection, or names a volume without being bound to it properly."""
+    """True if a claim is being deleted under protection, is not bound as it says, or is not for the scheduler alone."""
     if is_terminating(claim):
         return has_finalizer(claim, CLAIM_PROTECTION)
     if not claim["spec"].get("volumeName"):
-        return False
-    return (
-        _phase_of(claim) != "Bound"
-        or not has_finalizer(claim, CLAIM_PROTECTION)
-        or _volume_of(state, claim) is None
-    )
+        return _is_to_be_matched(state, claim)
+    if _phase_of(claim) != "Bound" or not has_finalizer(claim, CLAIM_PROTECTION):
+        return True
+    volume = _volume_of(state, claim)
+    return volume is None or (volume["spec"].get("claimRef") or {}).get("uid") != uid_of(claim)
+
+
+def _is_to_be_matched(state: State, claim: Object) -> bool:
+    """True if there is more to say of an unbound claim than that its pod will be given a volume."""
+    class_name = named_class(claim)
+    found = state.get(key_of(STORAGE_CLASS.resource, "", class_name)) if class_name else None
+    if found is None or _phase_of(claim) != "Pending":
+        return True
+    if claim["status"].get("conditions") or provisioning_trouble(claim, found):
+        return True
+    free = state.marked(UNCLAIMED_VOLUMES)
+    return bool(free) and matching_volume(claim, free, delays=waits_for_consumer(found)) is not None
+
+
+def _claims_of_volume(state: State, old: Object | None, new: Object | None) -> Iterable[Object]:
+    """Return the claims that a volume's change may concern: the ones it is and was for, all others if it is free."""
+    concerned = [claim for each in (old, new) if each and (claim := _claim_named_by(state, each))]
+    if new is not None and not (new["spec"].get("claimRef") or {}).get("uid"):
+        concerned += state.marked(OPEN_CLAIMS)
+    return concerned
+
+
+def _claims_keys(state: State, claims: Iterable[Object]) -> Iterator[Key]:
+    """Yield the keys of the namespaces in which one of the claims is unsettled."""
+    found: set[str] = set()
+    for claim in claims:
+        if namespace_of(claim) not in found and _is_unsettled(state, claim):
+            found.add(namespace_of(claim))
+            yield _claims_key(namespace_of(claim))
 
 
 def _volume_keys(state: State, name: str) -> Iterator[Key]:
@@ -258,7 +362,7 @@ def _volume_view(state: State, volume: Object) -> VolumeView:
 
 def _has_node(state: State, volume: Object) -> bool:
     """True if some node can reach the volume; its host's name is most often its node's name."""
-    required = (volume["spec"].get("nodeAffinity") or {}).get("required")
+    required = affinity_of(volume)
     terms = (required or {}).get("nodeSelectorTerms") or ()
     conditions = (
         each
@@ -276,11 +380,16 @@ def _has_node(state: State, volume: Object) -> bool:
 
 def _claim_for(state: State, volume: Object) -> Object | None:
     """Return the claim that a volume is for, if that very claim is still there."""
+    claim = _claim_named_by(state, volume)
+    reference = volume["spec"].get("claimRef") or {}
+    return claim if claim is not None and uid_of(claim) == reference.get("uid") else None
+
+
+def _claim_named_by(state: State, volume: Object) -> Object | None:
     reference = volume["spec"].get("claimRef") or {}
     if not reference.get("name"):
         return None
-    claim = state.get(key_of(CLAIM.resource, reference.get("namespace", ""), reference["name"]))
-    return claim if claim is not None and uid_of(claim) == reference.get("uid") else None
+    return state.get(key_of(CLAIM.resource, reference.get("namespace", ""), reference["name"]))
 
 
 def _volume_of(state: State, claim: Object) -> Object | None:
@@ -312,13 +421,9 @@ def _claim_names(pod: Object) -> Iterator[str]:
 
 def _is_for(volume: Object, claim: Object) -> bool:
     """True if a volume is free, or reserved for this claim."""
-    reference = volume["spec"].get("claimRef")
-    if is_terminating(volume):
+    if is_terminating(volume) and (volume["spec"].get("claimRef") or {}).get("uid") != uid_of(claim):
         return False
-    return not reference or (
-        (reference.get("namespace"), reference.get("name")) == (namespace_of(claim), name_of(claim))
-        and reference.get("uid", "") in ("", uid_of(claim))
-    )
+    return not volume["spec"].get("claimRef") or is_claimed_by(volume, claim)
 
 
 def _claims_key(namespace: str) -> Key:
@@ -327,14 +432,3 @@ def _claims_key(namespace: str) -> Key:
 
 def _phase_of(obj: Object) -> str:
     return str(obj.get("status", {}).get("phase", ""))
-
-
-def _with_phase(obj: Object, phase: str) -> Replace:
-    return Replace(obj, {**obj, "status": {**obj.get("status", {}), "phase": phase}})
-
-
-def _with_finalizer(obj: Object, finalizer: str) -> Object:
-    finalizers = obj["metadata"].get("finalizers") or []
-    if finalizer in finalizers or is_terminating(obj):
-        return obj
-    return with_metadata(obj, finalizers=[*finalizers, finalizer])

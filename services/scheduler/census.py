@@ -12,13 +12,36 @@ from dataclasses import dataclass, field
 from operator import is_
 
 from events.state import State
-from schemas.kinds import CLAIM, NODE, VOLUME
-from schemas.objects import Key, Object, controller_of, is_terminating, key_of, name_of, namespace_of
+from schemas.kinds import CLAIM, NODE, STORAGE_CLASS, VOLUME
+from schemas.objects import (
+    Key,
+    Object,
+    controller_of,
+    is_terminating,
+    key_of,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from schemas.storage import (
+    HOSTNAME,
+    OPEN_CLAIMS,
+    PROVISIONER,
+    STORAGE,
+    UNCLAIMED_VOLUMES,
+    capacity_of,
+    default_class,
+    is_grown,
+    named_class,
+    volumes_at,
+    waits_for_consumer,
+)
 from schemas.taints import HARD, SOFT, taints_of
 from services.scheduler.requirements import Amounts, Port, amounts_of, ports_of, requests_of
 
 FINISHED = frozenset({"Succeeded", "Failed"})
 _SCORED = ("cpu", "memory", "pods")
+_ENDLESS = 2**62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +71,11 @@ class ClusterView:
     pending   the pods to place, in the order in which they are placed
     spread    uid of a controller -> node -> how many of its pods run there; for the controllers of pending pods
     claims    the claims that pending pods name, by key, where they exist
-    volumes   the volumes that these claims name or would get, by name, where they exist
+    volumes   the volumes that these claims name or would get, by name, where they exist; also those of `growing`
+    classes   the storage classes, by name
+    made      the volumes that no claim has yet
+    eager     the claims that get a volume without waiting for a pod
+    growing   the bound claims that ask for more than they have
     """
 
     nodes: tuple[NodeView, ...]
@@ -56,21 +83,26 @@ class ClusterView:
     spread: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     claims: Mapping[Key, Object] = field(default_factory=dict)
     volumes: Mapping[str, Object] = field(default_factory=dict)
+    classes: Mapping[str, Object] = field(default_factory=dict)
+    made: tuple[Object, ...] = ()
+    eager: tuple[Object, ...] = ()
+    growing: tuple[Object, ...] = ()
 
 
 class Census:
     """Makes views of states, and remembers what it counted. It holds nothing that a state does not say."""
 
     def __init__(self) -> None:
-        self._counted: dict[str, tuple[NodeView, list[Object]]] = {}
+        self._counted: dict[str, tuple[NodeView, list[Object], list[Object]]] = {}
 
     def view_of(self, state: State, _key: Key) -> ClusterView | None:
-        """Return what to decide on, or None where no pod waits for a node."""
+        """Return what to decide on, or None where no pod waits for a node and no claim for room."""
         pending = sorted((pod for pod in state.pods_on("") if is_pending(pod)), key=_turn_of)
-        if not pending:
+        eager, growing = _claims_waiting(state)
+        if not pending and not eager and not growing:
             return None
         claims = {key: claim for pod in pending for key in claim_keys_of(pod) if (claim := state.get(key))}
-        names = {volume_name_of(claim) for claim in claims.values()}
+        names = {volume_name_of(claim) for claim in (*claims.values(), *eager, *growing)}
         nodes = self._nodes(state)
         return ClusterView(
             nodes=nodes,
@@ -80,29 +112,39 @@ class Census:
             volumes={
                 name: volume for name in names if (volume := state.get(key_of(VOLUME.resource, "", name)))
             },
+            classes={name_of(each): each for each in state.list(STORAGE_CLASS.resource)},
+            made=tuple(state.marked(UNCLAIMED_VOLUMES)),
+            eager=eager,
+            growing=growing,
         )
 
     def _nodes(self, state: State) -> tuple[NodeView, ...]:
         counted = {}
         for node in state.list(NODE.resource):
             name = name_of(node)
-            pods = state.pods_on(name)
+            pods, volumes = state.pods_on(name), state.marked(volumes_at(host_name_of(node)))
             known = self._counted.get(name)
-            if known is None or known[0].node is not node or not _are_same(known[1], pods):
-                known = (node_view_of(node, pods), pods)
+            if (
+                known is None
+                or known[0].node is not node
+                or not _are_same(known[1], pods)
+                or not _are_same(known[2], volumes)
+            ):
+                known = (node_view_of(node, pods, volumes), pods, volumes)
             counted[name] = known
         self._counted = counted
         return tuple(counted[name][0] for name in sorted(counted))
 
 
-def node_view_of(node: Object, pods: Iterable[Object]) -> NodeView:
-    """Return a node with what its pods leave free; pods that Succeeded or Failed take nothing."""
+def node_view_of(node: Object, pods: Iterable[Object], volumes: Iterable[Object] = ()) -> NodeView:
+    """Return a node with what its pods and volumes leave free; pods that Succeeded or Failed take nothing."""
     allocatable = amounts_of(node.get("status", {}).get("allocatable") or {})
     running = [pod for pod in pods if not is_finished(pod)]
     free = dict(allocatable)
     for pod in running:
         for name, amount in requests_of(pod).items():
             free[name] = free.get(name, 0) - amount
+    free[STORAGE] = free.get(STORAGE, _ENDLESS) - sum(map(capacity_of, volumes))
     taints = taints_of(node)
     return NodeView(
         name=name_of(node),
@@ -160,6 +202,37 @@ def claim_keys_of(pod: Object) -> list[Key]:
 def volume_name_of(claim: Object) -> str:
     """Return the name of the volume that a claim is bound to, or that it would get (`pvc-<uid>`)."""
     return claim["spec"].get("volumeName") or f"pvc-{claim['metadata']['uid']}"
+
+
+def host_name_of(node: Object) -> str:
+    """Return what volumes call a node: its hostname label, or else its name."""
+    return labels_of(node).get(HOSTNAME) or name_of(node)
+
+
+def is_anyone_waiting(state: State) -> bool:
+    """True if a pod waits for a node, or a claim for room."""
+    return any(map(is_pending, state.pods_on(""))) or any(_claims_waiting(state))
+
+
+def _claims_waiting(state: State) -> tuple[tuple[Object, ...], tuple[Object, ...]]:
+    """Return the claims that get a volume at once, and those that have grown; each by namespace and name."""
+    eager, growing, classes = [], [], {name_of(each): each for each in state.list(STORAGE_CLASS.resource)}
+    default = default_class(classes.values())
+    for claim in state.marked(OPEN_CLAIMS):
+        if is_terminating(claim):
+            continue
+        if is_grown(claim):
+            growing.append(claim)
+        elif not claim["spec"].get("volumeName"):
+            name = named_class(claim)
+            found = default if name is None else classes.get(name)
+            if found and found.get("provisioner") == PROVISIONER and not waits_for_consumer(found):
+                eager.append(claim)
+    return tuple(sorted(eager, key=_place_of)), tuple(sorted(growing, key=_place_of))
+
+
+def _place_of(claim: Object) -> tuple[str, str]:
+    return namespace_of(claim), name_of(claim)
 
 
 def _turn_of(pod: Object) -> tuple[int, str, str, str, int, str]:

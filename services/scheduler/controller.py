@@ -1,4 +1,4 @@
-"""The scheduler as a controller: which events may give a waiting pod a node.
+"""The scheduler as a controller: which events may give a waiting pod a node, or a waiting claim room.
 
 All others must cost next to nothing, for most of a log is status.
 """
@@ -11,7 +11,7 @@ from events.state import State
 from schemas.objects import Key, Object, is_terminating, labels_of
 from schemas.taints import ready_status_of
 from services.controllers.controller import Controller
-from services.scheduler.census import Census, ClusterView, is_finished, is_pending
+from services.scheduler.census import Census, ClusterView, is_anyone_waiting, is_finished, is_pending
 from services.scheduler.scheduling import schedule
 
 KEY: Key = "all"
@@ -29,11 +29,13 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterable[K
     assert obj is not None
     match obj["kind"]:
         case "Pod":
-            hit = _is_new_wish(old, new) or (_frees_room(old, new) and _is_anyone_waiting(state))
+            hit = _is_new_wish(old, new) or (_frees_room(old, new) and is_anyone_waiting(state))
         case "Node":
-            hit = _is_new_offer(old, new) and _is_anyone_waiting(state)
+            hit = _is_new_offer(old, new) and is_anyone_waiting(state)
         case "PersistentVolumeClaim" | "PersistentVolume":
-            hit = _is_storage_changed(old, new) and _is_anyone_waiting(state)
+            hit = _is_storage_changed(old, new) and is_anyone_waiting(state)
+        case "StorageClass":
+            hit = is_anyone_waiting(state)
         case _:
             hit = False
     return (KEY,) if hit else ()
@@ -42,10 +44,6 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterable[K
 def keys(_state: State) -> Iterable[Key]:
     """Return all keys the scheduler owns."""
     return (KEY,)
-
-
-def _is_anyone_waiting(state: State) -> bool:
-    return any(map(is_pending, state.pods_on("")))
 
 
 def _is_new_wish(old: Object | None, new: Object | None) -> bool:

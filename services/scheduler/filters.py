@@ -5,10 +5,12 @@ The rules come in the order of kube-scheduler's default plugins, and a node is n
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
 from schemas.selectors import matches_node, matches_node_term
+from schemas.storage import STORAGE
 from schemas.taints import SOFT, first_untolerated, is_cordoned
 from services.scheduler.census import NodeView, load_of
 from services.scheduler.requirements import Requirements, is_port_taken
@@ -19,7 +21,11 @@ NO_MATCH = "node(s) didn't match Pod's node affinity/selector"
 NOT_NAMED = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
 NO_PORTS = "node(s) didn't have free ports for the requested pod ports"
 NOT_AT_VOLUME = "node(s) didn't match PersistentVolume's node affinity"
+NO_STORAGE = "node(s) did not have enough free storage"
+NO_VOLUMES = "node(s) didn't find available persistent volumes to bind"
 TOO_MANY_PODS = "Too many pods"
+
+_count = re.compile(r"^\d+ ")
 
 Rank = tuple[int, int]
 """How gladly a pod goes to a node as far as taints and affinity say; less is better."""
@@ -46,6 +52,23 @@ class Room:
         self.ports |= wanted.ports
         self.load = load_of(self.view.allocatable, free)
 
+    @property
+    def storage(self) -> int:
+        """The bytes that new volumes may still take."""
+        return self.free[STORAGE]
+
+    def by_storage(self) -> tuple[int, str]:
+        """Return what sorts rooms: most storage first, then by name."""
+        return -self.storage, self.name
+
+    def has_storage(self, amount: int) -> bool:
+        return not amount or amount <= self.storage
+
+    def take_storage(self, amount: int) -> None:
+        """Count new volumes of that many bytes in."""
+        if amount:
+            self.free = {**self.free, STORAGE: self.storage - amount}
+
 
 def lasting_refusal(wanted: Requirements, view: NodeView) -> str:
     """Return why a node cannot take such a pod whatever runs there, or an empty string."""
@@ -62,14 +85,16 @@ def lasting_refusal(wanted: Requirements, view: NodeView) -> str:
 
 
 def passing_refusals(wanted: Requirements, room: Room) -> list[str]:
-    """Return what a node lacks for such a pod while others run there: ports, or else every resource too short."""
+    """Return what a node lacks for such a pod while others run there: ports, or else every resource too short.
+
+    Room for new volumes comes last, where all else would do.
+    """
     if wanted.ports and any(is_port_taken(port, room.ports) for port in wanted.ports):
         return [NO_PORTS]
-    return [
-        TOO_MANY_PODS if name == "pods" else f"Insufficient {name}"
-        for name, amount in wanted.requests
-        if room.free.get(name, 0) < amount
-    ]
+    short = [name for name, amount in wanted.requests if room.free.get(name, 0) < amount]
+    if short == [STORAGE]:
+        return [NO_STORAGE]
+    return [TOO_MANY_PODS if name == "pods" else f"Insufficient {name}" for name in short if name != STORAGE]
 
 
 def has_room(wanted: Requirements, room: Room) -> bool:
@@ -102,6 +127,12 @@ def sentence_of(refusals: Mapping[str, int], nodes: int) -> str:
         return NO_NODES
     counted = ", ".join(sorted(f"{count} {reason}" for reason, count in Counter(refusals).items() if count))
     return f"0/{nodes} nodes are available: {counted}."
+
+
+def reasons_in(sentence: str) -> set[str]:
+    """Return the reasons of such a sentence without their numbers, which change with every pod that ends."""
+    reasons = sentence.partition(" nodes are available: ")[2] or sentence
+    return {_count.sub("", reason) for reason in reasons.rstrip(".").split(", ")}
 
 
 def _has_labels(view: NodeView, selector: dict[str, str]) -> bool:

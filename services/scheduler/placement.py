@@ -8,7 +8,7 @@ within a decision a node only fills up, so a key in a heap is never too high, an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
 from services.scheduler.census import NodeView
@@ -165,12 +165,22 @@ class Placement:
         """Return the sentence that says why such a pod fits nowhere."""
         return sentence_of(self._pool(wanted).refusals(wanted), len(self.rooms))
 
-    def why_not_among(self, wanted: Requirements, rooms: Iterable[Room], refused: Counter[str]) -> str:
-        """Return that sentence where only `rooms` come into question, the others being `refused`."""
+    def why_not_among(
+        self,
+        wanted: Requirements,
+        rooms: Iterable[Room],
+        refused: Counter[str],
+        last: Callable[[Room], str] = lambda _: "",
+    ) -> str:
+        """Return that sentence where only `rooms` come into question, the others being `refused`.
+
+        `last` says what speaks against a node that would do otherwise.
+        """
         refused = Counter(refused)
         for room in rooms:
             lasting = lasting_refusal(wanted, room.view)
-            refused.update([lasting] if lasting else passing_refusals(wanted, room))
+            refused.update([lasting] if lasting else passing_refusals(wanted, room) or [last(room)])
+        refused.pop("", None)
         return sentence_of(refused, len(self.rooms))
 
     def _pool(self, wanted: Requirements) -> Pool:

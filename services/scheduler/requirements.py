@@ -6,11 +6,12 @@ Pods of one template ask the same, so what is found for one holds for all of the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from schemas.objects import Object
 from schemas.quantities import parse_quantity
+from schemas.storage import STORAGE
 
 _NANOS_OF_MILLI = 10**6
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
@@ -61,6 +62,18 @@ def requirements_of(pod: Object) -> Requirements:
     room = repr((requests, sorted(ports)))
     return Requirements(
         place, room, selector, required, preferred, tolerations, requests, ports, _names_in(required)
+    )
+
+
+def with_storage(wanted: Requirements, amount: int) -> Requirements:
+    """Return the requirements of a pod whose new volumes take `amount` bytes on its node."""
+    if not amount:
+        return wanted
+    requests = _sum((dict(wanted.requests), {STORAGE: amount}))
+    return replace(
+        wanted,
+        requests=tuple(sorted(requests.items())),
+        room=repr((sorted(requests.items()), sorted(wanted.ports))),
     )
 
 

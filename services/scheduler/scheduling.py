@@ -1,29 +1,39 @@
-"""One decision: every pod that waits for a node gets one, or is told why not.
+"""One decision: every pod that waits for a node gets one, and every claim that waits for room, or is told why not.
 
 All pods of a view are placed in one batch, bounded in size; what does not fit into it comes in the next, at once.
 One guard serialises the decisions, and each rests on the nodes and claims it bound to, so no two of them can take
-the same room.
+the same room. That is why claims that wait for no pod, and claims that have grown, get their room here too.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 
 from schemas.changes import Change, Decision, Replace
 from schemas.objects import Key, Object, key_of_object, name_of, namespace_of
 from schemas.times import Milliseconds, rfc3339
-from services.scheduler.census import ClusterView, controller_uid_of
-from services.scheduler.filters import NO_NODES, NOT_AT_VOLUME, NOT_NAMED, Room
+from services.scheduler.census import ClusterView, controller_uid_of, volume_name_of
+from services.scheduler.claims import grow_claim, place_claim
+from services.scheduler.filters import NO_NODES, NOT_AT_VOLUME, NOT_NAMED, Room, reasons_in
 from services.scheduler.placement import Placement, Spread
-from services.scheduler.requirements import Requirements, requirements_of
-from services.scheduler.storage import Storage, hosts_of, provision, rooms_at, storage_of
+from services.scheduler.requirements import Requirements, requirements_of, with_storage
+from services.scheduler.storage import (
+    Plan,
+    Storage,
+    changes_of,
+    hosts_of,
+    plan_at,
+    rooms_at,
+    storage_of,
+)
 
 MOST_PODS = 300
 MOST_CHANGES = 900
-
-_count = re.compile(r"^\d+ ")
+MOST_CLAIM_CHANGES = 300
+"""Claims that need no pod leave room in a batch for those that do."""
 
 
 @dataclass(slots=True)
@@ -38,6 +48,7 @@ class Batch:
     bound: int = 0
     misfits: list[tuple[Object, Requirements]] = field(default_factory=list)
     hosts: dict[str, list[Room]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
 
 def schedule(view: ClusterView, now: Milliseconds) -> Decision:
@@ -49,7 +60,7 @@ def schedule(view: ClusterView, now: Milliseconds) -> Decision:
     placement = Placement(view.nodes)
     spread = {uid: dict(counts) for uid, counts in view.spread.items()}
     batch = Batch(placement, spread)
-    left_over = False
+    left_over, waits = _provide(view, batch, now)
     for pod in view.pending:
         if batch.bound >= MOST_PODS or len(batch.changes) >= MOST_CHANGES:
             left_over = True
@@ -63,26 +74,74 @@ def schedule(view: ClusterView, now: Milliseconds) -> Decision:
     return Decision(
         changes=tuple(batch.changes),
         rests_on=tuple(batch.rests_on.values()),
-        waiting_for=_waiting_for(explained),
+        waiting_for="; ".join(filter(None, (_waiting_for(explained), *waits[:3]))),
         requeue_at=now if left_over else None,
     )
+
+
+def _provide(view: ClusterView, batch: Batch, now: Milliseconds) -> tuple[bool, list[str]]:
+    """Give room to the claims that wait for no pod; return whether some are left over, and what the others wait for."""
+    rooms = batch.placement.rooms
+    waits: list[str] = []
+    for claim in (*view.growing, *view.eager):
+        if len(batch.changes) >= MOST_CLAIM_CHANGES:
+            return True, waits
+        volume = view.volumes.get(volume_name_of(claim))
+        if claim["spec"].get("volumeName"):
+            batch.hosts = batch.hosts or hosts_of(rooms)
+            changes, wait = grow_claim(claim, volume, view.classes, batch.hosts, now)
+        else:
+            room, changes, wait = place_claim(claim, view, rooms, now)
+            if room is not None:
+                batch.chosen[key_of_object(claim)] = room
+                batch.rests_on[room.name] = room.view.node
+        batch.changes += changes
+        if wait:
+            waits.append(wait)
+    return False, waits
 
 
 def _place(pod: Object, view: ClusterView, batch: Batch, now: Milliseconds) -> None:
     wanted = requirements_of(pod)
     storage = storage_of(pod, view, batch.chosen)
-    room = None
+    room, plan = None, Plan((), storage.unbound)
     if not storage.problem:
         spread = batch.spread.get(controller_uid_of(pod), {})
         rooms, _ = _candidates(wanted, storage, batch)
-        if rooms is None:
-            room = batch.placement.place(wanted, spread)
+        if storage.is_choosy:
+            room, plan = _place_choosy(wanted, spread, storage, rooms, batch)
         else:
-            room = batch.placement.place_among(wanted, spread, rooms)
+            wanted = with_storage(wanted, storage.amount)
+            if rooms is None:
+                room = batch.placement.place(wanted, spread)
+            else:
+                room = batch.placement.place_among(wanted, spread, rooms)
     if room is None:
         batch.misfits.append((pod, wanted))
     else:
-        _bind(pod, room, storage, batch, now)
+        _bind(pod, room, storage, plan, batch, now)
+
+
+def _place_choosy(
+    wanted: Requirements,
+    spread: Spread,
+    storage: Storage,
+    rooms: tuple[Room, ...] | None,
+    batch: Batch,
+) -> tuple[Room | None, Plan]:
+    """Place a pod whose claims cannot be had on every node; every node in question is looked at."""
+    among = batch.placement.rooms.values() if rooms is None else rooms
+    plans = {
+        room.name: (room, plan)
+        for room in among
+        if isinstance(plan := plan_at(storage, room, batch.taken), Plan)
+    }
+    room = batch.placement.place_among(wanted, spread, [room for room, _ in plans.values()])
+    if room is None:
+        return None, Plan((), ())
+    plan = plans[room.name][1]
+    room.take_storage(plan.amount)
+    return room, plan
 
 
 def _candidates(
@@ -105,13 +164,14 @@ def _candidates(
     return (None if named is None else tuple(named.values())), refused
 
 
-def _bind(pod: Object, room: Room, storage: Storage, batch: Batch, now: Milliseconds) -> None:
+def _bind(pod: Object, room: Room, storage: Storage, plan: Plan, batch: Batch, now: Milliseconds) -> None:
     node = room.view.node
-    for claim in storage.unbound:
-        batch.changes.extend(provision(claim, node))
-        batch.chosen[key_of_object(claim)] = room
+    batch.changes.extend(changes_of(plan, node))
+    batch.taken.update(name_of(volume) for _, volume in plan.found)
+    bound_here = {key_of_object(wish.read) for wish in storage.unbound}
+    batch.chosen.update((key, room) for key in bound_here)
     for claim in storage.claims:
-        if not any(claim is unbound for unbound in storage.unbound):
+        if key_of_object(claim) not in bound_here:
             batch.rests_on[key_of_object(claim)] = claim
     batch.rests_on[room.name] = node
     bound = {**pod, "spec": {**pod["spec"], "nodeName": room.name}}
@@ -133,12 +193,22 @@ def _explained(view: ClusterView, batch: Batch) -> list[tuple[Object, str]]:
         asked = (wanted.place, wanted.room)
         if storage.problem:
             sentence = f"0/{nodes} nodes are available: {storage.problem}." if nodes else NO_NODES
+        elif storage.is_choosy:
+            among = batch.placement.rooms.values() if rooms is None else rooms
+            sentence = batch.placement.why_not_among(
+                wanted, among, refused, partial(_storage_refusal, storage, batch.taken)
+            )
         elif rooms is not None:
             sentence = batch.placement.why_not_among(wanted, rooms, refused)
         else:
             sentence = shared.get(asked) or shared.setdefault(asked, batch.placement.why_not(wanted))
         explained.append((pod, sentence))
     return explained
+
+
+def _storage_refusal(storage: Storage, taken: Collection[str], room: Room) -> str:
+    plan = plan_at(storage, room, taken)
+    return plan if isinstance(plan, str) else ""
 
 
 def with_scheduled(pod: Object, status: str, message: str, now: Milliseconds) -> Object:
@@ -164,14 +234,9 @@ def _is_said(pod: Object, sentence: str) -> bool:
     return any(
         condition["type"] == "PodScheduled"
         and condition["status"] == "False"
-        and _reasons_in(condition.get("message", "")) == _reasons_in(sentence)
+        and reasons_in(condition.get("message", "")) == reasons_in(sentence)
         for condition in pod.get("status", {}).get("conditions") or ()
     )
-
-
-def _reasons_in(sentence: str) -> set[str]:
-    reasons = sentence.partition(" nodes are available: ")[2] or sentence
-    return {_count.sub("", reason) for reason in reasons.rstrip(".").split(", ")}
 
 
 def _waiting_for(explained: list[tuple[Object, str]]) -> str:

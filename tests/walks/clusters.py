@@ -23,7 +23,7 @@ from schemas.errors import Conflict
 from schemas.event_types import condition_of
 from schemas.objects import Object, is_terminating, key_of, name_of, uid_of, with_fields, with_metadata
 from schemas.times import rfc3339
-from services.bootstrap import NAMESPACES
+from services.bootstrap import first_objects
 from services.broker.hints import Hint, Sentence
 from services.controllers.controller import Controller, all_keys, dirty_keys
 from services.controllers.finalizers import has_finalizer, without_finalizer
@@ -123,10 +123,8 @@ class Cluster:
         self.observer = SteppedReplica(self.log, on_applied=self._on_applied)
         self.observer.load()
         self.committer = Committer(self.log, self.observer, lambda _: self.observer.load(), self.edges)
-        for name in NAMESPACES:
-            self.commit(
-                Create(_stored({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-            )
+        for each in first_objects().values():
+            self.commit(Create(each))
         for number in range(nodes):
             self.commit(Create(_as_new(a_node(f"n{number}", cpu="2"))))
         self.workers = [self._worker() for _ in range(WORKERS)]

@@ -15,6 +15,7 @@ from schemas.deletion import deletion_of
 from schemas.objects import Object, name_of, with_fields
 from schemas.revisions import Derivation, derive, go_json, history_to_truncate, template_of
 from schemas.selectors import selector_of
+from schemas.storage import with_default_class
 from schemas.times import Milliseconds
 from services.controllers.pods import is_pending
 from services.controllers.statefulset.claims import missing_claims, present_claims
@@ -119,9 +120,15 @@ def _pods(situation: Situation, plan: Plan, derivation: Derivation) -> Iterator[
             template = owner.template if revision == situation.update else template_of(known[revision])
             prototypes[revision] = prototype_of(template)
         pod = new_pod(owner, ordinal, revision, prototypes[revision])
-        yield from map(Create, missing_claims(owner, ordinal, situation.view.claims))
+        yield from map(Create, _missing_claims(situation, ordinal))
         yield from _claims_retained(situation, ordinal, pod, is_condemned=False)
         yield Create(pod)
+
+
+def _missing_claims(situation: Situation, ordinal: int) -> Iterator[Object]:
+    """Yield the claims that an ordinal lacks, of the default class where their template names none."""
+    for claim in missing_claims(situation.owner, ordinal, situation.view.claims):
+        yield with_default_class(claim, situation.view.classes)
 
 
 def _mended(situation: Situation, plan: Plan) -> Iterator[Change]:
@@ -142,7 +149,7 @@ def _mended(situation: Situation, plan: Plan) -> Iterator[Change]:
         if mended is not member.pod.raw:
             yield Replace(member.pod.raw, mended)
         if owner.claim_templates and is_pending(member.pod):
-            yield from map(Create, missing_claims(owner, member.ordinal, situation.view.claims))
+            yield from map(Create, _missing_claims(situation, member.ordinal))
 
 
 def _retained(situation: Situation, plan: Plan) -> Iterator[Change]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from events.state import Failure, State
-from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STATEFUL_SET
+from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STATEFUL_SET, STORAGE_CLASS
 from schemas.objects import (
     Key,
     Object,
@@ -37,6 +37,7 @@ class View:
     revisions    ControllerRevisions that it owns or may adopt, and where a name may be taken, all others
     ever_ready   uids of those owned pods that were Ready at least once
     failures     pod name -> how often it failed since it was last Ready
+    classes      the storage classes, for new claims that name none
     """
 
     owner: StatefulSetView
@@ -47,6 +48,7 @@ class View:
     revisions: tuple[Object, ...]
     ever_ready: Set[str]
     failures: Mapping[str, Failure]
+    classes: tuple[Object, ...] = ()
 
 
 def view_of(state: State, key: Key) -> View | None:
@@ -73,6 +75,7 @@ def view_of(state: State, key: Key) -> View | None:
         failures={name: failed[owner.uid, name] for name in names if (owner.uid, name) in failed}
         if failed
         else {},
+        classes=tuple(state.list(STORAGE_CLASS.resource)) if owner.claim_templates else (),
     )
 
 

@@ -13,7 +13,7 @@ from services.controllers.controller import Controller
 from services.controllers.garbage import GARBAGE
 from services.controllers.volumes import DATA, VOLUMES
 from services.scheduler.controller import scheduler
-from tests.builders import a_claim, a_node, a_pod
+from tests.builders import a_claim, a_class, a_node, a_pod
 from tests.events.worlds import World
 from tests.services.controllers.settling import NOW
 
@@ -43,7 +43,12 @@ def settle(world: World, *controllers: Controller[Any]) -> None:
 def test_a_namespace_goes_whole_and_its_volume_once_the_agent_has_removed_the_data() -> None:
     world = World(MemoryLog(clock=lambda: NOW), Edges(clock=lambda: NOW))
     controllers = (scheduler(), VOLUMES, GARBAGE)
-    world.commit(Create(bare(a_node())), Create(bare(a_claim())), Create(bare(a_pod(claims=("data",)))))
+    world.commit(
+        Create(bare(a_class())),
+        Create(bare(a_node())),
+        Create(bare(a_claim())),
+        Create(bare(a_pod(claims=("data",)))),
+    )
     settle(world, *controllers)
     assert world.the("core/pods/default/web-0")["spec"]["nodeName"] == "n1"
     claim = world.the("core/persistentvolumeclaims/default/data")

@@ -10,7 +10,7 @@ from schemas.objects import Object, is_terminating, with_metadata
 from services.controllers.volumes import DATA, VOLUMES
 from services.scheduler.census import Census
 from services.scheduler.scheduling import schedule
-from tests.builders import a_claim, a_node, a_pod, a_state, a_volume
+from tests.builders import a_claim, a_class, a_node, a_pod, a_state, a_volume
 from tests.services.controllers.settling import NOW, Settling
 
 OURS = {"annotations": {"pv.kubernetes.io/provisioned-by": "chronoset.dev/local"}}
@@ -179,7 +179,7 @@ def test_a_users_volume_becomes_available_and_protected() -> None:
 
 def test_what_the_scheduler_makes_needs_nothing_done() -> None:
     """A freshly bound claim and its volume are as this controller wants them, so no event of that batch triggers it."""
-    run = volumes(a_node(), a_claim(), a_pod(claims=("data",)))
+    run = volumes(a_node(), a_class(), a_claim(), a_pod(claims=("data",)))
     view = Census().view_of(run.state, "all")
     assert view is not None
 

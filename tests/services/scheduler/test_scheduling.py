@@ -18,7 +18,7 @@ from services.scheduler.filters import lasting_refusal, passing_refusals
 from services.scheduler.placement import Placement
 from services.scheduler.requirements import requests_of, requirements_of
 from services.scheduler.scheduling import MOST_CHANGES, MOST_PODS, schedule
-from tests.builders import a_claim, a_controller, a_node, a_pod, a_state, a_volume
+from tests.builders import a_claim, a_class, a_controller, a_node, a_pod, a_state, a_volume
 
 NOW = 1_767_225_600_000
 
@@ -367,7 +367,7 @@ class TestVolumes:
         claim = a_claim("data-web-0")
         uid = claim["metadata"]["uid"]
 
-        decision = decide(a_node(), claim, a_pod(claims=("data-web-0",)))
+        decision = decide(a_node(), a_class(), claim, a_pod(claims=("data-web-0",)))
 
         create, bind, pod = decision.changes
         assert isinstance(create, Create) and isinstance(bind, Replace) and isinstance(pod, Replace)
@@ -406,7 +406,8 @@ class TestVolumes:
 
     def test_two_pods_of_one_new_claim_go_to_one_node(self) -> None:
         decision = decide(
-            a_node("n1"), a_node("n2"), a_claim(), a_pod("a", claims=("data",)), a_pod("b", claims=("data",))
+            *(a_node("n1"), a_node("n2"), a_class(), a_claim()),
+            *(a_pod("a", claims=("data",)), a_pod("b", claims=("data",))),
         )
 
         assert bound(decision) == {"a": "n1", "b": "n1"}
@@ -416,7 +417,7 @@ class TestVolumes:
         node = a_node()
         node["metadata"]["labels"] = {}
 
-        create = decide(node, a_claim(), a_pod(claims=("data",))).changes[0]
+        create = decide(node, a_class(), a_claim(), a_pod(claims=("data",))).changes[0]
 
         assert isinstance(create, Create)
         assert matches_node(create.object["spec"]["nodeAffinity"]["required"], node)
@@ -539,6 +540,7 @@ def a_random_cluster(seed: int) -> State:
     ]
     return a_state(
         *nodes,
+        a_class(),
         *(a_claim(f"new-{n}") for n in range(5)),
         *(each for pair in bound_claims for each in pair),
         *pods,

@@ -225,3 +225,14 @@ def test_a_grace_period_of_nodes_is_whole_seconds() -> None:
 def test_a_grace_period_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match=r"CHRONOSET_NODE_GRACE: .* write whole seconds, 1 to 86400"):
         settings_from({"CHRONOSET_NODE_GRACE": text})
+
+
+def test_as_many_finished_pods_are_kept_as_is_said() -> None:
+    assert settings_from({"CHRONOSET_FINISHED_PODS": "0"}).finished_pods == 0
+    assert settings_from({}).finished_pods == 12_500
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", "1000001", "x" * 100, "\u0664"])
+def test_a_number_of_finished_pods_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"CHRONOSET_FINISHED_PODS: .* write a whole number from 0"):
+        settings_from({"CHRONOSET_FINISHED_PODS": text})

@@ -132,6 +132,7 @@ class Shim:
             os.close(self.lock)
             self._answer({"error": self.error})
             return
+        self.attached = Attachments(self.state, self.poll, self.typed, bool(self.request.get("stdin_once")))
         self._answer(self._identity())
         _let_go_of_streams()
         self._serve(outputs)
@@ -195,7 +196,6 @@ class Shim:
     def _serve(self, outputs: dict[int, str]) -> None:
         for descriptor in (*outputs, self.wake.fileno()):
             self.poll.register(descriptor, select.POLLIN)
-        self.attached = Attachments(self.state, self.poll, self.typed, bool(self.request.get("stdin_once")))
         while self.status is None:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.wake.fileno():

@@ -43,8 +43,9 @@ def test_there_are_examples() -> None:
     assert [path.name for path in MANIFESTS] == [
         "canary.yaml",
         "config.yaml",
-        "daemonset.yaml",
+        "fluentd.yaml",
         "greeter.yaml",
+        "net-agent.yaml",
         "web.yaml",
     ]
 

@@ -19,6 +19,8 @@ from schemas.definitions import definitions
 from schemas.kinds import SERVED, SUBRESOURCES, Kind
 from schemas.patching import Json
 from services.api.discovery import GIT_VERSION, group_versions, kinds_of, path_of
+from services.api.openapi_binary import MEDIA_TYPE as PROTOBUF
+from services.api.openapi_binary import openapi_v2_message
 from services.api.operations import (
     BODIES,
     DELETE_OPTIONS,
@@ -49,7 +51,10 @@ class Document:
 
 
 def _document(content: Json) -> Document:
-    body = orjson.dumps(content)
+    return _kept(orjson.dumps(content))
+
+
+def _kept(body: bytes) -> Document:
     return Document(body, hashlib.sha256(body).hexdigest()[:32].upper())
 
 
@@ -83,16 +88,22 @@ def document_v3(group: str, version: str) -> Document | None:
 
 
 @cache
-def document_v2() -> Document:
-    """Return `/openapi/v2`: swagger 2.0 in JSON, of all that is served."""
-    return _document(
-        {
-            "swagger": "2.0",
-            "info": _INFO,
-            "paths": _paths(SERVED, _path_parameter_v2, _operation_v2),
-            "definitions": {name: _translated(schema, _as_v2) for name, schema in _reached(SERVED).items()},
-        }
-    )
+def document_v2(media_type: str = JSON) -> Document:
+    """Return `/openapi/v2`, swagger 2.0 of all that is served: in JSON, or as the protobuf message Go clients read."""
+    schemas = {name: _translated(schema, _as_v2) for name, schema in _reached(SERVED).items()}
+    content = {
+        "swagger": "2.0",
+        "info": _INFO,
+        "paths": _paths(SERVED, _path_parameter_v2, _operation_v2),
+        "definitions": schemas,
+    }
+    return _kept(openapi_v2_message(content)) if media_type == PROTOBUF else _document(content)
+
+
+def v2_media_type(accept: str) -> str:
+    """Return the media type in which to answer `/openapi/v2` to an Accept header."""
+    offered = (word.split(";")[0].strip().replace("v2@v1.0", "v2.v1.0") for word in accept.split(","))
+    return next((word for word in offered if word in (PROTOBUF, JSON)), JSON)
 
 
 def _place(group: str, version: str) -> str:

@@ -128,6 +128,11 @@ def _one_of(choices: tuple[str, ...], subject: str) -> Callable[[str, str], str]
     return read
 
 
+def propagation_of(name: str, value: str) -> str:
+    """Return a propagation policy. Raises Failure 422 for one that is not known."""
+    return _one_of(_PROPAGATIONS, "DeleteOptions")(name, value)
+
+
 def _dry_run(name: str, value: str) -> bool:
     if value != "All":
         raise _unsupported("options", name, value, ("All",))
@@ -156,7 +161,8 @@ _READERS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "fieldManager": ("field_manager", _text),
     "force": ("force", _boolean),
     "gracePeriodSeconds": ("grace_seconds", _grace),
-    "propagationPolicy": ("propagation", _one_of(_PROPAGATIONS, "DeleteOptions")),
+    "propagationPolicy": ("propagation", propagation_of),
     "orphanDependents": ("orphan", _boolean),
+    "includeObject": ("include", _one_of(("None", "Metadata", "Object"), "TableOptions.meta.k8s.io")),
 }
 _MAY_BE_EMPTY = ("allow_bookmarks", "send_initial_events", "force", "orphan")

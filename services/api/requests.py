@@ -61,6 +61,8 @@ class Options:
     orphan: bool | None = None
     expected_uid: str = ""
     expected_version: str = ""
+    include: str = "Metadata"
+    """How much of each object a row of a Table carries: None, Metadata, Object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,206 @@
+"""The hub: what the replica folds goes into the ring and, serialised once, to every watch that it concerns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from events.replica import Applied
+from schemas.objects import Object, labels_of, with_metadata
+from schemas.positions import Position
+from schemas.selectors import Selector
+from services.api.ring import Change, Ring, changes_of
+
+EVERYTHING = Selector()
+ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
+MOST_PENDING = 10_000
+"""Events that may wait for a watcher that reads slowly; with one more it is dropped, and begins again where it was."""
+
+Encode = Callable[[str, Object], bytes]
+"""A watch event of a type and an object as a line of bytes."""
+
+
+class Encoding(NamedTuple):
+    """How a watch's events are written; watches whose encodings have one `name` share what is written."""
+
+    name: str
+    encode: Encode
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects of a resource are meant: of a namespace (empty: all), by labels, by fields."""
+
+    resource: str
+    namespace: str = ""
+    labels: Selector = EVERYTHING
+    fields: Callable[[Object], bool] | None = None
+
+    def has(self, obj: Object) -> bool:
+        """Say whether an object of the resource and the namespace is among them."""
+        return (not self.labels.requirements or self.labels.matches(labels_of(obj))) and (
+            self.fields is None or self.fields(obj)
+        )
+
+    def type_of(self, change: Change) -> str:
+        """Return what a change is to somebody who sees only this selection; empty: nothing.
+
+        An object that leaves the selection is DELETED (apiserver/pkg/storage/cacher convertToWatchEvent).
+        """
+        if self.namespace and change.namespace != self.namespace:
+            return ""
+        old, new = change.old, change.new
+        was = old is not None and self.has(old)
+        if new is not None and self.has(new):
+            return MODIFIED if was else ADDED
+        return DELETED if was else ""
+
+
+class Watcher:
+    """One watch: what waits to be sent to it. `position` is the last that it was told of, `ended` that it is over."""
+
+    def __init__(self, selection: Selection, encoding: Encoding, position: Position) -> None:
+        self.selection = selection
+        self.encoding = encoding
+        self.position = position
+        self.ended = False
+        self.is_slow = False
+        self._pending: list[bytes] = []
+        self._count = 0
+        self._told = asyncio.Event()
+
+    def tell(self, lines: Sequence[bytes], position: Position) -> None:
+        """Add lines, all of the same batches, that bring the watch to a position."""
+        self.position = position
+        self._count += len(lines)
+        if self._count > MOST_PENDING:
+            self.is_slow = True
+            self.end()
+        else:
+            self._pending.append(lines[0] if len(lines) == 1 else b"".join(lines))
+            self._told.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self._told.set()
+
+    async def next(self, timeout: float) -> bytes:
+        """Return what is to be sent, once there is something; nothing when the time is over or the watch has ended."""
+        if not self._pending and not self.ended:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._told.wait()
+            except TimeoutError:
+                return b""
+        self._told.clear()
+        lines, self._pending, self._count = b"".join(self._pending), [], 0
+        return lines
+
+
+class Hub:
+    """Takes what a replica folds, on the replica's thread, and tells it on, on the event loop it was opened on."""
+
+    def __init__(self, ring: Ring | None = None) -> None:
+        self.ring = ring or Ring()
+        self.position: Position = self.ring.floor
+        self.closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._waiting: list[tuple[Position, asyncio.Future[None]]] = []
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on deliver on this loop. What was folded before is in the ring already."""
+        self._loop = loop
+
+    def receive(self, applied: Sequence[Applied]) -> None:
+        """Take a chunk of whole batches (events.replica.Replica's on_applied); from any thread, one at a time."""
+        changes, position = changes_of(applied), applied[-1].event.resource_version
+        if self._loop is None:
+            self._keep(changes, position)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver, changes, position)
+
+    def watch(self, selection: Selection, encoding: Encoding, after: Position) -> Watcher:
+        """Return a watch of what happens behind a position, beginning with what the ring holds. Raises Failure 410."""
+        watcher = Watcher(selection, encoding, after)
+        self._tell(
+            watcher, [each for each in self.ring.since(after) if each.resource == selection.resource], {}
+        )
+        self._watchers.setdefault(selection.resource, set()).add(watcher)
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        """Forget a watch."""
+        self._watchers.get(watcher.selection.resource, set()).discard(watcher)
+
+    async def reach(self, position: Position, timeout: float) -> bool:
+        """Wait until everything up to a position has been delivered; False where that took too long."""
+        if self.position >= position:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((position, future))
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        except TimeoutError:
+            return False
+        return not self.closed
+
+    def close(self) -> None:
+        """End every watch and every wait: the program stops."""
+        self.closed = True
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.end()
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def _deliver(self, changes: list[Change], position: Position) -> None:
+        self._keep(changes, position)
+        by_resource: dict[str, list[Change]] = {}
+        for change in changes:
+            by_resource.setdefault(change.resource, []).append(change)
+        encoded: dict[tuple[int, str, str], bytes] = {}
+        for resource, theirs in by_resource.items():
+            for watcher in self._watchers.get(resource, ()):
+                self._tell(watcher, theirs, encoded)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for wanted, future in waiting:
+                if wanted > position:
+                    self._waiting.append((wanted, future))
+                elif not future.done():
+                    future.set_result(None)
+
+    def _keep(self, changes: list[Change], position: Position) -> None:
+        self.ring.extend(changes)
+        self.position = position
+
+    def _tell(
+        self, watcher: Watcher, changes: Sequence[Change], encoded: dict[tuple[int, str, str], bytes]
+    ) -> None:
+        """Tell a watch what of some changes concerns it; what is encoded once is kept in `encoded` for the others."""
+        lines = []
+        for change in changes:
+            if change.version <= watcher.position:
+                continue
+            type_ = watcher.selection.type_of(change)
+            if not type_:
+                continue
+            known = (id(change), type_, watcher.encoding.name)
+            line = encoded.get(known)
+            if line is None:
+                line = encoded[known] = watcher.encoding.encode(type_, _shown(change, type_))
+            lines.append(line)
+        if lines:
+            watcher.tell(lines, changes[-1].version)
+
+
+def _shown(change: Change, type_: str) -> Object:
+    """Return the object of an event: the new one; of what left, the old one with the version at which it left."""
+    shown = change.new if type_ != DELETED else change.old
+    assert shown is not None
+    return shown if type_ != DELETED else with_metadata(shown, resourceVersion=str(change.version))

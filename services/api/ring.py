@@ -1,0 +1,93 @@
+"""The ring: the last folded events, so that a watch may begin, and a list be taken, a while ago.
+
+Kubernetes' watch cache holds such a window of each kind; this is one for all kinds, in the log's order. What stands in
+it stands at batch ends only, since all objects of a batch carry the version of its end.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from events.replica import Applied
+from schemas.objects import Key, Object, split_key
+from schemas.positions import Position, stream_id_of
+from services.api.failures import expired
+
+SIZE = 100_000
+SLACK = 10_000
+"""Events beyond `SIZE` before the oldest are let go together."""
+
+
+class Change(NamedTuple):
+    """One object's change. `version` is the end of its batch, which the new object carries."""
+
+    version: Position
+    resource: str
+    namespace: str
+    key: Key
+    old: Object | None
+    new: Object | None
+
+
+def changes_of(applied: Iterable[Applied]) -> list[Change]:
+    """Return what folded events changed; those that concern the log itself change no object."""
+    changes = []
+    for event, old, new in ((each.event, each.old, each.new) for each in applied):
+        if old is not None or new is not None:
+            resource, namespace, _ = split_key(event.key)
+            changes.append(Change(event.resource_version, resource, namespace, event.key, old, new))
+    return changes
+
+
+class Ring:
+    """The last changes, oldest first. `floor` is the position behind which nothing is missing.
+
+    Not thread-safe: it belongs to the event loop.
+    """
+
+    def __init__(self, floor: Position = 0, size: int = SIZE, slack: int = SLACK) -> None:
+        self.floor = floor
+        self._size = size
+        self._slack = slack
+        self._changes: list[Change] = []
+        self._versions: list[Position] = []
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def extend(self, changes: Iterable[Change]) -> None:
+        """Add changes behind the last, whole batches of them."""
+        for change in changes:
+            self._changes.append(change)
+            self._versions.append(change.version)
+        if len(self._changes) > self._size + self._slack:
+            count = len(self._changes) - self._size
+            while self._versions[count] == self._versions[count - 1]:
+                count -= 1
+            self.floor = self._versions[count - 1]
+            del self._changes[:count]
+            del self._versions[:count]
+
+    def since(self, version: Position) -> Sequence[Change]:
+        """Return the changes behind a version. Raises Failure 410 where some of them are gone."""
+        if version < self.floor:
+            raise expired(
+                f"too old resource version: {version} ({self.floor}): the watch begins at {stream_id_of(self.floor)}; "
+                "chronoset replay shows what was before"
+            )
+        return self._changes[bisect_right(self._versions, version) :]
+
+    def holds(self, version: Position) -> bool:
+        """Say whether every change behind a version is still here."""
+        return version >= self.floor
+
+    def undone(self, objects: dict[Key, Object], resource: str, then: Position, now: Position) -> None:
+        """Take back, in `objects` (of a resource, as they are at `now`), what changed behind `then`."""
+        for change in reversed(self.since(then)):
+            if change.resource == resource and change.version <= now:
+                if change.old is None:
+                    objects.pop(change.key, None)
+                else:
+                    objects[change.key] = change.old

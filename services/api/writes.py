@@ -1,0 +1,198 @@
+"""Writes: decided from what the replica has, committed, and decided again where that was not the truth.
+
+A decision is first taken from the state at hand, without asking where the log ends: the commit checks every head it
+rests upon, so what it appends is right. What the state at hand refuses may be wrong, so a refusal is only told after
+it was decided once more from a state at the log's head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from events.commit import Committer, Edges, Intent, Proposal, prepare
+from events.log import Log
+from events.replica import Replica
+from schemas.changes import Create, Delete
+from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
+from schemas.envelopes import Actor, Origin
+from schemas.errors import ChronosetError, Conflict, Unavailable
+from schemas.objects import Key, Object, is_terminating, key_of_object, version_of, with_metadata
+from schemas.positions import Position, stream_id_of
+from schemas.times import Milliseconds
+from services.api.requests import Caller, Options, User
+from services.commands.deciding import Decided
+from services.commands.objects import check_preconditions
+from services.commands.sources import existing
+
+PATIENCE = 10.0
+NAME_LENGTH = 63
+SUFFIX_LENGTH = 5
+SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""As apimachinery/pkg/util/rand: no vowels, so no words."""
+NAMES_TRIED = 8
+_SYSTEM_NODE = "system:node:"
+
+Decide = Callable[["ReplicaSources", Milliseconds], Decided]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of a write: the object as it is now (of a deletion: as it was), and warnings.
+
+    `gone` is True where the object does not exist any more.
+    """
+
+    object: Object
+    warnings: tuple[str, ...] = ()
+    gone: bool = False
+
+
+class ReplicaSources:
+    """A replica as services.commands.sources.Sources. A revision that was truncated is not in it."""
+
+    def __init__(self, replica: Replica, unseal: Callable[[Object], Object]) -> None:
+        self._replica = replica
+        self._unseal = unseal
+
+    def get(self, key: Key) -> Object | None:
+        return self._replica.get(key)
+
+    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        return self._replica.list(resource, namespace)
+
+    def kept_revisions(self, _uid: str) -> Sequence[Object]:
+        return []
+
+    def kept_revision(self, _uid: str, _number: int) -> Object | None:
+        return None
+
+    def unseal(self, obj: Object) -> Object:
+        return self._unseal(obj)
+
+
+class Writes:
+    """Carries decisions out on threads of an executor, each with a log of its own: so appends share an fsync."""
+
+    def __init__(
+        self,
+        open_log: Callable[[], Log],
+        replica: Replica,
+        sources: ReplicaSources,
+        edges: Edges,
+        executor: Executor,
+    ) -> None:
+        self._open_log = open_log
+        self._replica = replica
+        self._sources = sources
+        self._edges = edges
+        self._executor = executor
+        self._mine = threading.local()
+
+    async def write(self, decide: Decide, intent: Intent, dry_run: bool = False) -> Written:
+        """Decide and commit. Raises what `decide` and Committer.commit raise."""
+        run = self._try if dry_run else self._carry_out
+        return await asyncio.get_running_loop().run_in_executor(self._executor, run, decide, intent)
+
+    def _try(self, decide: Decide, intent: Intent) -> Written:
+        """Decide as if to commit, and append nothing."""
+        log, _ = self._tools()
+        self._catch_up(log.last())
+        decided = self._decided(decide)
+        prepared = prepare(Proposal(decided.changes, decided.rests_on), self._sources, intent, self._edges)
+        return _written(decided, prepared.changed, 0)
+
+    def _carry_out(self, decide: Decide, intent: Intent) -> Written:
+        log, committer = self._tools()
+        decided = Decided(())
+
+        def proposal() -> Proposal:
+            nonlocal decided
+            decided = self._decided(decide)
+            return Proposal(decided.changes, decided.rests_on)
+
+        position = self._replica.position
+        try:
+            committed = committer.commit(proposal, intent)
+        except (Conflict, Unavailable):
+            raise
+        except ChronosetError:
+            head = log.last()
+            if head <= position:
+                raise
+            self._catch_up(head)
+            committed = committer.commit(proposal, intent)
+        return _written(decided, committed.changed, committed.appended.last)
+
+    def _decided(self, decide: Decide) -> Decided:
+        return decide(self._sources, self._edges.clock())
+
+    def _tools(self) -> tuple[Log, Committer]:
+        """Return this thread's log and committer."""
+        found: tuple[Log, Committer] | None = getattr(self._mine, "tools", None)
+        if found is None:
+            log = self._open_log()
+            found = self._mine.tools = log, Committer(log, self._sources, self._catch_up, self._edges)
+        return found
+
+    def _catch_up(self, position: Position) -> None:
+        if not self._replica.wait_for(position, PATIENCE):
+            at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
+            raise Unavailable(f"this server's replica is at {at}, not yet at {wanted}")
+
+
+def _written(
+    decided: Decided, changed: tuple[tuple[Object | None, Object | None], ...], version: Position
+) -> Written:
+    """Return what became of the first object that was decided upon; without events it is as it was."""
+    first = decided.changes[0]
+    subject = first.object if isinstance(first, Create) else first.old
+    key = key_of_object(subject)
+    for old, new in changed:
+        if new is not None and key_of_object(new) == key:
+            now = with_metadata(new, resourceVersion=str(version)) if version else new
+            return Written(now, decided.warnings)
+        if new is None and old is not None and key_of_object(old) == key:
+            last = first.old if isinstance(first, Delete) else getattr(first, "new", old)
+            return Written(
+                with_metadata(last, resourceVersion=str(version or version_of(old))), (), gone=True
+            )
+    return Written(subject, decided.warnings)
+
+
+def intent_of(user: User, caller: Caller) -> Intent:
+    """Return who wants a write, as the log will say it: `user:alice`, `node:n1`; the request is the command."""
+    name = user.name
+    known = f"node:{name.removeprefix(_SYSTEM_NODE)}" if name.startswith(_SYSTEM_NODE) else f"user:{name}"
+    origin = Origin(user.groups, caller.address, caller.agent[:256])
+    return Intent(Actor(known, user.authenticated), caller.request, origin=origin)
+
+
+def decide_delete(key: Key, options: Options, sources: ReplicaSources, now: Milliseconds) -> Decided:
+    """Conclude what a request to delete comes to (DeleteOptions). Raises NotFound, Outdated."""
+    live = existing(sources, key)
+    check_preconditions(key, live, options.expected_uid, options.expected_version)
+    return Decided((deletion_of(live, now, options.grace_seconds, propagation_of(options, live)),))
+
+
+def propagation_of(options: Options, live: Object) -> str:
+    """Return what becomes of dependents: what is asked for, else what was asked before, else Background."""
+    if options.propagation:
+        return options.propagation
+    if options.orphan is not None:
+        return ORPHAN if options.orphan else BACKGROUND
+    finalizers = live["metadata"].get("finalizers", ()) if is_terminating(live) else ()
+    return (
+        ORPHAN if "orphan" in finalizers else FOREGROUND if "foregroundDeletion" in finalizers else BACKGROUND
+    )
+
+
+def with_generated_name(obj: Object) -> Object:
+    """Return an object that has only a generateName with a name made of it (apiserver/pkg/storage/names)."""
+    base = obj["metadata"]["generateName"][: NAME_LENGTH - SUFFIX_LENGTH]
+    suffix = "".join(random.choices(SUFFIX_LETTERS, k=SUFFIX_LENGTH))
+    return with_metadata(obj, name=base + suffix)

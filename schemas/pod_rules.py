@@ -25,6 +25,7 @@ from schemas.metadata_rules import annotation_findings, expression_findings, lab
 from schemas.names import dns_label_problems, dns_subdomain_problems, env_name_problems, port_name_problems
 from schemas.objects import Object
 from schemas.quantities import parse_quantity
+from schemas.storage_rules import host_path_findings
 
 Part = dict[str, Any]
 
@@ -261,6 +262,8 @@ def _volume_findings(volumes: list[Part], where: str) -> Findings:
             yield forbidden(f"{at}.{source}", "may not specify more than 1 volume type")
         if volume.get("persistentVolumeClaim", {}).get("claimName") == "":
             yield required(f"{at}.persistentVolumeClaim.claimName")
+        if "hostPath" in volume:
+            yield from host_path_findings(volume["hostPath"], f"{at}.hostPath")
 
 
 def _node_affinity_findings(affinity: Part, where: str) -> Findings:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable
-from typing import Any
 
 from schemas.budget_rules import budget_findings
 from schemas.errors import Cause
@@ -28,12 +27,18 @@ from schemas.metadata_rules import (
     label_findings,
     metadata_findings,
     metadata_update_findings,
-    selector_findings,
 )
 from schemas.names import config_key_problems, dns_label_problems, port_name_problems
 from schemas.objects import Object, kind_of
 from schemas.pod_rules import pod_spec_findings, pod_update_findings, port_number_findings, taint_findings
-from schemas.quantities import compare_quantities, parse_quantity
+from schemas.storage_rules import (
+    claim_findings,
+    claim_update_findings,
+    storage_class_findings,
+    storage_class_update_findings,
+    volume_findings,
+    volume_update_findings,
+)
 from schemas.workload_rules import (
     daemon_set_findings,
     daemon_set_update_findings,
@@ -43,13 +48,8 @@ from schemas.workload_rules import (
     stateful_set_update_findings,
 )
 
-_ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _MAX_DATA = 1024 * 1024
-_NO_SOURCE = frozenset(
-    ("accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-     "storageClassName", "volumeAttributesClassName", "volumeMode")
-)  # fmt: skip
 
 
 def validate_create(obj: Object) -> tuple[Cause, ...]:
@@ -133,78 +133,6 @@ def _service_update_findings(old: Object, new: Object) -> Findings:
         yield invalid("spec.clusterIPs[0]", [after["clusterIP"]], "may not change once set")
 
 
-def _claim_findings(obj: Object) -> Findings:
-    spec = obj.get("spec", {})
-    modes = spec.get("accessModes", [])
-    if not modes:
-        yield required("spec.accessModes", "at least 1 access mode is required")
-    for index, mode in enumerate(modes):
-        yield from not_among(f"spec.accessModes[{index}]", mode, _ACCESS_MODES)
-    yield from not_among("spec.volumeMode", spec.get("volumeMode"), ("Block", "Filesystem"))
-    if "selector" in spec:
-        yield from selector_findings(spec["selector"], "spec.selector")
-    storage = spec.get("resources", {}).get("requests", {}).get("storage")
-    if storage is None:
-        yield required("spec.resources[storage]")
-    elif parse_quantity(storage).nanos <= 0:
-        yield invalid("spec.resources[storage]", storage, "must be greater than zero")
-
-
-def _claim_update_findings(old: Object, new: Object) -> Findings:
-    """Only the requested storage may grow, and an unbound claim may be bound (its volumeName set) once."""
-    before, after = old.get("spec", {}), new.get("spec", {})
-    mutable = {"resources", "volumeAttributesClassName"}
-    if not before.get("volumeName"):
-        mutable |= {"volumeName", "storageClassName"} if "storageClassName" not in before else {"volumeName"}
-    if _without(before, mutable) != _without(after, mutable) or _other_resources(before) != _other_resources(
-        after
-    ):
-        yield forbidden(
-            "spec",
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-        )
-    was, now = (spec.get("resources", {}).get("requests", {}).get("storage", "0") for spec in (before, after))
-    if compare_quantities(now, was) < 0:
-        yield forbidden("spec.resources.requests.storage", "field can not be less than previous value")
-
-
-def _other_resources(spec: Any) -> Any:
-    return _without(spec.get("resources", {}), {"requests"})
-
-
-def _without(part: Any, names: set[str]) -> Any:
-    return {name: value for name, value in part.items() if name not in names}
-
-
-def _volume_findings(obj: Object) -> Findings:
-    spec = obj.get("spec", {})
-    if not spec.get("accessModes"):
-        yield required("spec.accessModes")
-    for index, mode in enumerate(spec.get("accessModes", ())):
-        yield from not_among(f"spec.accessModes[{index}]", mode, _ACCESS_MODES)
-    if not spec.get("capacity"):
-        yield required("spec.capacity")
-    policies = ("Delete", "Recycle", "Retain")
-    yield from not_among(
-        "spec.persistentVolumeReclaimPolicy", spec.get("persistentVolumeReclaimPolicy"), policies
-    )
-    sources = sorted(spec.keys() - _NO_SOURCE)
-    if not sources:
-        yield required("spec", "must specify a volume type")
-    for source in sources[1:]:
-        yield forbidden(f"spec.{source}", "may not specify more than 1 volume type")
-
-
-def _volume_update_findings(old: Object, new: Object) -> Findings:
-    """The source of a volume stays (`spec.persistentvolumesource is immutable after creation`)."""
-    before, after = (_without(obj.get("spec", {}), set(_NO_SOURCE)) for obj in (old, new))
-    if before != after:
-        yield forbidden(
-            "spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"
-        )
-    yield from immutable("spec.volumeMode", old["spec"].get("volumeMode"), new["spec"].get("volumeMode"))
-
-
 def _config_map_findings(obj: Object) -> Findings:
     data, binary = obj.get("data", {}), obj.get("binaryData", {})
     for where, values in (("data", data), ("binaryData", binary)):
@@ -277,8 +205,9 @@ _RULES: dict[str, Callable[[Object], Findings]] = {
     "Pod": _pod_findings,
     "Node": _node_findings,
     "Service": _service_findings,
-    "PersistentVolumeClaim": _claim_findings,
-    "PersistentVolume": _volume_findings,
+    "PersistentVolumeClaim": claim_findings,
+    "PersistentVolume": volume_findings,
+    "StorageClass": storage_class_findings,
     "ConfigMap": _config_map_findings,
     "Secret": _secret_findings,
     "Lease": _lease_findings,
@@ -292,8 +221,9 @@ _UPDATE_RULES: dict[str, Callable[[Object, Object], Findings]] = {
     "ControllerRevision": revision_update_findings,
     "Pod": pod_update_findings,
     "Service": _service_update_findings,
-    "PersistentVolumeClaim": _claim_update_findings,
-    "PersistentVolume": _volume_update_findings,
+    "PersistentVolumeClaim": claim_update_findings,
+    "PersistentVolume": volume_update_findings,
+    "StorageClass": storage_class_update_findings,
     "ConfigMap": _frozen_update_findings,
     "Secret": _secret_update_findings,
 }

@@ -12,6 +12,7 @@ from schemas.errors import BadRequest, Cause, Conflict, Invalid
 from schemas.objects import Key, Object, key_of_object, kind_of, namespace_of, version_of, with_metadata
 from schemas.patching import Json, apply_json_patch, apply_merge_patch
 from schemas.validation import validate_create, validate_update
+from services.commands.admission import admitted
 from services.commands.commands import JSON_PATCH, Apply, Patch
 from services.commands.sources import Sources, existing, subject_of
 
@@ -57,9 +58,10 @@ def decide_apply(command: Apply, sources: Sources) -> Verdict:
         if version_of(manifest):
             raise Conflict(key, version_of(manifest), 0)
         obj, warnings = _valid_new(apply_manifest(manifest, None, kind), command.field_validation)
-        return (Create(obj),), warnings
+        return (Create(admitted(None, obj, sources)),), warnings
     clear = sources.unseal(live)
-    return _replacement(live, clear, apply_manifest(manifest, clear, kind), command.field_validation)
+    wanted = apply_manifest(manifest, clear, kind)
+    return _admitted(_replacement(live, clear, wanted, command.field_validation), sources)
 
 
 def decide_patch(command: Patch, sources: Sources) -> Verdict:
@@ -68,7 +70,7 @@ def decide_patch(command: Patch, sources: Sources) -> Verdict:
     clear = sources.unseal(live)
     patched = _patched(clear, command)
     _check_identity(command.key, clear, patched)
-    return _replacement(live, clear, patched, command.field_validation)
+    return _admitted(_replacement(live, clear, patched, command.field_validation), sources)
 
 
 def _placed(obj: Object, namespace: str) -> Object:
@@ -104,6 +106,13 @@ def _replacement(live: Object, clear: Object, wanted: Object, field_validation: 
     if causes:
         raise Invalid(_spoken(live), causes)
     return (Replace(live, checked.object),), checked.warnings
+
+
+def _admitted(verdict: Verdict, sources: Sources) -> Verdict:
+    for change in verdict[0]:
+        if isinstance(change, Replace):
+            admitted(change.old, change.new, sources)
+    return verdict
 
 
 def _with_what_is_ours(live: Object, wanted: Object) -> Object:

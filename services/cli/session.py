@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.envelopes import Actor
-from schemas.errors import BadRequest, Unavailable
+from schemas.errors import BadRequest, LostHistory, Unavailable
 from schemas.kinds import SECRET
 from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds that a command waits for a server that is away, and for the projections to catch up."""
 NO_PATIENCE = 0.5
+_SOON = 0.3
 _LONGEST_NAME = 253
 _WORKLOAD_CONTROLLERS = ("statefulset", "daemonset")
 
@@ -83,11 +84,14 @@ class Session:
     def catch_up(self, position: Position) -> None:
         """Wait until the projections show `position`; also while they are being built for the first time.
 
-        Raises Unavailable, which says where they stand.
+        Raises Unavailable, which says where they stand; LostHistory where they are of another log.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
+                if self.views.wait_for(position, _SOON):
+                    return
+                self._check_history()
                 if self.views.wait_for(position, max(0.0, deadline - time.monotonic())):
                     return
                 stand = stream_id_of(self.views.position())
@@ -99,6 +103,14 @@ class Session:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+    def _check_history(self) -> None:
+        projected, found = self.views.log_id(), self.log.log_id()
+        if projected not in ("", found):
+            raise LostHistory(
+                f"the server holds log {found}, the projections are of log {projected}: name the right server, put the "
+                "right files back, or give the projections up (chronoset projections rebuild)"
+            )
 
     def waiting(self) -> Mapping[Key, str]:
         """Return what each StatefulSet and DaemonSet waits for, by its key."""

@@ -100,6 +100,12 @@ class Views:
             found = self._client.hmget(views_key(self._cluster), "generation", "position", "format")
         return _checked(found)[1]
 
+    def log_id(self) -> str:
+        """Return the id of the log that is projected; empty where there are no projections."""
+        with reaching():
+            found = self._client.hget(views_key(self._cluster), "log")
+        return found.decode() if found else ""
+
     def wait_for(self, position: Position, timeout: float) -> bool:
         """Wait until the projections are at `position` or later; False when `timeout` seconds have passed."""
         deadline, pause = time.monotonic() + timeout, _FIRST_PAUSE

@@ -7,10 +7,8 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BadRequest
-from schemas.kinds import NODE
-from schemas.objects import Key
 from services.cli.options import ActorName, CommandId, DataDir, WriteFormat, WriteOutput
-from services.cli.references import parse_one
+from services.cli.references import node_key
 from services.cli.writes import Manner, write
 from services.commands.commands import Cordon, Taint
 
@@ -31,7 +29,7 @@ def cordon(
     Example:
       chronoset cordon n2
     """
-    write([Cordon(_key(name), True) for name in names], Manner(data_dir, actor, command_id, output))
+    write([Cordon(node_key(name), True) for name in names], Manner(data_dir, actor, command_id, output))
 
 
 def uncordon(
@@ -47,7 +45,7 @@ def uncordon(
     Example:
       chronoset uncordon n2
     """
-    write([Cordon(_key(name), False) for name in names], Manner(data_dir, actor, command_id, output))
+    write([Cordon(node_key(name), False) for name in names], Manner(data_dir, actor, command_id, output))
 
 
 def taint(
@@ -71,11 +69,7 @@ def taint(
     """
     removed = tuple(_removed(text) for text in taints if text.endswith("-"))
     added = tuple(_added(text) for text in taints if not text.endswith("-"))
-    write([Taint(_key(name), added, removed)], Manner(data_dir, actor, command_id, output))
-
-
-def _key(name: str) -> Key:
-    return parse_one([NODE.kind, name.removeprefix("node/")]).key("")
+    write([Taint(node_key(name), added, removed)], Manner(data_dir, actor, command_id, output))
 
 
 def _added(text: str) -> tuple[tuple[str, str], ...]:

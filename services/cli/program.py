@@ -46,6 +46,7 @@ COMMANDS: dict[str, Place] = {
     "rollout": Place("rollouts", "app", "undo, restart, status and history of rollouts"),
     "cordon": Place("nodes", "cordon", "let no new pods come to nodes"),
     "uncordon": Place("nodes", "uncordon", "let new pods come to nodes again"),
+    "drain": Place("drains", "drain", "empty nodes for maintenance, as budgets allow"),
     "taint": Place("nodes", "taint", "keep pods away from a node unless they tolerate it"),
     "node": Place("machine_nodes", "app", "add nodes to the machine of a running cluster, and remove them"),
     "pause": Place("switches", "pause", "pause controllers"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.errors import BadRequest
-from schemas.kinds import DAEMON_SET, KINDS, POD, SERVICE, STATEFUL_SET, Kind, kind_named
+from schemas.kinds import DAEMON_SET, KINDS, NODE, POD, SERVICE, STATEFUL_SET, Kind, kind_named
 from schemas.names import dns_label_problems, dns_subdomain_problems
 from schemas.objects import Key, key_of
 
@@ -59,6 +59,11 @@ def parse_one(words: Sequence[str]) -> Reference:
     if len(references) != 1:
         raise BadRequest(f"KIND NAME: {' '.join(words)!r} names {len(references)} objects; name one")
     return references[0]
+
+
+def node_key(word: str) -> Key:
+    """Return the key of the node that is called so, or `node/<name>`. Raises BadRequest where it is no name."""
+    return Reference(NODE, _checked_name(word.removeprefix("node/"))).key("")
 
 
 def checked_namespace(namespace: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +31,9 @@ def mounts_of(run: Run, spec: Object, pod_folder: Path) -> list[Mount]:
     return [_mount_of(mount, volumes, run, pod_folder) for mount in spec.get("volumeMounts") or ()]
 
 
-def volumes_env(mounts: Iterable[Mount]) -> dict[str, str]:
-    """Return the variables that name the folders of a container's volumes on the node: `VOLUME_<NAME>`."""
-    return {"VOLUME_" + re.sub(r"[^A-Za-z0-9]", "_", mount.volume).upper(): mount.source for mount in mounts}
+def variable_of(mount: Mount) -> str:
+    """Return the name of the variable that tells a program where a volume is: `VOLUME_<NAME>`."""
+    return "VOLUME_" + re.sub(r"[^A-Za-z0-9]", "_", mount.volume).upper()
 
 
 def _mount_of(mount: Object, volumes: Mapping[str, Object], run: Run, pod_folder: Path) -> Mount:
@@ -55,7 +55,8 @@ def _mount_of(mount: Object, volumes: Mapping[str, Object], run: Run, pod_folder
         if "emptyDir" in volume:
             folder.chmod(0o777)
     claim = volume.get("persistentVolumeClaim") or {}
-    read_only = bool(mount.get("readOnly") or claim.get("readOnly"))
+    is_ours = any(kind in volume for kind in KINDS)
+    read_only = bool(mount.get("readOnly") or claim.get("readOnly") or is_ours)
     return Mount(mount["name"], str(folder), target, read_only, mount.get("mountPropagation") or "")
 
 

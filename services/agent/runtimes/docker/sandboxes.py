@@ -1,0 +1,83 @@
+"""A pod's surroundings: the pause container, which holds its network, its host name and its ports on the node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docker.errors import APIError
+
+from schemas.objects import Object, name_of, uid_of
+from services.agent.names import DOMAIN
+from services.agent.runtimes.docker.engines import Engine, sentence_of
+from services.agent.runtimes.docker.labels import PAUSE, labels_of, ours, title_of
+from services.agent.runtimes.docker.pauses import ensure_pause_image
+from services.agent.runtimes.docker.resolvers import host_resolver, resolver_of
+from services.agent.runtimes.docker.specs import host_ports_of, namespaces_of
+from services.agent.runtimes.port import Refused
+
+_TAKEN = ("port is already allocated", "address already in use")
+LONGEST_HOSTNAME = 63
+
+
+class Sandboxes:
+    """The pause containers of a node. `name_server` is the address of the cluster's, "" where there is none."""
+
+    def __init__(
+        self, engine: Engine, node_directory: str, name_server: str = "", domain: str = DOMAIN
+    ) -> None:
+        self._engine = engine
+        self._node_directory = node_directory
+        self._name_server = name_server
+        self._domain = domain
+
+    def ensure(self, pod: Object) -> tuple[str, str]:
+        """Return (id, address) of the pod's pause container, which runs now; the address of a pod of the host's network
+        is empty. Raises Refused(NodePorts) where a port of the node is taken; OSError."""
+        client = self._engine.client
+        for found in ours(client, self._node_directory, uid=uid_of(pod), container=PAUSE):
+            if found["State"] == "running":
+                return found["Id"], self._address_of(found["Id"])
+            client.remove_container(found["Id"], force=True)
+        created = self._create(pod)
+        try:
+            client.start(created)
+        except APIError as error:
+            client.remove_container(created, force=True)
+            if any(words in sentence_of(error) for words in _TAKEN):
+                raise Refused("NodePorts", f"a port of the node is taken: {sentence_of(error)}") from None
+            raise
+        return created, self._address_of(created)
+
+    def id_of(self, uid: str) -> str:
+        """Return the id of the pod's pause container, running or not; "" where there is none."""
+        found = ours(self._engine.client, self._node_directory, uid=uid, container=PAUSE)
+        return str(found[0]["Id"]) if found else ""
+
+    def _create(self, pod: Object) -> str:
+        client, spec = self._engine.client, pod["spec"]
+        resolver = resolver_of(pod, self._name_server, host_resolver(), self._domain)
+        ports = host_ports_of(pod)
+        host = client.create_host_config(
+            network_mode="host" if spec.get("hostNetwork") else self._engine.network,
+            port_bindings=ports or None,
+            dns=list(resolver.servers) or None,
+            dns_search=list(resolver.searches) or None,
+            dns_opt=list(resolver.options) or None,
+            **namespaces_of(pod),
+        )
+        hostname = (spec.get("hostname") or name_of(pod))[:LONGEST_HOSTNAME].rstrip("-.")
+        created = client.create_container(
+            ensure_pause_image(client),
+            name=title_of(pod, PAUSE, 0),
+            hostname=None if spec.get("hostNetwork") else hostname,
+            ports=[(int(port), protocol) for port, _, protocol in (each.partition("/") for each in ports)],
+            labels=labels_of(pod, PAUSE, 0, self._node_directory),
+            host_config=host,
+        )
+        return str(created["Id"])
+
+    def _address_of(self, container: str) -> str:
+        found: dict[str, Any] = self._engine.client.inspect_container(container)["NetworkSettings"][
+            "Networks"
+        ]
+        return str((found.get(self._engine.network) or {}).get("IPAddress") or "")

@@ -1,4 +1,4 @@
-"""`chronoset demo`: the story of a StatefulSet, played on real processes."""
+"""`chronoset demo`: the story of a StatefulSet and of a DaemonSet, played on real processes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running at the end.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Play the story of a StatefulSet on real processes, and check what is observed.
+    """Play the story of a StatefulSet and of a DaemonSet on real processes, and check what is observed.
 
     It starts a cluster of its own, in a temporary directory unless --data-dir names a new one, and stops it at the
-    end. Exit code 1 where an observation is not as it should be.
+    end; so it does with a second one, whose nodes wait for their network. Exit code 1 where an observation is not as it should be.
 
     \b
     Example:

@@ -66,7 +66,7 @@ COMMANDS: dict[str, Place] = {
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
     "completion": Place("completion", "completion", "print the script by which a shell completes on Tab"),
-    "demo": Place("demo", "demo", "play the story of a StatefulSet on real processes"),
+    "demo": Place("demo", "demo", "play the story of a StatefulSet and a DaemonSet on real processes"),
     "loadtest": Place("loadtest", "loadtest", "measure a control plane on simulated nodes"),
     "bench": Place("bench", "bench", "measure this machine, and Chronoset against it"),
 }

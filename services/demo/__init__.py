@@ -1,1 +1,1 @@
-"""The demo: a StatefulSet's life on real processes, told step by step with what was observed."""
+"""The demo: a StatefulSet's life and a DaemonSet's on real processes, told step by step with what was observed."""

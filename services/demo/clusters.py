@@ -53,6 +53,11 @@ class Cluster:
 
     data_dir: Path
     kept: bool = False
+    nodes: int = NODES
+    options: tuple[str, ...] = ()
+    """More options for `up`."""
+    ready: str = "True"
+    """What the nodes' Ready condition is to be before the cluster counts as up."""
     _up: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _calls: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
 
@@ -83,7 +88,7 @@ class Cluster:
         logs.mkdir(parents=True, exist_ok=True)
         with open(logs / "up.log", "wb") as output:
             self._up = subprocess.Popen(
-                _chronoset("up", "--nodes", str(NODES)),
+                _chronoset("up", "--nodes", str(self.nodes), *self.options),
                 env=dict(self.environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -93,7 +98,7 @@ class Cluster:
             )
 
     def wait_until_up(self) -> None:
-        """Wait until every program runs and every node is Ready. Raises Unavailable where that does not come."""
+        """Wait until every program runs and every node has joined. Raises Unavailable where that does not come."""
         wait_for(self._is_whole, "the cluster to be up")
 
     def call(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -150,7 +155,7 @@ class Cluster:
             return False
         with suppress(Unavailable):
             nodes = self.views.list(NODE.resource)
-            return [condition_of(node, "Ready") for node in nodes] == ["True"] * NODES
+            return [condition_of(node, "Ready") for node in nodes] == [self.ready] * self.nodes
         return False
 
     def _record(self) -> ClusterRecord | None:

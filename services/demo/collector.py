@@ -1,8 +1,8 @@
 """The program in the demo's image `fluentd`: a log collector as small as one can be.
 
 It follows the logs of the containers of its node, which a hostPath volume gives it (`logs`, the node's
-/var/log/containers), and keeps in memory how many lines each pod has printed, and the last of them. It runs alone, from an
-image's folder whose name is its version, so it imports nothing but the standard library. It answers
+/var/log/containers), and keeps in memory how many lines each pod has printed, and the last of them. It runs alone, from
+an image's folder whose name is its version, so it imports nothing but the standard library. It answers
 
     GET /    its version and node, and by `namespace/pod` the number of `lines` and the `last` line
 

@@ -12,15 +12,17 @@ from pathlib import Path
 from types import FrameType
 
 from schemas.errors import BadRequest
-from services.demo.clusters import NODES, Cluster
-from services.demo.images import lay_out
+from services.demo import daemons, story
+from services.demo.clusters import Cluster
+from services.demo.images import COLLECTOR, lay_out
 from services.demo.plays import SET, Play
 from services.demo.stages import Stage
-from services.demo.story import STEPS, TAGS, play_all
+
+STEPS = (*story.STEPS, *daemons.STEPS)
 
 
 def perform(data_dir: Path | None, keep: bool) -> None:
-    """Play the story on a cluster of its own, which is stopped at the end unless it is to be kept.
+    """Play the story in two parts, each on a cluster of its own; the first is stopped unless it is to be kept.
 
     Without `data_dir` it lives in a new temporary directory, which is deleted with it. Raises WrongObservation at the
     first observation that is not as it should be, BadRequest where `data_dir` is not empty.
@@ -28,11 +30,11 @@ def perform(data_dir: Path | None, keep: bool) -> None:
     begun, stage = time.monotonic(), Stage()
     with _ends_as_by_ctrl_c(), _directory(data_dir, keep) as directory:
         cluster = Cluster(directory, keep)
-        lay_out(directory / "images", SET, TAGS)
+        lay_out(directory / "images", SET, story.TAGS)
         try:
             with _running(cluster, stage):
-                stage.note(f"it is up after {time.monotonic() - begun:.1f} s")
-                play_all(Play(cluster, stage))
+                story.play_all(Play(cluster, stage))
+            _play_daemons(directory / "daemons", stage)
         finally:
             if stage.played:
                 stage.summary(STEPS, time.monotonic() - begun)
@@ -40,15 +42,31 @@ def perform(data_dir: Path | None, keep: bool) -> None:
                 _say_how_to_talk(stage, directory)
 
 
+def _play_daemons(directory: Path, stage: Stage) -> None:
+    """Play the second part, on a cluster whose nodes wait for a network agent; nothing of it is kept."""
+    lay_out(directory / "images", daemons.IMAGE, daemons.TAGS, COLLECTOR)
+    cluster = Cluster(directory, nodes=daemons.NODES, options=("--network-agent",), ready="False")
+    try:
+        with _running(cluster, stage):
+            daemons.play_all(Play(cluster, stage), len(story.STEPS) + 1)
+    finally:
+        shutil.rmtree(directory)
+
+
 @contextmanager
 def _running(cluster: Cluster, stage: Stage) -> Iterator[None]:
     """Start the cluster, and stop it at the end unless it is to be kept; also where the terminal is gone by then."""
-    stage.note(f"a cluster of {NODES} nodes in {cluster.data_dir}; every command below is run with")
+    begun = time.monotonic()
+    stage.note("")
+    stage.note(f"a cluster of {cluster.nodes} nodes in {cluster.data_dir}; every command below is run with")
     stage.command(f"export CHRONOSET_DATA_DIR={cluster.data_dir}", "export KUBECONFIG=...")
+    if cluster.options:
+        stage.note(f"it was started by: chronoset up --nodes {cluster.nodes} {' '.join(cluster.options)}")
     try:
         cluster.start()
         with stage.busy("the cluster starts"):
             cluster.wait_until_up()
+        stage.note(f"it is up after {time.monotonic() - begun:.1f} s")
         yield
     finally:
         if not cluster.kept:

@@ -1,12 +1,14 @@
-"""What the log tells of a set's pods, and what volumes tell of its processes. Pure."""
+"""What the log tells of sets' pods and of nodes, and what volumes tell of processes. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from schemas.daemon_pods import target_node_of
 from schemas.envelopes import CREATE, DELETE, Event
-from schemas.kinds import POD
-from schemas.objects import Key, split_key
+from schemas.kinds import NODE, POD
+from schemas.objects import Key, Object, labels_of, split_key, uid_of
 
 ASKED, CREATED, READY = "asked to end", "created", "Ready"
 _TOLD = {"PodDeletionRequested": ASKED, "PodCreated": CREATED, "PodReady": READY}
@@ -75,6 +77,65 @@ def overlaps_of(journals: Mapping[str, Sequence[str]]) -> list[str]:
                 wrong.append(f"{pod}: {line}")
             running = who if what == "started" else ""
     return wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """Which node a daemon's pod is for, and of which set it is (by its label `name`)."""
+
+    node: str
+    set: str
+
+
+def daemons_in(events: Iterable[Event]) -> dict[str, Daemon]:
+    """Return the daemons that were created, by uid."""
+    created: list[Object] = [event.body for event in events if event.type == "PodCreated" and event.body]
+    return {
+        uid_of(pod): Daemon(node, labels_of(pod)["name"])
+        for pod in created
+        if "name" in labels_of(pod) and (node := target_node_of(pod))
+    }
+
+
+def tale_of_nodes(events: Iterable[Event], daemons: Mapping[str, Daemon]) -> dict[str, list[str]]:
+    """Return what happened on each node, in order: to itself (`node Ready`), and to its daemons (`fluentd created`)."""
+    told: dict[str, list[str]] = {}
+    for event in events:
+        resource, _, name = split_key(event.key)
+        if resource == NODE.resource and event.type == "NodeReady":
+            told.setdefault(name, []).append(f"node {READY}")
+        elif event.type in _TOLD and (daemon := daemons.get(event.uid)):
+            line = f"{daemon.set} {_TOLD[event.type]}"
+            if line not in told.setdefault(daemon.node, []):
+                told[daemon.node].append(line)
+    return told
+
+
+def tale_of_set(events: Iterable[Event], daemons: Mapping[str, Daemon], name: str) -> list[str]:
+    """Return what happened to a set's daemons, by their nodes: `n1 asked to end`, `n1 created`, `n1 Ready`."""
+    lines = [
+        (event.uid, f"{daemon.node} {_TOLD[event.type]}")
+        for event in events
+        if event.type in _TOLD and (daemon := daemons.get(event.uid)) and daemon.set == name
+    ]
+    return [line for _, line in dict.fromkeys(lines)]
+
+
+def rivals_of(events: Iterable[Event], daemons: Mapping[str, Daemon]) -> list[str]:
+    """Return the nodes that had two daemons of one set at once: there must be none without surge."""
+    live: dict[Daemon, str] = {}
+    rivals = []
+    for event in events:
+        daemon = daemons.get(event.uid)
+        if daemon is None:
+            continue
+        if event.op == CREATE:
+            if daemon in live:
+                rivals.append(f"{daemon.set} on {daemon.node}")
+            live[daemon] = event.uid
+        elif event.op == DELETE and live.get(daemon) == event.uid:
+            del live[daemon]
+    return rivals
 
 
 def _name_of(event: Event) -> str:

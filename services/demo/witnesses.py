@@ -17,19 +17,19 @@ _TIMEOUT = 3.0
 _MARK = "CHRONOSET_CONTAINER"
 
 
-def answer_of(address: str, path: str = "/") -> dict[str, Any]:
-    """Return what the database at an address answers. Raises Unavailable where it does not."""
-    connection = HTTPConnection(address, PORT, timeout=_TIMEOUT)
+def answer_of(address: str, path: str = "/", port: int = PORT) -> dict[str, Any]:
+    """Return what the program at an address answers, by default a database. Raises Unavailable where it does not."""
+    connection = HTTPConnection(address, port, timeout=_TIMEOUT)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise Unavailable(f"http://{address}:{PORT}{path} does not answer: {error}") from error
+        raise Unavailable(f"http://{address}:{port}{path} does not answer: {error}") from error
     finally:
         connection.close()
     if response.status != 200:
-        raise Unavailable(f"http://{address}:{PORT}{path} answers {response.status}: {answer}")
+        raise Unavailable(f"http://{address}:{port}{path} answers {response.status}: {answer}")
     return answer
 
 

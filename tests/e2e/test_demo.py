@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.clusters import read_record
-from services.demo.story import STEPS
+from services.demo.performances import STEPS
 from services.sockets import socket_dir_of
 
 pytestmark = pytest.mark.e2e

@@ -1,10 +1,13 @@
-"""Times as Kubernetes writes them (RFC 3339, UTC, whole seconds: metav1.Time) and as we compute (milliseconds)."""
+"""Times as Kubernetes writes them (RFC 3339, UTC, whole seconds: metav1.Time) and as we compute (ms), and ages."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 Milliseconds = int
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_YEAR = 365 * _DAY
 
 
 def rfc3339(ms: Milliseconds) -> str:
@@ -18,3 +21,28 @@ def parse_rfc3339(text: str) -> Milliseconds:
     if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone: write 2026-11-23T02:17:59Z or +01:00")
     return round(parsed.timestamp() * 1000)
+
+
+def age(since: Milliseconds, now: Milliseconds) -> str:
+    """Return `45s`, `2m30s`, `17m`, `3h5m`, `20h`, `2d4h`, `12d` or `1y30d` (duration.HumanDuration)."""
+    seconds = max(0, (now - since) // 1000)
+    if seconds < 2 * _MINUTE:
+        return f"{seconds}s"
+    if seconds < 10 * _MINUTE:
+        return _pair(seconds, _MINUTE, "m", 1, "s")
+    if seconds < 3 * _HOUR:
+        return f"{seconds // _MINUTE}m"
+    if seconds < 8 * _HOUR:
+        return _pair(seconds, _HOUR, "h", _MINUTE, "m")
+    if seconds < 2 * _DAY:
+        return f"{seconds // _HOUR}h"
+    if seconds < 8 * _DAY:
+        return _pair(seconds, _DAY, "d", _HOUR, "h")
+    if seconds < 2 * _YEAR:
+        return f"{seconds // _DAY}d"
+    return _pair(seconds, _YEAR, "y", _DAY, "d") if seconds < 8 * _YEAR else f"{seconds // _YEAR}y"
+
+
+def _pair(seconds: int, unit: int, name: str, part: int, part_name: str) -> str:
+    rest = seconds % unit // part
+    return f"{seconds // unit}{name}" + (f"{rest}{part_name}" if rest else "")

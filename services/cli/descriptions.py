@@ -22,9 +22,10 @@ from schemas.objects import (
     name_of,
     namespace_of,
 )
+from schemas.pod_columns import pod_status
 from schemas.positions import Position, stream_id_of
 from schemas.times import Milliseconds
-from services.cli.columns import Layout, Setting, in_order, pod_status, table_of
+from services.cli.columns import Layout, Setting, in_order, table_of
 from services.cli.described_pods import container_lines, volume_lines
 from services.cli.paragraphs import Fields, Part, Section, as_text, fields_of, moment, pairs, words
 from services.cli.printing import yaml_text
@@ -155,7 +156,7 @@ def _pod(subject: Subject) -> list[Part]:
     return [
         ("Revision", labels_of(pod).get(_REVISION, "")),
         ("Node", spec.get("nodeName", "") or "none yet"),
-        ("Status", pod_status(pod, Setting(now))),
+        ("Status", pod_status(pod)),
         ("Phase", words(status.get("phase", "Pending"), status.get("reason", ""))),
         ("Message", status.get("message", "")),
         ("IP", status.get("podIP", "")),
@@ -347,7 +348,7 @@ def _pods(subject: Subject) -> Section:
     rows = [
         (
             name_of(pod),
-            pod_status(pod, Setting(subject.now)),
+            pod_status(pod),
             labels_of(pod).get(_REVISION, ""),
             (pod.get("status") or {}).get("podIP", ""),
             pod["spec"].get("nodeName", ""),

@@ -28,9 +28,10 @@ from schemas.objects import (
     split_key,
     uid_of,
 )
+from schemas.pod_columns import pod_status
 from schemas.positions import Position, time_of
 from schemas.revisions import template_of
-from services.cli.columns import Setting, in_order, pod_status
+from services.cli.columns import in_order
 from services.cli.shown_events import assignments, clock_time
 from services.cli.tables import printable
 
@@ -39,7 +40,6 @@ RESOURCES = tuple(kind.resource for kind in (STATEFUL_SET, DAEMON_SET, POD, NODE
 EVENTS_KEPT = 200
 CAUSES_KEPT = 2000
 _REVISION = "controller-revision-hash"
-_NO_TIME = Setting(0)
 
 
 class Health(Enum):
@@ -220,7 +220,7 @@ def _pod(pod: Object, place: str) -> Pod:
     return Pod(
         place,
         health_of(pod),
-        printable(pod_status(pod, _NO_TIME)),
+        printable(pod_status(pod)),
         labels_of(pod).get(_REVISION, ""),
         pod["spec"].get("nodeName", ""),
         printable(str(status.get("podIP", ""))),

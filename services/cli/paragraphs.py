@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from schemas.times import Milliseconds, parse_rfc3339
-from services.cli.tables import age, printable
+from schemas.times import Milliseconds, age, parse_rfc3339
+from services.cli.tables import printable
 
 GAP = 2
 

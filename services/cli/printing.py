@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
+from schemas.columns import spoken_name
 from schemas.kinds import Kind
 from schemas.objects import Object, name_of, namespace_of
 from schemas.positions import Position, stream_id_of
-from services.cli.columns import Layout, Setting, spoken_name, table_of
+from services.cli.columns import Layout, Setting, table_of
 from services.cli.options import ReadOutput
 
 _is_ambiguous = re.compile(r"[-+.0-9][-+.0-9_a-fA-FxXoO:]*|[yYnN]", re.ASCII).fullmatch

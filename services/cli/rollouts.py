@@ -10,7 +10,7 @@ from schemas.errors import BadRequest
 from schemas.kinds import DAEMON_SET
 from schemas.objects import Object, labels_of, name_of
 from schemas.revisions import HASH_LABEL, template_of
-from schemas.times import parse_rfc3339
+from schemas.times import age, parse_rfc3339
 from services.cli.completions import complete_target
 from services.cli.options import (
     ActorName,
@@ -29,7 +29,7 @@ from services.cli.printing import object_text, position_line, show, yaml_text
 from services.cli.references import checked_namespace, parse_one
 from services.cli.session import now_ms, open_session
 from services.cli.streams import aside
-from services.cli.tables import age, table
+from services.cli.tables import table
 from services.cli.waiting import wait_for_rollout
 from services.cli.writes import TEN_MINUTES, Manner, write
 from services.commands.commands import Restart, Undo

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from events.replica import Applied
+from schemas.columns import spoken_name
 from schemas.errors import BadRequest
 from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
 from schemas.objects import (
@@ -21,7 +22,7 @@ from schemas.objects import (
     with_metadata,
 )
 from schemas.selectors import Selector
-from services.cli.columns import Layout, Setting, headers_of, in_order, rows_of, spoken_name
+from services.cli.columns import Layout, Setting, headers_of, in_order, rows_of
 from services.cli.following import Following
 from services.cli.options import ReadOutput
 from services.cli.printing import position_line, yaml_text

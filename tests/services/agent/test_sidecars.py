@@ -13,8 +13,9 @@ import pytest
 
 from schemas.kinds import POD
 from schemas.objects import Object, uid_of
+from schemas.pod_columns import pod_status
 from services.agent.admission import requests_of
-from services.cli.columns import Layout, Setting, headers_of, pod_status, rows_of
+from services.cli.columns import Layout, Setting, headers_of, rows_of
 from tests.services.agent.builders import a_container, a_pod
 from tests.services.agent.fakes import eventually
 from tests.services.agent.test_agent import Site, processes_of
@@ -65,7 +66,7 @@ def test_the_next_container_waits_for_a_sidecars_startup_probe(site: Site) -> No
     pod = site.control.put(a_pod("db-0", a_teller("main", out), initContainers=inits))
     eventually(lambda: "running" in init_status(site, pod).get("state", {}))
     assert site.status(pod)["phase"] == "Pending" and site.reason(pod) == "PodInitializing"
-    assert pod_status(site.pod(pod), Setting(0)) == "Init:0/1"
+    assert pod_status(site.pod(pod)) == "Init:0/1"
     go.touch()
     eventually(lambda: site.is_ready(pod))
     assert out.read_text().split() == ["+proxy", "+main"]

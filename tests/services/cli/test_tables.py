@@ -8,11 +8,12 @@ import pytest
 
 from schemas import kinds
 from schemas.objects import Object
-from schemas.times import parse_rfc3339
-from services.cli.columns import Layout, Setting, pod_status, table_of
+from schemas.pod_columns import pod_status
+from schemas.times import age, parse_rfc3339
+from services.cli.columns import Layout, Setting, table_of
 from services.cli.options import ReadOutput
 from services.cli.printing import listing_text, yaml_text
-from services.cli.tables import age, table
+from services.cli.tables import table
 from tests.builders import a_claim, a_node, a_pod, a_volume, an_object
 
 NOW = parse_rfc3339("2026-01-01T00:10:00Z")
@@ -104,9 +105,10 @@ def container(ready: bool = False, restarts: int = 0, **state: Any) -> Object:
 )
 def test_one_word_sums_up_a_pod(status: Object, word: str) -> None:
     pod = {**a_pod(), "status": status}
-    assert pod_status(pod, SETTING) == word
+    assert pod_status(pod) == word
     leaving = {**pod, "metadata": {**pod["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
-    assert pod_status(leaving, SETTING) == "Terminating"
+    ended = status["phase"] in ("Failed", "Succeeded")
+    assert pod_status(leaving) == (word if ended else "Terminating")
 
 
 def test_a_pod_shows_readiness_restarts_address_and_node() -> None:
@@ -126,11 +128,11 @@ def test_a_pod_shows_readiness_restarts_address_and_node() -> None:
             a_node("n1", ready="False", unschedulable=True),
             ["n1", "NotReady,SchedulingDisabled", "<none>", "10m"],
         ),
-        (kinds.CLAIM, a_claim("data", "pv1"), ["data", "Bound", "pv1", "RWO", "10m"]),
+        (kinds.CLAIM, a_claim("data", "pv1"), ["data", "Bound", "pv1", "<unset>", "10m"]),
         (
             kinds.VOLUME,
             a_volume("pv1", a_claim()),
-            ["pv1", "1Gi", "RWO", "Delete", "Bound", "default/data", "10m"],
+            ["pv1", "1Gi", "RWO", "Delete", "Bound", "default/data", "<unset>", "10m"],
         ),
         (kinds.NAMESPACE, an_object("Namespace", "a", status={"phase": "Active"}), ["a", "Active", "10m"]),
         (kinds.CONFIG_MAP, an_object("ConfigMap", "a", "default", data={"x": "y"}), ["a", "1", "10m"]),
@@ -138,7 +140,7 @@ def test_a_pod_shows_readiness_restarts_address_and_node() -> None:
         (
             kinds.SERVICE,
             an_object("Service", "db", "default", spec={"clusterIP": "None", "ports": [{"port": 80}]}),
-            ["db", "ClusterIP", "None", "80/TCP", "10m"],
+            ["db", "ClusterIP", "None", "<none>", "80/TCP", "10m"],
         ),
     ],
 )

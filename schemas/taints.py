@@ -8,6 +8,8 @@ from schemas.objects import Object
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
+DISK_PRESSURE = "DiskPressure"
+"""The condition of a node whose disk is full."""
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 """By it a person vouches that a node that is not Ready runs nothing any more."""
@@ -15,6 +17,7 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 HARD = frozenset({"NoSchedule", "NoExecute"})
 SOFT = frozenset({"PreferNoSchedule"})
 
+_DISK_TAINT = {"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}
 _CORDON = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
 
 
@@ -23,7 +26,8 @@ def taints_of(node: Object) -> list[Object]:
 
     A node whose Ready condition is not True counts as tainted `not-ready:NoSchedule` (`unreachable` where it is
     Unknown), also before anybody has written the taint (pkg/controller/nodelifecycle; a node without the condition
-    is new: plugin/pkg/admission/nodetaint). `spec.unschedulable` is not a taint: see `is_cordoned`.
+    is new: plugin/pkg/admission/nodetaint). One whose disk is full counts as tainted `disk-pressure:NoSchedule`.
+    `spec.unschedulable` is not a taint: see `is_cordoned`.
     """
     taints = list(node.get("spec", {}).get("taints") or ())
     ready = ready_status_of(node)
@@ -31,13 +35,24 @@ def taints_of(node: Object) -> list[Object]:
         key = UNREACHABLE if ready == "Unknown" else NOT_READY
         if not any(taint["key"] == key and taint["effect"] == "NoSchedule" for taint in taints):
             taints.append({"key": key, "effect": "NoSchedule"})
+    if has_disk_pressure(node) and not any(taint["key"] == _DISK_TAINT["key"] for taint in taints):
+        taints.append(_DISK_TAINT)
     return taints
 
 
 def ready_status_of(node: Object) -> str:
     """Return the status of a node's Ready condition: `True`, `False`, `Unknown`, or empty where it has none."""
+    return _condition_of(node, "Ready")
+
+
+def has_disk_pressure(node: Object) -> bool:
+    """True if a node says that its disk is full."""
+    return _condition_of(node, DISK_PRESSURE) == "True"
+
+
+def _condition_of(node: Object, kind: str) -> str:
     for condition in node.get("status", {}).get("conditions") or ():
-        if condition["type"] == "Ready":
+        if condition["type"] == kind:
             return str(condition["status"])
     return ""
 

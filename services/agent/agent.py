@@ -22,10 +22,11 @@ import structlog
 
 from schemas.errors import ChronosetError, Unavailable
 from schemas.kinds import NODE
-from schemas.objects import is_terminating
+from schemas.objects import Object, is_terminating
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent.configs import Configs
+from services.agent.disks import Disks
 from services.agent.driving import Driver
 from services.agent.hosts import HostsFiles
 from services.agent.intake import Intake
@@ -89,7 +90,8 @@ class Agent:
         self._runtime = make_runtime(self._on_exit)
         self._network = network_of(settings.network_directory)
         self._network_at: Milliseconds | None = 0 if settings.network_directory else None
-        self._node = node_object(settings, self._runtime.name, clock(), self._network)
+        self._disks = Disks(settings.directory)
+        self._node = self._described(clock())
         around = Surroundings(
             settings,
             control_plane,
@@ -238,6 +240,7 @@ class Agent:
         That it cannot be said is no reason to leave its pods alone: heartbeats are no history.
         """
         self._check()
+        self._look_at_disk(now)
         if self._has_news or not self._is_known():
             self._register()
         self._heartbeat_at = now + round(self.settings.heartbeat_seconds * 1000)
@@ -260,13 +263,25 @@ class Agent:
             self._control_plane.register(self._node)
             self._has_joined, self._has_news = True, False
 
+    def _described(self, now: Milliseconds) -> Object:
+        return node_object(self.settings, self._runtime.name, now, self._network, self._disks.disk)
+
+    def _look_at_disk(self, now: Milliseconds) -> None:
+        """Say so when there is much more or less room for volumes, and when the disk is full or no more."""
+        try:
+            if self._disks.look():
+                self._log.info("the room for volumes has changed", disk=self._disks.disk)
+                self._node, self._has_news = self._described(now), True
+        except OSError as error:
+            self._log.warning("the disk cannot be measured", error=str(error))
+
     def _look_at_network(self, now: Milliseconds) -> None:
         """Say so when the network is up, or no more; what waits for it goes on then."""
         found = network_of(self.settings.network_directory)
         if found != self._network:
             self._log.info("the network has changed", network=found.name, why_not=found.why_not)
             self._network, self._has_news = found, True
-            self._node = node_object(self.settings, self._runtime.name, now, found)
+            self._node = self._described(now)
             self._heartbeat_at, self._has_moved = now, True
             for work in self._works.values():
                 work.wake_at = 0

@@ -12,6 +12,7 @@ from services.agent.checks import run_check
 from services.agent.claims import directories_of
 from services.agent.configs import write_configs
 from services.agent.hooks import POST_START_SECONDS, hook_of, run_hook
+from services.agent.host_types import prepare_host_paths
 from services.agent.lifecycle import (
     Begun,
     Blocked,
@@ -182,6 +183,7 @@ class Driver:
         around, uid = self._around, uid_of(pod)
         event: ContainerEvent
         try:
+            prepare_host_paths(pod, around.settings.directory)
             claims = directories_of(pod, around.control_plane, around.settings.directory)
             sources = sources_of(pod, around.control_plane)
             write_configs(pod, sources, around.runtime, is_first=attempt == 0)

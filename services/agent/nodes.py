@@ -11,9 +11,11 @@ from pathlib import Path
 
 from schemas.node_reasons import KUBELET_NOT_READY, NETWORK_READY
 from schemas.objects import Object
-from schemas.taints import NOT_READY
+from schemas.storage import STORAGE
+from schemas.taints import DISK_PRESSURE, NOT_READY
 from schemas.times import Milliseconds, rfc3339
 from services.agent.addresses import address_of
+from services.agent.disks import Disk
 from services.agent.names import DOMAIN
 from services.agent.networks import NOT_READY_REASON, UP, Network, sentence_of
 
@@ -47,11 +49,20 @@ def own_address(cluster: str, name: str) -> str:
     return address_of(f"{cluster}/node/{name}", ())
 
 
-def node_object(settings: NodeSettings, runtime: str, now: Milliseconds, network: Network = UP) -> Object:
+def node_object(
+    settings: NodeSettings, runtime: str, now: Milliseconds, network: Network = UP, disk: Disk | None = None
+) -> Object:
     """Return the node as it registers itself: Ready, or, while it has no network, not Ready and tainted so
-    (plugin/pkg/admission/nodetaint)."""
+    (plugin/pkg/admission/nodetaint).
+
+    Without a `disk`, it does not say how much its volumes may hold, which is then not limited.
+    """
     architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
     capacity = _capacity_of_machine(settings.directory) | dict(settings.capacity)
+    allocatable = capacity
+    if disk is not None:
+        allocatable = {**capacity, STORAGE: settings.capacity.get(STORAGE, f"{disk.room >> 10}Ki")}
+        capacity = {STORAGE: f"{disk.total >> 10}Ki"} | capacity
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -71,8 +82,10 @@ def node_object(settings: NodeSettings, runtime: str, now: Milliseconds, network
                 {"type": "Hostname", "address": settings.name},
             ],
             "capacity": capacity,
-            "allocatable": capacity,
-            "conditions": [_condition(*said, now) for said in (*_CONDITIONS, *_said_of(network))],
+            "allocatable": allocatable,
+            "conditions": [
+                _condition(*said, now) for said in (*_CONDITIONS, _said_of_disk(disk), *_said_of(network))
+            ],
             "nodeInfo": {
                 "architecture": architecture,
                 "operatingSystem": "linux",
@@ -91,9 +104,14 @@ def node_object(settings: NodeSettings, runtime: str, now: Milliseconds, network
 
 _CONDITIONS = (
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", ""),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", ""),
     ("PIDPressure", "False", "KubeletHasSufficientPID", ""),
 )
+
+
+def _said_of_disk(disk: Disk | None) -> tuple[str, str, str, str]:
+    if disk is not None and disk.is_full:
+        return DISK_PRESSURE, "True", "KubeletHasDiskPressure", "kubelet has disk pressure"
+    return DISK_PRESSURE, "False", "KubeletHasNoDiskPressure", ""
 
 
 def _said_of(network: Network) -> tuple[tuple[str, str, str, str], ...]:

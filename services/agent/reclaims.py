@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from schemas.errors import ChronosetError
 from schemas.objects import Object, name_of, namespace_of
 from schemas.times import Milliseconds
+from services.agent.disks import VOLUMES
 from services.agent.folders import remove_tree
 from services.agent.lifecycle import Phase
 from services.agent.surroundings import Surroundings
 from services.agent.works import Work
 
-VOLUMES = "volumes"
 RETRY: Milliseconds = 30_000
 """How long a volume whose data could not be removed is left alone."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from events.state import State
 from schemas.objects import Key, Object, is_terminating, labels_of
-from schemas.taints import ready_status_of
+from schemas.taints import has_disk_pressure, ready_status_of
 from services.controllers.controller import Controller
 from services.scheduler.census import Census, ClusterView, is_anyone_waiting, is_finished, is_pending
 from services.scheduler.scheduling import schedule
@@ -70,6 +70,7 @@ def _offer_of(node: Object) -> tuple[object, ...]:
         spec.get("unschedulable"),
         status.get("allocatable"),
         ready_status_of(node),
+        has_disk_pressure(node),
     )
 
 

@@ -73,6 +73,8 @@ class Watcher:
 
     def tell(self, lines: Sequence[bytes], position: Position) -> None:
         """Add lines, all of the same batches, that bring the watch to a position."""
+        if self.ended:
+            return
         self.position = position
         self._count += len(lines)
         if self._count > MOST_PENDING:
@@ -106,21 +108,21 @@ class Hub:
         self.ring = ring or Ring()
         self.position: Position = self.ring.floor
         self.closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._watchers: dict[str, set[Watcher]] = {}
         self._waiting: list[tuple[Position, asyncio.Future[None]]] = []
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on deliver on this loop. What was folded before is in the ring already."""
-        self._loop = loop
+        self.loop = loop
 
     def receive(self, applied: Sequence[Applied]) -> None:
         """Take a chunk of whole batches (events.replica.Replica's on_applied); from any thread, one at a time."""
         changes, position = changes_of(applied), applied[-1].event.resource_version
-        if self._loop is None:
+        if self.loop is None:
             self._keep(changes, position)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver, changes, position)
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._deliver, changes, position)
 
     def watch(self, selection: Selection, encoding: Encoding, after: Position) -> Watcher:
         """Return a watch of what happens behind a position, beginning with what the ring holds. Raises Failure 410."""

@@ -98,4 +98,6 @@ def patch_type_of(content_type: str) -> str:
 def _parts(clause: str) -> tuple[str, dict[str, str]]:
     media_type, *rest = clause.split(";")
     parameters = (part.partition("=") for part in rest)
-    return media_type.strip().lower(), {name.strip(): value.strip().strip('"') for name, _, value in parameters}
+    return media_type.strip().lower(), {
+        name.strip(): value.strip().strip('"') for name, _, value in parameters
+    }

@@ -1,0 +1,158 @@
+"""The API as one ASGI application: who asks, may they, what for, and every failure as a Status."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Lifespan
+
+from events.replica import Replica
+from schemas.errors import ChronosetError
+from schemas.objects import Object
+from services.api.documents import DOCUMENTS
+from services.api.failures import failure
+from services.api.limits import read_body
+from services.api.negotiation import JSON
+from services.api.paths import target_of
+from services.api.requests import Caller, Target, User
+from services.api.seams import Handler
+from services.api.statuses import status_of
+from services.api.verbs import Asked, Tools, answer
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+_PATH_VERBS = {
+    "GET": "get",
+    "HEAD": "head",
+    "POST": "post",
+    "PUT": "put",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Answers requests with its tools. `replica` says whether all is well."""
+
+    tools: Tools
+    replica: Replica
+
+    def application(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+        """Return the ASGI application; `lifespan` is what runs around it."""
+        paths = {**DOCUMENTS, **self._health(), **self.tools.policy.paths}
+        routes = [Route(path, self._at_path(handler), methods=METHODS) for path, handler in paths.items()]
+        routes.append(Route("/{path:path}", self._guarded(self._of_object), methods=METHODS))
+        return Starlette(routes=routes, lifespan=lifespan)
+
+    async def _of_object(self, request: Request, caller: Caller) -> Response:
+        user = self.tools.policy.authenticate(caller)
+        with self.tools.in_flight.request(user.name):
+            target = target_of(request.method, request.url.path, request.url.query)
+            request.state.target = target
+            if why := self.tools.policy.authorize(user, target):
+                raise _forbidden(user, target, why)
+            handler = self.tools.policy.parts.get((target.kind.resource, target.subresource))
+            body = b""
+            if request.method in _WITH_BODY:
+                announced = request.headers.get("content-length", "")
+                body = await read_body(request.stream(), announced, self.tools.in_flight.limits.body)
+            if handler is not None:
+                return await handler(request, user, target, body)
+            headers = request.headers
+            asked = Asked(
+                user, caller, target, headers.get("accept", ""), headers.get("content-type", ""), body
+            )
+            return await answer(asked, self.tools)
+
+    def _at_path(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def authorized(request: Request, caller: Caller) -> Response:
+            policy, path = self.tools.policy, request.url.path
+            if path in policy.open_paths:
+                return await handler(request, User("system:anonymous", ("system:unauthenticated",)))
+            user = policy.authenticate(caller)
+            verb = _PATH_VERBS[request.method]
+            if why := policy.authorize_path(user, verb, path):
+                raise failure(
+                    403, "Forbidden", f'forbidden: User "{user.name}" cannot {verb} path "{path}": {why}'
+                )
+            with self.tools.in_flight.request(user.name):
+                return await handler(request, user)
+
+        return self._guarded(authorized)
+
+    def _guarded(
+        self, respond: Callable[[Request, Caller], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint that answers with a Status whatever goes wrong, and names the request."""
+
+        async def endpoint(request: Request) -> Response:
+            caller = caller_of(request)
+            try:
+                response = await respond(request, caller)
+            except ChronosetError as error:
+                response = status_response(status_of(error, getattr(request.state, "target", None)))
+            except Exception:  # noqa: BLE001 - the boundary of a request: said, and told apart by its id
+                _log.exception("a request failed", path=request.url.path, request=caller.request)
+                unexpected = ChronosetError(f"see this server's log for request {caller.request}")
+                response = status_response(status_of(unexpected))
+            response.headers["Audit-Id"] = caller.request
+            response.headers.setdefault("Cache-Control", "no-cache, private")
+            return response
+
+        return endpoint
+
+    def _health(self) -> dict[str, Handler]:
+        async def live(_request: Request, _user: User) -> Response:
+            return PlainTextResponse("ok")
+
+        async def ready(_request: Request, _user: User) -> Response:
+            if self.replica.failure is not None or self.tools.reads.hub.closed:
+                return PlainTextResponse("[-]log failed: readyz check failed\n", 500)
+            await self.tools.reads.catch_up()
+            return PlainTextResponse("ok")
+
+        return {"/livez": live, "/healthz": ready, "/readyz": ready}
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who a request comes from, as far as the connection and the headers tell."""
+    headers = request.headers
+    return Caller(
+        authorization=headers.get("authorization", ""),
+        certificate=request.scope.get("certificate", b""),
+        address=request.client.host if request.client else "",
+        agent=headers.get("user-agent", ""),
+        request=uuid.uuid4().hex,
+    )
+
+
+def status_response(status: Object) -> Response:
+    """Return the response that a Status is; one that says when to ask again says so in its header too."""
+    response = Response(orjson.dumps(status), status["code"], media_type=JSON)
+    seconds = (status.get("details") or {}).get("retryAfterSeconds")
+    if seconds:
+        response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+def _forbidden(user: User, target: Target, why: str) -> ChronosetError:
+    """Return the refusal as Kubernetes phrases it (apiserver/pkg/endpoints/handlers/responsewriters Forbidden)."""
+    resource = f"{target.kind.plural}/{target.subresource}" if target.subresource else target.kind.plural
+    where = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
+    message = (
+        f'{target.subject if target.name else target.resource} is forbidden: User "{user.name}" cannot {target.verb} '
+        f'resource "{resource}" in API group "{target.kind.group}" {where}: {why}'
+    )
+    details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
+    return failure(403, "Forbidden", message, **{word: value for word, value in details.items() if value})

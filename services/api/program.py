@@ -1,0 +1,158 @@
+"""The API as a program: a replica with a ring, threads that write, a server that answers until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+from events.commit import Edges
+from events.log import Log
+from events.replica import Replica
+from schemas.errors import BadRequest
+from schemas.objects import Object
+from services.api.app import Api
+from services.api.hub import Hub
+from services.api.limits import InFlight, Limits
+from services.api.reads import Reads
+from services.api.rendering import Renderer, TableOf
+from services.api.seams import Policy
+from services.api.verbs import Tools
+from services.api.writes import ReplicaSources, Writes
+
+PORT = 6443
+"""What Kubernetes' API servers listen on; taken unless another program has it."""
+WRITERS = 8
+"""Threads that append, each on a connection of its own: as many appends share an fsync."""
+KEEP_ALIVE = 300
+"""Seconds that an idle connection is kept: longer than Go's clients keep theirs, so that it is they who close."""
+GRACE = 3
+INSPECTION = 1.0
+COLLECTION = 600.0
+"""Seconds between two full collections: the replica keeps the collector off, and connections leave cycles behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API is made of: logs, where its edges are, what opens Secrets, how tables look, what others decide."""
+
+    open_log: Callable[[], Log]
+    edges: Edges
+    unseal: Callable[[Object], Object]
+    table_of: TableOf
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = field(default_factory=Limits)
+
+
+class Server:
+    """The API over a log: `application` is what answers, and follows the log as long as it runs."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.hub = Hub()
+        self._log = parts.open_log()
+        self.replica = Replica(parts.open_log(), on_applied=self.hub.receive)
+        self._threads = ThreadPoolExecutor(WRITERS + 1, thread_name_prefix="api")
+        sources = ReplicaSources(self.replica, parts.unseal)
+        tools = Tools(
+            reads=Reads(self._log, self.replica, self.hub, self._threads),
+            writes=Writes(parts.open_log, self.replica, sources, parts.edges, self._threads),
+            renderer=Renderer(parts.unseal, parts.table_of),
+            in_flight=InFlight(parts.limits),
+            policy=parts.policy,
+        )
+        self.application: Starlette = Api(tools, self.replica).application(self._running)
+        self.on_failure: Callable[[], None] = lambda: None
+
+    @asynccontextmanager
+    async def _running(self, _app: Starlette) -> AsyncIterator[None]:
+        self.hub.open(asyncio.get_running_loop())
+        self.replica.start()
+        inspecting = asyncio.create_task(self._inspect())
+        try:
+            yield
+        finally:
+            inspecting.cancel()
+            self.hub.close()
+            await asyncio.to_thread(self.replica.stop)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _inspect(self) -> None:
+        """Say when the replica has failed, and collect what the collector would have."""
+        seconds = 0.0
+        while True:
+            await asyncio.sleep(INSPECTION)
+            seconds += INSPECTION
+            if self.replica.failure is not None:
+                self.on_failure()
+            if seconds >= COLLECTION:
+                seconds = 0.0
+                gc.unfreeze()
+                gc.collect()
+                gc.freeze()
+
+
+class _Uvicorn(uvicorn.Server):
+    """A server that ends its watches first when it is told to end; they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._hub.loop is not None:
+            self._hub.loop.call_soon_threadsafe(self._hub.close)
+
+
+def serve(server: Server, listening: socket.socket, certificate: Path, key: Path) -> None:
+    """Answer on a socket until SIGTERM. Raises what the replica failed with."""
+    server.replica.load()
+    config = uvicorn.Config(
+        server.application,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    running = _Uvicorn(config, server.hub)
+
+    def end() -> None:
+        running.should_exit = True
+        server.hub.close()
+
+    server.on_failure = end
+    running.run(sockets=[listening])
+    if server.replica.failure is not None:
+        raise server.replica.failure
+
+
+def listen(wanted: int, before: int = 0, address: str = "127.0.0.1") -> socket.socket:
+    """Return a listening socket on the port that is wanted; 0: the one from before, 6443, or any that is free.
+
+    Raises BadRequest where the port that is wanted is taken.
+    """
+    for port in (wanted,) if wanted else dict.fromkeys((before or PORT, PORT, 0)):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            listening.bind((address, port))
+            listening.listen(2048)
+            return listening
+        listening.close()
+    raise BadRequest(f"--api-port: {wanted} is taken on {address}; name another, or 0 for any that is free")

@@ -1,16 +1,24 @@
-"""Field selectors: `status.phase=Running,spec.nodeName!=n1`, with the few fields that Kubernetes has for each kind."""
+r"""Field selectors: `status.phase=Running,spec.nodeName!=n1`, with the few fields that Kubernetes has for each kind.
+
+The grammar is apimachinery/pkg/fields' (`\` before `,`, `=` and `\` in a value), the fields are those of each
+registry's ToSelectableFields (pkg/apis/core/v1/conversion.go). Pure.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from schemas.kinds import EVENT, NAMESPACE, NODE, POD, SECRET, SERVICE, Kind
+from schemas.errors import BadRequest
+from schemas.kinds import EVENT, EVENT_OF_EVENTS, NAMESPACE, NODE, POD, SECRET, SERVICE, Kind
 from schemas.objects import Object
-from services.api.failures import bad_request
 
 Fields = Callable[[Object], bool]
+"""True of an object that is selected."""
 
 _ALL = ("metadata.name", "metadata.namespace")
+_INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 _OF_KIND: Mapping[str, tuple[str, ...]] = {
     POD.resource: (
         "spec.nodeName",
@@ -27,53 +35,76 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
     SECRET.resource: ("type",),
     SERVICE.resource: ("spec.clusterIP", "spec.type"),
     EVENT.resource: (
-        "involvedObject.kind",
-        "involvedObject.namespace",
-        "involvedObject.name",
-        "involvedObject.uid",
-        "involvedObject.apiVersion",
-        "involvedObject.resourceVersion",
-        "involvedObject.fieldPath",
+        *(f"involvedObject.{field}" for field in _INVOLVED),
         "reason",
         "reportingComponent",
         "source",
         "type",
     ),
+    EVENT_OF_EVENTS.resource: (
+        *(f"regarding.{field}" for field in _INVOLVED),
+        "reason",
+        "reportingController",
+        "type",
+    ),
 }
+_STORED_NAMES = {"regarding": "involvedObject", "reportingController": "reportingComponent"}
+"""Fields of events.k8s.io by their names in the stored shape."""
+_FLAGS = ("spec.hostNetwork", "spec.unschedulable")
+_TERM = re.compile(r"([^=!,]*)(!=|==|=)((?:\\.|[^\\,=])*)(?:,|$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One condition: a field is, or is not, a value. `path` is in the stored shape."""
+
+    path: tuple[str, ...]
+    equal: bool
+    value: str
+
+    def matches(self, obj: Object) -> bool:
+        return (_value(obj, self.path) == self.value) is self.equal
 
 
 def parse_field_selector(text: str, kind: Kind) -> Fields:
-    """Return the predicate of a field selector for objects of a kind. Raises Failure 400 for an unknown field."""
-    allowed = (*_ALL, *_OF_KIND.get(kind.stored_as or kind.resource, ()))
-    terms = [_term(part, allowed, text) for part in text.split(",") if part.strip()]
+    """Return the predicate of a field selector for stored objects of a kind; all are selected by an empty one.
 
-    def matches(obj: Object) -> bool:
-        return all((_value(obj, path) == value) is equal for path, equal, value in terms)
-
-    return matches
-
-
-def _term(part: str, allowed: tuple[str, ...], text: str) -> tuple[str, bool, str]:
-    for operator, equal in (("!=", False), ("==", True), ("=", True)):
-        path, found, value = part.partition(operator)
-        if found:
-            path = path.strip()
-            if path not in allowed:
-                raise bad_request(f"field label not supported: {path}; write one of {', '.join(allowed)}")
-            return path, equal, value.strip()
-    raise bad_request(
-        f"invalid field selector: {text!r}: write conditions like metadata.name=web-0, joined by commas"
-    )
+    Raises BadRequest for a field that cannot be selected by, naming those that can, and for what cannot be read.
+    """
+    allowed = (*_ALL, *_OF_KIND.get(kind.resource, ()))
+    terms = []
+    at = 0
+    while at < len(text):
+        found = _TERM.match(text, at)
+        if found is None and text[at] != ",":
+            raise BadRequest(
+                f"invalid field selector: {text!r}: cannot read {text[at:]!r}; write conditions like "
+                "metadata.name=web-0 or status.phase!=Running, joined by commas"
+            )
+        if found is not None:
+            terms.append(_term(found, allowed, text))
+        at = found.end() if found else at + 1
+    return lambda obj: all(term.matches(obj) for term in terms)
 
 
-def _value(obj: Object, path: str) -> str:
+def _term(found: re.Match[str], allowed: tuple[str, ...], text: str) -> Term:
+    label = found[1].strip()
+    if label not in allowed:
+        raise BadRequest(f"field label not supported: {label}; write one of {', '.join(allowed)}")
+    if re.search(r"\\[^\\,=]", found[3]):
+        raise BadRequest(f"invalid field selector: {text!r}: after \\ only \\, a comma or = may stand")
+    first, *rest = label.split(".")
+    path = (_STORED_NAMES.get(first, first), *rest)
+    return Term(path, found[2] != "!=", re.sub(r"\\(.)", r"\1", found[3]))
+
+
+def _value(obj: Object, path: tuple[str, ...]) -> str:
     value: object = obj
-    for step in path.split("."):
+    for step in path:
         value = value.get(step) if isinstance(value, dict) else None
-    if path == "source" and isinstance(value, dict):
-        value = value.get("component")
-    if isinstance(value, bool):
+    if path == ("source",):
+        component = value.get("component") if isinstance(value, dict) else None
+        return str(component or obj.get("reportingComponent") or "")
+    if ".".join(path) in _FLAGS:
         return "true" if value else "false"
-    if value is None:
-        return "false" if path in ("spec.hostNetwork", "spec.unschedulable") else ""
-    return str(value)
+    return "" if value is None else str(value)

@@ -24,7 +24,7 @@ from services.api.app import Api
 from services.api.hub import Hub
 from services.api.limits import InFlight, Limits
 from services.api.reads import Reads
-from services.api.rendering import Renderer, TableOf
+from services.api.rendering import Renderer
 from services.api.seams import Policy
 from services.api.verbs import Tools
 from services.api.writes import ReplicaSources, Writes
@@ -43,12 +43,11 @@ COLLECTION = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the API is made of: logs, where its edges are, what opens Secrets, how tables look, what others decide."""
+    """What the API is made of: logs, where its edges are, what opens Secrets, what others decide."""
 
     open_log: Callable[[], Log]
     edges: Edges
     unseal: Callable[[Object], Object]
-    table_of: TableOf
     policy: Policy = field(default_factory=Policy)
     limits: Limits = field(default_factory=Limits)
 
@@ -65,7 +64,7 @@ class Server:
         tools = Tools(
             reads=Reads(self._log, self.replica, self.hub, self._threads),
             writes=Writes(parts.open_log, self.replica, sources, parts.edges, self._threads),
-            renderer=Renderer(parts.unseal, parts.table_of),
+            renderer=Renderer(parts.unseal, parts.edges.clock),
             in_flight=InFlight(parts.limits),
             policy=parts.policy,
         )

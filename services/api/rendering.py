@@ -11,24 +11,23 @@ import yaml
 from schemas.kinds import SECRET, Kind
 from schemas.objects import Object
 from schemas.positions import Position
+from schemas.times import Milliseconds
 from services.api.hub import DELETED
 from services.api.negotiation import PARTIAL, PARTIAL_LIST, TABLE, YAML, Form
+from services.api.tables import table_of
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Bytes of serialised objects that are kept; the oldest go first."""
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-TableOf = Callable[[Kind, Sequence[Object], str], Object]
-"""The Table of a kind's objects (columnDefinitions and rows); the last argument is includeObject: None, Metadata..."""
-
 
 class Renderer:
-    """Renders objects. `unseal` opens Secrets; `table_of` knows each kind's columns. Belongs to the event loop."""
+    """Renders objects. `unseal` opens Secrets, `clock` is for ages in tables. Belongs to the event loop."""
 
-    def __init__(self, unseal: Callable[[Object], Object], table_of: TableOf) -> None:
+    def __init__(self, unseal: Callable[[Object], Object], clock: Callable[[], Milliseconds]) -> None:
         self._unseal = unseal
-        self._table_of = table_of
+        self._clock = clock
         self._cache: dict[tuple[str, str], bytes] = {}
         self._size = 0
 
@@ -100,17 +99,13 @@ class Renderer:
     def _table(
         self, kind: Kind, objects: Sequence[Object], form: Form, include: str, metadata: Object
     ) -> Object:
-        table = self._table_of(kind, [self.clear(obj) for obj in objects], include)
+        table: Object = table_of(kind, map(self.clear, objects), self._clock(), include, metadata)
         if form.version != "v1":
             for row in table["rows"]:
                 if row.get("object", {}).get("apiVersion") == "meta.k8s.io/v1":
                     row["object"] = {**row["object"], "apiVersion": f"meta.k8s.io/{form.version}"}
-        return {
-            **table,
-            "kind": TABLE,
-            "apiVersion": f"meta.k8s.io/{form.version}",
-            "metadata": metadata,
-        }
+            table["apiVersion"] = f"meta.k8s.io/{form.version}"
+        return table
 
     def _remember(self, which: tuple[str, str], found: bytes) -> None:
         self._cache[which] = found

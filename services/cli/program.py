@@ -64,6 +64,9 @@ COMMANDS: dict[str, Place] = {
     "up": Place("up", "up", "run a cluster in the foreground"),
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
+    "kubeconfig": Place(
+        "clusters", "kubeconfig", "print the configuration by which kubectl reaches a cluster"
+    ),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
     "completion": Place("completion", "completion", "print the script by which a shell completes on Tab"),
     "demo": Place("demo", "demo", "play the story of a StatefulSet and a DaemonSet on real processes"),

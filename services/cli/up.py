@@ -50,6 +50,9 @@ def up(
             "--network-agent", help="Nodes are NotReady until a network agent's pod has set them up."
         ),
     ] = False,
+    api_port: Annotated[
+        str, typer.Option("--api-port", metavar="PORT", help="What the HTTP API listens on (default 6443).")
+    ] = "",
     plain: Annotated[
         bool, typer.Option("--plain", help="On a terminal too: lines instead of a live view.")
     ] = False,
@@ -67,15 +70,17 @@ def up(
     """
     from services.logs import log_to_file
     from services.node_lists import write_names
-    from services.settings import checked_durability, settings_from, shown_path
+    from services.settings import checked_durability, checked_port, settings_from, shown_path
     from services.supervisor import Supervisor
     from services.wiring import PROGRAMS, finish, prepare
 
     settings = settings_from(os.environ, data_dir)
-    names = _names(nodes, settings.data_dir)
+    names = names_to_play(nodes, settings.data_dir)
     settings = replace(settings, node_names=names, network_agent=network_agent or settings.network_agent)
     if durability:
         settings = replace(settings, durability=checked_durability(durability, "--durability"))
+    if api_port:
+        settings = replace(settings, api_port=checked_port(api_port, "--api-port"))
     announcer = Announcer(shown_path(settings.data_dir), len(names))
     viewing = [] if plain or not _has_terminal() else [_view()]
     programs = [*PROGRAMS, *_applying(manifests or []), *viewing]
@@ -92,7 +97,7 @@ def up(
     raise typer.Exit(supervisor.run())
 
 
-def _names(nodes: int | None, data_dir: Path) -> tuple[str, ...]:
+def names_to_play(nodes: int | None, data_dir: Path) -> tuple[str, ...]:
     """Return the names of the nodes to play: so many, or those of last time. Raises BadRequest."""
     from services.node_lists import MOST_NODES, read_names
 

@@ -51,7 +51,7 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
 _STORED_NAMES = {"regarding": "involvedObject", "reportingController": "reportingComponent"}
 """Fields of events.k8s.io by their names in the stored shape."""
 _FLAGS = ("spec.hostNetwork", "spec.unschedulable")
-_TERM = re.compile(r"([^=!,]*)(!=|==|=)((?:\\.|[^\\,=])*)(?:,|$)", re.DOTALL)
+_TERM = re.compile(r"([^=!,]*)(!=|==|=)((?:\\.|[^\\,=])*)(?:,|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from services.sockets import socket_dir_of
 
 DEFAULT_CLUSTER = "chronoset"
 DEFAULT_DATA_DIR = ".chronoset"
+KUBECONFIG = "kubeconfig"
+"""The file in the data directory by which kubectl finds the API."""
 DEFAULT_NODE_GRACE: Milliseconds = 40_000
 SHORTEST_NODE_GRACE = 1
 LONGEST_NODE_GRACE = 86_400
@@ -58,6 +60,8 @@ class Settings:
     node_names: tuple[str, ...] = ()
     node_grace: Milliseconds = DEFAULT_NODE_GRACE
     """How long nothing may be heard of a node before it is NotReady."""
+    api_port: int = 0
+    """What the HTTP API listens on; 0: what it listened on before, 6443, or any that is free."""
     finished_pods: int = DEFAULT_FINISHED_PODS
     """How many pods that have ended are kept; 0: all (--terminated-pod-gc-threshold)."""
     network_agent: bool = False
@@ -99,6 +103,7 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
 def joined(settings: Settings) -> Settings:
     """Return settings that can reach a cluster: those given, else those of the cluster in the data directory.
 
+        api_port=checked_port(value("API_PORT", "0"), "CHRONOSET_API_PORT"),
     Raises NotFound (exit 2) where there is neither, Unavailable where it is still starting, and BadRequest where a URL
     is wanting.
     """
@@ -167,6 +172,15 @@ def redacted(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
+def checked_port(text: str, source: str) -> int:
+    """Return a TCP port, or 0 for whichever. Raises BadRequest for anything else."""
+    if text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 65536:
+        return int(text)
+    raise BadRequest(
+        f"{source}: {text[:40]!r} is no port: write a number from 1 to 65535, or 0 for one that is free"
+    )
+
+
     """Say whether a URL carries a password anywhere."""
     parts = urlsplit(url)
     return parts.password is not None or any("password" in name for name, _ in parse_qsl(parts.query))

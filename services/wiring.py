@@ -50,7 +50,7 @@ from services.projections import projector
 from services.pulses import deaf, listen
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
-from services.settings import DEFAULT_FINISHED_PODS, Settings
+from services.settings import KUBECONFIG, DEFAULT_FINISHED_PODS, Settings
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
@@ -161,6 +161,30 @@ def run_projector(settings: Settings) -> None:
 
 def run_agents(settings: Settings) -> None:
     """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods.
+def run_api(settings: Settings) -> None:
+    """Answer the HTTP API until SIGTERM, and write the kubeconfig by which kubectl finds it."""
+    from services.api.credentials import credentials_of, kubeconfig_of, write_private
+    from services.api.program import Parts, Server, listen, serve
+    from services.api.seams import Policy
+
+    data_dir = settings.data_dir.absolute()
+    credentials = credentials_of(data_dir)
+    known = data_dir / "api" / "port"
+    listening = listen(settings.api_port, int(known.read_text()) if known.exists() else 0)
+    port = listening.getsockname()[1]
+    write_private(known, str(port).encode())
+    parts = Parts(
+        open_log=partial(open_log, settings, "api"),
+        edges=edges_of(settings),
+        unseal=Keyring(settings.keys_dir).unseal,
+        policy=Policy(authenticate=credentials.authenticate),
+    )
+    server = Server(parts)
+    url = f"https://127.0.0.1:{port}"
+    write_private(data_dir / KUBECONFIG, kubeconfig_of(url, settings.cluster, credentials))
+    serve(server, listening, credentials.certificate, credentials.key)
+
+
 
     Raises what an agent failed with, or the replica that they share; the pods run on then, for the agents that are
     started next. Where history is lost agents hold still, and that is no failure.
@@ -261,4 +285,5 @@ PROGRAMS: tuple[Program, ...] = (
     Program("worker", run_worker, count=WORKERS),
     Program("agents", run_agents, grace=PODS_GRACE + 15),
 )
-"""What `up` runs, in the order of their start: five processes that follow the log."""
+"""What `up` runs, in the order of their start: six processes that follow the log."""
+    Program("api", run_api),

@@ -149,6 +149,14 @@ def provisioning_trouble(claim: Object, storage_class: Object) -> Trouble | None
     return None
 
 
+def trouble_of(claim: Object) -> str:
+    """Return the sentence that says why a claim is not bound, or does not grow; empty where nothing is said."""
+    for each in claim.get("status", {}).get("conditions") or ():
+        if each["type"] in ("Bound", "ControllerResizeError"):
+            return str(each.get("message", ""))
+    return ""
+
+
 def no_class(name: str) -> Trouble:
     """Return what is said of a claim whose class does not exist."""
     return Trouble("ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')

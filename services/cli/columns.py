@@ -20,6 +20,7 @@ from schemas.columns import (
 )
 from schemas.kinds import Kind
 from schemas.objects import Key, Object, key_of_object, name_of, namespace_of
+from schemas.storage import trouble_of
 from schemas.times import Milliseconds
 from services.cli.tables import table
 
@@ -69,6 +70,8 @@ def _shown(cell: str | int) -> str:
 def _columns(kind: Kind, layout: Layout, waiting: Mapping[Key, str]) -> list[Column]:
     own = _OWN.get(kind.resource) or [each for each in columns_of(kind) if each.format != "name"]
     more = [_waiting_for(waiting)] if kind in (kinds.STATEFUL_SET, kinds.DAEMON_SET) else []
+    if kind is kinds.CLAIM:
+        more = [Column("Waiting for", lambda claim, _: trouble_of(claim))]
     return [*_leading(kind, layout), *(each for each in own if layout.wide or not each.wide), *more]
 
 

@@ -24,6 +24,7 @@ from schemas.objects import (
 )
 from schemas.pod_columns import pod_status
 from schemas.positions import Position, stream_id_of
+from schemas.storage import trouble_of
 from schemas.times import Milliseconds
 from services.cli.columns import Layout, Setting, in_order, table_of
 from services.cli.described_pods import container_lines, volume_lines
@@ -191,6 +192,16 @@ def _node(subject: Subject) -> list[Part]:
     ]
 
 
+def _claim_waits(subject: Subject) -> str:
+    """Return what holds a claim up (pv_controller.go, WaitForFirstConsumer); empty where it is as it should be."""
+    claim = subject.obj
+    if (trouble := trouble_of(claim)) or claim["spec"].get("volumeName"):
+        return trouble
+    if subject.pods:
+        return f"waiting for pod {name_of(in_order(subject.pods)[0])} to be scheduled"
+    return "waiting for first consumer to be created before binding"
+
+
 def _claim(subject: Subject) -> list[Part]:
     spec, status = subject.obj["spec"], subject.obj.get("status") or {}
     return [
@@ -200,6 +211,7 @@ def _claim(subject: Subject) -> list[Part]:
         ("Capacity", _storage(status.get("capacity"))),
         ("Access Modes", ", ".join(spec.get("accessModes") or ())),
         ("Volume", spec.get("volumeName", "") or "none yet"),
+        ("Waiting For", _claim_waits(subject)),
         ("Used By", [name_of(pod) for pod in in_order(subject.pods)] or "no pod"),
     ]
 

@@ -53,6 +53,10 @@ class Settling:
         assert now is not None
         return self.change(Replace(now, edit(now)))
 
+    def remove(self, obj: Object) -> Settling:
+        """Remove an object for good, as it is now."""
+        return self.change(Delete(self.now(obj)))
+
     def settle(self) -> Settling:
         """Let the controller work off what is dirty."""
         self.batches = 0

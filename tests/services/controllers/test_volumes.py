@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from schemas.changes import Create, Delete
 from schemas.deletion import deletion_of
-from schemas.objects import Object, is_terminating, with_metadata
+from schemas.objects import Object, is_terminating, with_fields, with_metadata
 from services.controllers.volumes import DATA, VOLUMES
 from services.scheduler.census import Census
 from services.scheduler.scheduling import schedule
@@ -198,3 +200,248 @@ def test_a_restart_finds_all_that_was_left_to_do() -> None:
     assert run.now(released)["metadata"]["finalizers"] == [DATA]
     assert not run.has(going)
     assert run.now(claim) is claim and run.now(volume) is volume
+
+
+def a_free_volume(name: str, size: str = "1Gi", **spec: Any) -> Object:
+    """A volume that somebody has made and nobody has."""
+    volume = a_volume(name, reclaim="Retain", phase="Available")
+    return {**volume, "spec": {**volume["spec"], "capacity": {"storage": size}, **spec}}
+
+
+def said_of(run: Settling, claim: Object) -> tuple[str, str, str]:
+    """The phase of a claim, and the reason and message of its condition Bound."""
+    status = run.now(claim)["status"]
+    [condition] = status.get("conditions") or [{}]
+    return status["phase"], condition.get("reason", ""), condition.get("message", "")
+
+
+NONE = {"storageClassName": ""}
+WAITING = (
+    "Waiting for a volume to be created either by the external provisioner 'example.com/nfs' or manually by the system "
+    "administrator. If volume creation is delayed, please verify that the provisioner is running and correctly "
+    "registered."
+)
+
+TROUBLES: list[tuple[str, Object, list[Object], tuple[str, str, str]]] = [
+    (
+        "no class, nothing made",
+        a_claim(spec=NONE),
+        [a_class()],
+        (
+            "Pending",
+            "FailedBinding",
+            "no persistent volumes available for this claim and no storage class is set",
+        ),
+    ),
+    (
+        "no class named, and no default",
+        a_claim(),
+        [a_class(default=False)],
+        (
+            "Pending",
+            "FailedBinding",
+            "no persistent volumes available for this claim and no storage class is set",
+        ),
+    ),
+    (
+        "an unknown class",
+        a_claim(spec={"storageClassName": "ssd"}),
+        [a_class()],
+        ("Pending", "ProvisioningFailed", 'storageclass.storage.k8s.io "ssd" not found'),
+    ),
+    (
+        "an unknown provisioner",
+        a_claim(),
+        [a_class(provisioner="example.com/nfs")],
+        ("Pending", "ExternalProvisioning", WAITING),
+    ),
+    (
+        "nobody makes volumes of the class",
+        a_claim(),
+        [a_class(provisioner="kubernetes.io/no-provisioner", mode="Immediate")],
+        ("Pending", "ProvisioningFailed", 'no volume plugin matched name: "kubernetes.io/no-provisioner"'),
+    ),
+    (
+        "a selector",
+        a_claim(spec={"selector": {"matchLabels": {"a": "b"}}}),
+        [a_class()],
+        ("Pending", "ProvisioningFailed", "claim Selector is not supported"),
+    ),
+    (
+        "nothing, in a template",
+        a_claim(size="0"),
+        [a_class()],
+        ("Pending", "ProvisioningFailed", "spec.resources[storage]: must be greater than zero"),
+    ),
+    (
+        "a named volume that is too small",
+        a_claim(volume="pv1", phase="Pending", size="2Gi"),
+        [a_free_volume("pv1")],
+        ("Pending", "VolumeMismatch", 'Cannot bind to requested volume "pv1": requested PV is too small'),
+    ),
+    (
+        "a named volume of another class",
+        a_claim(volume="pv1", phase="Pending"),
+        [a_free_volume("pv1", storageClassName="ssd")],
+        (
+            "Pending",
+            "VolumeMismatch",
+            'Cannot bind to requested volume "pv1": storageClassName does not match',
+        ),
+    ),
+    (
+        "a named volume with other access modes",
+        a_claim(volume="pv1", phase="Pending", spec={"accessModes": ["ReadWriteMany"]}),
+        [a_free_volume("pv1")],
+        ("Pending", "VolumeMismatch", 'Cannot bind to requested volume "pv1": incompatible accessMode'),
+    ),
+    (
+        "a named volume of another mode",
+        a_claim(volume="pv1", phase="Pending", spec={"volumeMode": "Block"}),
+        [a_free_volume("pv1")],
+        ("Pending", "VolumeMismatch", 'Cannot bind to requested volume "pv1": incompatible volumeMode'),
+    ),
+    (
+        "a named volume that is not there",
+        a_claim(volume="pv1", phase="Pending"),
+        [],
+        ("Pending", "FailedBinding", 'volume "pv1" does not exist'),
+    ),
+    (
+        "a bound claim whose volume is gone",
+        a_claim(volume="pv1"),
+        [],
+        ("Lost", "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!"),
+    ),
+    (
+        "a bound claim whose volume was given to another by hand",
+        a_claim(volume="pv1"),
+        [a_volume("pv1", a_claim("other"))],
+        ("Lost", "ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly"),
+    ),
+    ("a class that waits for its consumer", a_claim(), [a_class()], ("Pending", "", "")),
+]
+
+
+@pytest.mark.parametrize(
+    ("claim", "others", "said"), [row[1:] for row in TROUBLES], ids=[row[0] for row in TROUBLES]
+)
+def test_a_claim_says_why_it_is_not_bound(
+    claim: Object, others: list[Object], said: tuple[str, str, str]
+) -> None:
+    run = volumes(*others).change(Create(claim)).settle()
+
+    assert said_of(run, claim) == said
+    before = run.now(claim)
+    assert run.resync().now(claim) is before
+
+
+def test_a_claim_without_a_class_gets_the_default_one_once_there_is_one() -> None:
+    run = volumes().change(Create(claim := a_claim())).settle()
+    assert said_of(run, claim)[1] == "FailedBinding"
+
+    run.change(Create(a_class())).settle()
+
+    assert run.now(claim)["spec"]["storageClassName"] == "local"
+    assert said_of(run, claim) == ("Pending", "", "")
+
+
+def test_a_claim_without_a_class_is_bound_to_the_smallest_made_volume_that_fits() -> None:
+    made = [a_free_volume("a", "4Gi"), a_free_volume("b", "2Gi"), a_free_volume("c", "512Mi")]
+
+    run = volumes(*made).change(Create(claim := a_claim(spec=NONE))).settle()
+
+    assert run.now(claim)["spec"]["volumeName"] == "b"
+    assert run.now(claim)["metadata"]["annotations"]["pv.kubernetes.io/bound-by-controller"] == "yes"
+    assert run.now(made[1])["status"]["phase"] == "Bound"
+    assert run.now(made[0])["status"]["phase"] == "Available"
+
+
+def test_a_claim_waits_for_a_volume_to_be_made_and_gets_it() -> None:
+    run = volumes().change(Create(claim := a_claim(spec=NONE))).settle()
+
+    run.change(Create(with_fields(a_free_volume("pv1"), status={"phase": "Pending"}))).settle()
+
+    assert said_of(run, claim) == ("Bound", "", "")
+
+
+def test_two_claims_of_different_namespaces_do_not_share_a_volume() -> None:
+    claims = [a_claim(spec=NONE), a_claim(spec=NONE, namespace="other")]
+
+    run = volumes(a_free_volume("pv1")).change(*map(Create, claims)).settle()
+
+    assert sorted(run.now(claim)["status"]["phase"] for claim in claims) == ["Bound", "Pending"]
+
+
+def test_a_volume_reserved_by_name_is_given_to_its_claim_even_where_claims_wait_for_a_pod() -> None:
+    reserved = a_free_volume("pv1", claimRef={"namespace": "default", "name": "data"})
+
+    run = volumes(a_class(), reserved).change(Create(claim := a_claim())).settle()
+
+    assert run.now(claim)["spec"]["volumeName"] == "pv1"
+    assert run.now(reserved)["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"]
+
+
+def test_a_made_volume_is_left_to_the_scheduler_where_claims_wait_for_a_pod() -> None:
+    run = volumes(a_class(), a_free_volume("pv1", storageClassName="local"))
+
+    run.change(Create(claim := a_claim())).settle()
+
+    assert "volumeName" not in run.now(claim)["spec"]
+
+
+def test_a_volume_whose_claim_was_taken_out_by_hand_is_bound_again() -> None:
+    claim, volume = a_bound_pair("Retain")
+    run = volumes(claim, volume)
+
+    run.edit(volume, lambda old: without_claim(old)).settle()
+
+    assert run.now(volume)["spec"]["claimRef"]["uid"] == claim["metadata"]["uid"]
+    assert run.now(volume)["status"]["phase"] == "Bound"
+    assert run.now(claim)["status"]["phase"] == "Bound"
+
+
+def test_a_lost_claim_is_bound_again_when_its_volume_comes_back() -> None:
+    claim, volume = a_bound_pair("Retain")
+    run = volumes(claim, volume).change(Delete(volume)).settle()
+    assert run.now(claim)["status"]["phase"] == "Lost"
+
+    run.change(Create(volume)).settle()
+
+    assert said_of(run, claim) == ("Bound", "", "")
+
+
+def test_a_retained_volume_is_free_again_once_its_claim_is_taken_out_by_hand() -> None:
+    claim, volume = a_bound_pair("Retain")
+    run = volumes(claim, volume).change(deletion_of(claim, NOW)).settle()
+    assert run.now(volume)["status"]["phase"] == "Released"
+
+    run.edit(volume, without_claim).settle()
+
+    assert run.now(volume)["status"]["phase"] == "Available"
+
+
+def test_a_policy_changed_to_retain_by_hand_keeps_the_data() -> None:
+    claim, volume = a_bound_pair()
+    run = volumes(a_node(), claim, volume)
+    kept = {**volume["spec"], "persistentVolumeReclaimPolicy": "Retain"}
+
+    run.edit(volume, lambda old: with_fields(old, spec=kept)).settle()
+    run.change(deletion_of(claim, NOW)).settle()
+
+    assert run.now(volume)["status"]["phase"] == "Released" and not is_terminating(run.now(volume))
+
+
+def test_a_claim_whose_class_is_deleted_stays_bound() -> None:
+    claim, volume = a_bound_pair()
+    run = volumes(storage_class := a_class(), claim, volume)
+
+    run.remove(storage_class).settle()
+
+    assert run.now(claim) is claim and run.now(volume) is volume
+
+
+def without_claim(volume: Object) -> Object:
+    return with_fields(
+        volume, spec={name: value for name, value in volume["spec"].items() if name != "claimRef"}
+    )

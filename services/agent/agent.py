@@ -257,8 +257,9 @@ class Agent:
 
     def _register(self) -> None:
         """Say how the node is; a node that somebody has taken out of the cluster stays out."""
-        if self._has_joined and not self._is_known() and not self._is_wanted():
-            self._is_leaving = self._has_moved = True
+        if self._is_leaving or (self._has_joined and not self._is_known()):
+            self._is_leaving = not self._is_wanted()
+            self._has_moved |= self._is_leaving
         if not self._is_leaving:
             self._control_plane.register(self._node)
             self._has_joined, self._has_news = True, False
@@ -290,7 +291,7 @@ class Agent:
     def _look(self, now: Milliseconds) -> None:
         self._check()
         pods = self._control_plane.pods_on(self.settings.name)
-        if self._is_leaving and not self._is_known():
+        if self._is_leaving and not self._is_wanted() and not self._is_known():
             if staying := [pod for pod in pods if not is_terminating(pod)]:
                 self._control_plane.end_pods(staying)
             self.has_left = not pods and not self._works

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,7 +59,7 @@ def add(
     """
     session = _session_here(data_dir)
     node = session.views.get(key_of(NODE.resource, "", checked_name(name)))
-    if node is not None and ready_status_of(node) == "True" and name not in _names(session):
+    if node is not None and not _is_ours(session, name):
         raise AlreadyExists(f"node {name!r} is in the cluster already, on another machine")
     add_name(session.settings.data_dir, name)
 
@@ -91,8 +92,7 @@ def remove(
     session = _session_here(data_dir)
     key = key_of(NODE.resource, "", checked_name(name))
     node = session.views.get(key)
-    place = session.settings.data_dir / "nodes" / name
-    if name not in _names(session) and (node is None or not place.exists()):
+    if name not in _names(session) and (node is None or not _is_ours(session, name)):
         shown = ", ".join(_names(session)) or "none"
         raise NotFound(f"node {name!r} is not on this machine, whose nodes are: {shown}")
     remove_name(session.settings.data_dir, name)
@@ -105,7 +105,8 @@ def remove(
     _until(look, f"the pods of node {name!r} to end", timeout)
     aside(f"node {name} has left, and its pods have ended")
     if kept := _volumes_of(session, node):
-        aside(f"the data of {', '.join(kept)} stays in {shown_path(place)}, for when the node is added again")
+        place = shown_path(_directory_of(session, name))
+        aside(f"the data of {', '.join(kept)} stays in {place}, for when the node is added again")
 
 
 def _session_here(data_dir: DataDir) -> Session:
@@ -117,11 +118,21 @@ def _session_here(data_dir: DataDir) -> Session:
         raise NotFound(
             f"no `up` runs in {shown_path(place)}: nodes are added and removed on their own machine"
         )
+    session.catch_up(session.log.last())
     return session
 
 
 def _names(session: Session) -> tuple[str, ...]:
     return read_names(session.settings.data_dir) or ()
+
+
+def _directory_of(session: Session, node: str) -> Path:
+    return session.settings.data_dir / "nodes" / node
+
+
+def _is_ours(session: Session, node: str) -> bool:
+    """True if the node is, or was, of this machine."""
+    return node in _names(session) or _directory_of(session, node).exists()
 
 
 def _volumes_of(session: Session, node: Object | None) -> list[str]:

@@ -236,3 +236,14 @@ def test_as_many_finished_pods_are_kept_as_is_said() -> None:
 def test_a_number_of_finished_pods_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match=r"CHRONOSET_FINISHED_PODS: .* write a whole number from 0"):
         settings_from({"CHRONOSET_FINISHED_PODS": text})
+
+
+def test_nodes_wait_for_a_network_agent_only_where_that_is_asked_for() -> None:
+    assert not settings_from({}).network_agent
+    assert not settings_from({"CHRONOSET_NETWORK_AGENT": "0"}).network_agent
+    assert settings_from({"CHRONOSET_NETWORK_AGENT": "1"}).network_agent
+
+
+def test_a_network_agent_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(BadRequest, match=r"CHRONOSET_NETWORK_AGENT: 'maybe' .* write 1 or 0"):
+        settings_from({"CHRONOSET_NETWORK_AGENT": "maybe"})

@@ -89,6 +89,19 @@ def test_a_confirmed_deletion_removes_the_pod_of_that_uid_only(plane: Plane) -> 
     plane.port.confirm_deleted(ending)
 
 
+def test_pods_are_asked_to_end_once_and_only_those_of_their_uid(plane: Plane) -> None:
+    pod = plane.put(a_pod("db-0"))
+    stranger = {**pod, "metadata": {**pod["metadata"], "uid": "another"}}
+    plane.port.end_pods([stranger])
+    assert "deletionTimestamp" not in plane.port.pods_on("n1")[0]["metadata"]
+    plane.port.end_pods([pod])
+    (ending,) = plane.port.pods_on("n1")
+    assert ending["metadata"]["deletionGracePeriodSeconds"] == 5
+    before = plane.port.wait(0, 0)
+    plane.port.end_pods([pod, ending])
+    assert plane.port.wait(0, 0) == before
+
+
 def test_wait_returns_when_something_newer_was_folded(plane: Plane) -> None:
     before = plane.port.wait(0, 0)
     assert plane.port.wait(before, 0.01) == before

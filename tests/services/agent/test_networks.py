@@ -183,11 +183,25 @@ def test_a_node_whose_network_goes_is_not_ready_and_its_pods_run_on(site: Site) 
     eventually(lambda: site.is_node_ready() and site.is_ready(late))
 
 
+def test_a_node_that_is_wanted_again_before_its_object_was_deleted_stays(site: Site) -> None:
+    site.put_network()
+    eventually(site.is_node_ready)
+    site.is_wanted = False
+    site.agent.leave()
+    site.is_wanted = True
+    site.remove_network()
+    eventually(lambda: not site.is_node_ready())
+    site.control.remove(site.node())
+    eventually(site.node)
+    assert not site.agent.has_left
+
+
 def test_a_node_that_is_to_leave_ends_its_pods_once_its_object_is_gone_and_then_itself(site: Site) -> None:
     site.put_network()
     pod = site.control.put(a_pod("db-0"))
     eventually(lambda: site.is_ready(pod))
 
+    site.is_wanted = False
     site.agent.leave()
     late = site.control.put(a_pod("db-1"))
     eventually(lambda: site.is_ready(late))

@@ -9,7 +9,7 @@ import pytest
 from schemas.changes import Decision, Replace
 from schemas.event_types import changed_type, condition_of
 from schemas.objects import Object, name_of
-from schemas.taints import UNREACHABLE
+from schemas.taints import NOT_READY, UNREACHABLE
 from services.controllers.nodes.heartbeats import Pulse, View, reconcile
 from tests.builders import a_node, a_pod
 from tests.services.controllers.settling import NOW
@@ -72,6 +72,18 @@ def test_a_silent_node_is_tainted_and_its_pods_are_not_ready_in_the_same_batch()
         (each["key"], each["effect"]) for each in TAINTED
     ]
     assert condition_of(pod_change.new, "Ready") == "False"
+
+
+def test_a_node_that_returns_without_its_network_is_not_ready() -> None:
+    node = an_old_node(ready="Unknown", taints=TAINTED)
+    node["status"]["conditions"].append({"type": "NetworkReady", "status": "False"})
+
+    (change,) = decide(node, alive=("n1",)).changes
+
+    assert isinstance(change, Replace)
+    assert condition_of(change.new, "Ready") == "False"
+    effects = [(each["key"], each["effect"]) for each in change.new["spec"]["taints"]]
+    assert effects == [(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]
 
 
 def test_a_node_that_returns_keeps_the_taints_of_people() -> None:

@@ -66,6 +66,11 @@ class Settings:
     """How many pods that have ended are kept; 0: all (--terminated-pod-gc-threshold)."""
     network_agent: bool = False
     """Whether nodes are not Ready until a network agent has put down their network's configuration."""
+    node_listen: str = ""
+    """The TCP address at which the agents' server is reached from elsewhere, `host:port`; empty: none."""
+    node_token_file: Path | None = None
+    node_certificate: Path | None = None
+    node_key: Path | None = None
 
 
 def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> Settings:
@@ -76,6 +81,9 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
 
     def value(name: str, default: str = "") -> str:
         return environ.get(f"CHRONOSET_{name}", "") or default
+
+    def path(name: str) -> Path | None:
+        return Path(given) if (given := value(name)) else None
 
     directory = data_dir or Path(value("DATA_DIR", DEFAULT_DATA_DIR))
     log_url, queue_url = _url(environ, "LOG"), _url(environ, "QUEUE")
@@ -95,15 +103,19 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         queue_url=queue_url,
         views_url=_url(environ, "VIEWS") or queue_url,
         node_grace=_grace(value("NODE_GRACE", str(DEFAULT_NODE_GRACE // 1000))),
+        api_port=checked_port(value("API_PORT", "0"), "CHRONOSET_API_PORT"),
         finished_pods=_finished_pods(value("FINISHED_PODS", str(DEFAULT_FINISHED_PODS))),
         network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
+        node_listen=value("NODE_LISTEN"),
+        node_token_file=path("NODE_TOKEN_FILE"),
+        node_certificate=path("NODE_CERT"),
+        node_key=path("NODE_KEY"),
     )
 
 
 def joined(settings: Settings) -> Settings:
     """Return settings that can reach a cluster: those given, else those of the cluster in the data directory.
 
-        api_port=checked_port(value("API_PORT", "0"), "CHRONOSET_API_PORT"),
     Raises NotFound (exit 2) where there is neither, Unavailable where it is still starting, and BadRequest where a URL
     is wanting.
     """
@@ -160,6 +172,15 @@ def checked_durability(name: str, source: str) -> Durability:
         raise BadRequest(f"{source}: {name!r} is not known: write always or everysec") from None
 
 
+def checked_port(text: str, source: str) -> int:
+    """Return a TCP port, or 0 for whichever. Raises BadRequest for anything else."""
+    if text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 65536:
+        return int(text)
+    raise BadRequest(
+        f"{source}: {text[:40]!r} is no port: write a number from 1 to 65535, or 0 for one that is free"
+    )
+
+
 def redacted(url: str) -> str:
     """Return a URL as it may be printed: every password in it is `***`."""
     parts = urlsplit(url)
@@ -172,15 +193,6 @@ def redacted(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-def checked_port(text: str, source: str) -> int:
-    """Return a TCP port, or 0 for whichever. Raises BadRequest for anything else."""
-    if text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 65536:
-        return int(text)
-    raise BadRequest(
-        f"{source}: {text[:40]!r} is no port: write a number from 1 to 65535, or 0 for one that is free"
-    )
-
-
     """Say whether a URL carries a password anywhere."""
     parts = urlsplit(url)
     return parts.password is not None or any("password" in name for name, _ in parse_qsl(parts.query))

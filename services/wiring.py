@@ -19,7 +19,7 @@ from events.redis_log import RedisLog
 from events.replica import Replica
 from events.secrets import Keyring
 from schemas.errors import LostHistory
-from services.agent.agent import Agent
+from services.agent.agent import Agent, wall_clock
 from services.agent.crews import Crew
 from services.agent.dns import NameServer, PublishedZone
 from services.agent.event_store import EventStore
@@ -29,6 +29,8 @@ from services.agent.nodes import NodeSettings, own_address
 from services.agent.runtimes.leftovers import end_leftovers
 from services.agent.runtimes.process import ProcessRuntime
 from services.agent.runtimes.zygotes import Zygote
+from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door
+from services.agent.serving.server import NodeServer
 from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
@@ -159,8 +161,6 @@ def run_projector(settings: Settings) -> None:
     projector.run(open_log(settings, "projector"), connect(settings.views_url, "projector"), stopping)
 
 
-def run_agents(settings: Settings) -> None:
-    """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods.
 def run_api(settings: Settings) -> None:
     """Answer the HTTP API until SIGTERM, and write the kubeconfig by which kubectl finds it."""
     from services.api.credentials import credentials_of, kubeconfig_of, write_private
@@ -185,6 +185,8 @@ def run_api(settings: Settings) -> None:
     serve(server, listening, credentials.certificate, credentials.key)
 
 
+def run_agents(settings: Settings) -> None:
+    """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods.
 
     Raises what an agent failed with, or the replica that they share; the pods run on then, for the agents that are
     started next. Where history is lost agents hold still, and that is no failure.
@@ -210,6 +212,8 @@ def run_api(settings: Settings) -> None:
     crew = Crew(
         partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtime), stopping.set
     )
+    doors = [door for door in (socket_door(settings), tcp_door(settings)) if door]
+    servers = [NodeServer(crew.view, wall_clock, door) for door in doors]
     crew.follow()
     while not stopping.wait(CREW_INSPECTION) and not _is_broken(replica):
         crew.follow()
@@ -217,6 +221,8 @@ def run_api(settings: Settings) -> None:
     if _is_broken(replica) and replica.failure is not None:
         failures.append(replica.failure)
     crew.stop(None if failures else PODS_GRACE)
+    for server in servers:
+        server.close()
     names.close()
     replica.stop()
     zygote.close()
@@ -249,6 +255,8 @@ def _agent(
         address=own_address(identity, name),
         heartbeat_seconds=pause,
         network_directory=place_of(directory, NETWORKS) if settings.network_agent else None,
+        server_socket=SOCKET_NAME if settings.socket_dir.is_dir() else "",
+        server_port=int(settings.node_listen.rpartition(":")[2] or 0),
     )
     return Agent(
         node,
@@ -283,7 +291,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("projector", run_projector),
     Program("dispatcher", run_dispatcher),
     Program("worker", run_worker, count=WORKERS),
+    Program("api", run_api),
     Program("agents", run_agents, grace=PODS_GRACE + 15),
 )
 """What `up` runs, in the order of their start: six processes that follow the log."""
-    Program("api", run_api),

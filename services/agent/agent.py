@@ -22,7 +22,7 @@ import structlog
 
 from schemas.errors import ChronosetError, Unavailable
 from schemas.kinds import NODE
-from schemas.objects import Object, is_terminating
+from schemas.objects import Object, is_terminating, name_of, namespace_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent.configs import Configs
@@ -39,6 +39,7 @@ from services.agent.port import ControlPlane
 from services.agent.quotas import Quotas
 from services.agent.reclaims import Reclaims
 from services.agent.runtimes.port import OnExit, Runtime
+from services.agent.serving.pods import PodView
 from services.agent.surroundings import HOLD, Surroundings, Trust
 from services.agent.verdicts import EVICTION_GRACE
 
@@ -119,6 +120,16 @@ class Agent:
     def stop(self, pods_grace: float | None = None) -> None:
         """Ask the agent to end. Its pods run on, or are ended within `pods_grace` seconds if that is given."""
         self._inbox.put(Halt(None if pods_grace is None else round(pods_grace * 1000)))
+
+    def view(self, namespace: str, name: str) -> PodView | None:
+        """Return a pod in the agent's hands as it is now, for the node's server: any thread may ask.
+
+        The loop replaces values and never edits them, so what is copied here is whole.
+        """
+        for work in list(self._works.values()):
+            if (namespace_of(work.pod), name_of(work.pod)) == (namespace, name):
+                return PodView(work.pod, dict(work.containers), self._runtime)
+        return None
 
     def leave(self) -> None:
         """Tell the agent that its node leaves: when the node's object is gone it ends its pods, then itself."""

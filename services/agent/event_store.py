@@ -155,8 +155,12 @@ class EventStore:
         if found is None:
             return Create(wanted)
         labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
+        annotations = {**_annotations(found), **_annotations(wanted)}
         status = _keeping_conditions(found.get("status") or {}, wanted["status"])
-        return Replace(found, with_metadata(with_fields(found, status=status), labels=labels))
+        changed = with_metadata(
+            with_fields(found, status=status), labels=labels, annotations=annotations or None
+        )
+        return Replace(found, changed)
 
     def _statuses(self, reports: Sequence[tuple[Object, Object]]) -> Proposal:
         changes: list[Replace] = []
@@ -233,6 +237,10 @@ class BatchEventStore(EventStore):
                         self._changed[key] = each.event.position
             self._noted = applied[-1].event.position
             self._moved.notify_all()
+
+
+def _annotations(obj: Object) -> Object:
+    return obj["metadata"].get("annotations") or {}
 
 
 def _newest(objects: Iterable[Object]) -> Position:

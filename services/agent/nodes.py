@@ -18,6 +18,7 @@ from services.agent.addresses import address_of
 from services.agent.disks import Disk
 from services.agent.names import DOMAIN
 from services.agent.networks import NOT_READY_REASON, UP, Network, sentence_of
+from services.node_servers import SOCKET_ANNOTATION
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 MOST_PODS = 110
@@ -41,6 +42,10 @@ class NodeSettings:
     capacity: Mapping[str, str] = field(default_factory=dict)
     network_directory: Path | None = None
     """Where a network agent puts its configuration, without which the node is not Ready; None: it needs none."""
+    server_socket: str = ""
+    """The name of the socket, in the cluster's private directory, at which the node's server is reached."""
+    server_port: int = 0
+    """The TCP port at which it is reached; 0 for none."""
 
 
 def own_address(cluster: str, name: str) -> str:
@@ -74,6 +79,9 @@ def node_object(
                 "kubernetes.io/os": "linux",
                 **settings.labels,
             },
+            **(
+                {"annotations": {SOCKET_ANNOTATION: settings.server_socket}} if settings.server_socket else {}
+            ),
         },
         "spec": {"taints": [{"key": NOT_READY, "effect": "NoSchedule"}]} if network.why_not else {},
         "status": {
@@ -127,6 +135,10 @@ def _said_of(network: Network) -> tuple[tuple[str, str, str, str], ...]:
         (NETWORK_READY, "True", "NetworkPluginReady", f"the network is {network.name}"),
         ("Ready", "True", "KubeletReady", ""),
     )
+
+
+def _endpoints(port: int) -> Object:
+    return {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}} if port else {}
 
 
 def _condition(kind: str, status: str, reason: str, message: str, now: Milliseconds) -> Object:

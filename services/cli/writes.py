@@ -39,10 +39,11 @@ TEN_MINUTES = "10m"
 
 
 class PatchType(StrEnum):
-    """The two patches that are understood."""
+    """The patches that are understood."""
 
     JSON = "json"
     MERGE = "merge"
+    STRATEGIC = "strategic"
 
 
 class Cascade(StrEnum):
@@ -112,7 +113,9 @@ def patch(
         list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.", autocompletion=complete_target)
     ],
     patch_text: Annotated[str, typer.Option("--patch", "-p", metavar="PATCH", help="JSON (or YAML).")],
-    type_: Annotated[PatchType, typer.Option("--type", help="RFC 6902 or RFC 7386.")] = PatchType.MERGE,
+    type_: Annotated[
+        PatchType, typer.Option("--type", help="RFC 6902, RFC 7386, or merging lists by their keys.")
+    ] = PatchType.STRATEGIC,
     namespace: Namespace = "default",
     validate: Annotated[
         FieldValidation, typer.Option(help="What becomes of unknown fields.")
@@ -125,6 +128,8 @@ def patch(
     data_dir: DataDir = None,
 ) -> None:
     """Change an object by a patch.
+
+    As kubectl does, a plain patch merges lists such as containers by name; --type merge replaces them.
 
     \b
     Example:

@@ -17,7 +17,8 @@ STRICT = "Strict"
 FIELD_VALIDATIONS = (STRICT, "Warn", "Ignore")
 JSON_PATCH = "json"
 MERGE_PATCH = "merge"
-PATCH_TYPES = (JSON_PATCH, MERGE_PATCH)
+STRATEGIC_PATCH = "strategic"
+PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Change an object by a patch; `type` is `json` (RFC 6902) or `merge` (RFC 7386)."""
+    """Change an object by a patch; `type` is `json` (RFC 6902), `merge` (RFC 7386) or `strategic`."""
 
     key: Key
     type: str

@@ -11,9 +11,10 @@ from schemas.documents import parse_documents
 from schemas.errors import BadRequest, Cause, Conflict, Invalid
 from schemas.objects import Key, Object, key_of_object, kind_of, namespace_of, version_of, with_metadata
 from schemas.patching import Json, apply_json_patch, apply_merge_patch
+from schemas.strategic import apply_strategic_patch
 from schemas.validation import validate_create, validate_update
 from services.commands.admission import admitted
-from services.commands.commands import JSON_PATCH, Apply, Patch
+from services.commands.commands import JSON_PATCH, STRATEGIC_PATCH, Apply, Patch
 from services.commands.sources import Sources, existing, subject_of
 
 _GIVEN_BY_US = (
@@ -125,6 +126,8 @@ def _with_what_is_ours(live: Object, wanted: Object) -> Object:
 def _patched(clear: Object, command: Patch) -> Json:
     if command.type == JSON_PATCH:
         return apply_json_patch(clear, command.patch)
+    if command.type == STRATEGIC_PATCH:
+        return apply_strategic_patch(clear, command.patch, kind_of(clear).definition)
     if not isinstance(command.patch, dict):
         raise BadRequest('--patch: a merge patch is an object, as {"spec":{"replicas":3}}')
     return apply_merge_patch(clear, command.patch)

@@ -30,7 +30,6 @@ from services.commands.commands import JSON_PATCH, MERGE_PATCH
 from services.commands.deciding import Decided
 from services.commands.sources import Sources, existing, subject_of
 
-STRATEGIC_PATCH = "strategic"
 STATUS = "status"
 SCALE = "scale"
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"

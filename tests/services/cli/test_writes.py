@@ -88,6 +88,17 @@ def test_the_json_patch_of_the_issue_sets_the_image(with_db: CommandLine) -> Non
     assert found.json["spec"]["template"]["spec"]["containers"][0]["image"] == "mysql:5.7.23"
 
 
+def test_a_plain_patch_adds_a_container_and_keeps_the_others(with_db: CommandLine) -> None:
+    patch = '{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"side:1"}]}}}}'
+    result = with_db("patch", "sts", "db", "-p", patch)
+    found = with_db("get", "sts", "db", "-o", "json", "--at-least", result.out.split()[4])
+    containers = found.json["spec"]["template"]["spec"]["containers"]
+    assert [(each["name"], each["image"]) for each in containers] == [
+        ("side", "side:1"),
+        ("db", "mysql:5.7.2"),
+    ]
+
+
 def test_writes_one_after_the_other_each_see_the_one_before(with_db: CommandLine) -> None:
     for replicas in (5, 6, 7):
         assert types_of(with_db("scale", "sts/db", "--replicas", str(replicas)).out) == ["StatefulSetScaled"]
@@ -210,9 +221,13 @@ BAD_CALLS = [
     (["scale", "sts", "nosuch", "--replicas", "3"], '"nosuch" not found in namespace default'),
     (["scale", "sts", "db", "--replicas", "3", "-n", "No"], "--namespace: 'No'"),
     (["patch", "sts", "db", "-p", "{"], "--patch"),
-    (["patch", "sts", "db", "-p", "[1]"], "a merge patch is an object"),
+    (["patch", "sts", "db", "-p", "[1]"], "strategic merge patch: must be an object"),
+    (["patch", "sts", "db", "--type", "merge", "-p", "[1]"], "a merge patch is an object"),
     (["patch", "sts", "db", "--type", "json", "-p", "{}"], "a list of operations"),
-    (["patch", "sts", "db", "--type", "strange", "-p", "{}"], "'strange' is not one of 'json', 'merge'"),
+    (
+        ["patch", "sts", "db", "--type", "strange", "-p", "{}"],
+        "'strange' is not one of 'json', 'merge', 'strategic'",
+    ),
     (["patch", "sts", "db", "-p", '{"spec":{"replicas":-1}}'], "spec.replicas: Invalid value: -1"),
     (["patch", "sts", "db", "-p", '{"spec":{"serviceName":"x"}}'], "spec: Forbidden"),
     (["patch", "sts", "db", "-p", '{"metadata":{"name":"x"}}'], "metadata.name: Invalid value: 'x'"),

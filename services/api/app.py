@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Lifespan
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from events.replica import Replica
 from schemas.errors import ChronosetError
@@ -48,12 +48,25 @@ class Api:
     tools: Tools
     replica: Replica
 
-    def application(self, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-        """Return the ASGI application; `lifespan` is what runs around it."""
+    def application(self, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
+        """Return the ASGI application; `lifespan` is what runs around it.
+
+        Paths of objects are nearly all that is asked for, so they are told by their length and pass by the router.
+        """
         paths = {**DOCUMENTS, **self._health(), **self.tools.policy.paths}
+        objects = self._guarded(self._of_object)
         routes = [Route(path, self._at_path(handler), methods=METHODS) for path, handler in paths.items()]
-        routes.append(Route("/{path:path}", self._guarded(self._of_object), methods=METHODS))
-        return Starlette(routes=routes, lifespan=lifespan)
+        routes.append(Route("/{path:path}", objects, methods=METHODS))
+        routed = Starlette(routes=routes, lifespan=lifespan)
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and is_of_objects(scope["path"]):
+                response = await objects(Request(scope, receive))
+                await response(scope, receive, send)
+            else:
+                await routed(scope, receive, send)
+
+        return application
 
     async def _of_object(self, request: Request, caller: Caller) -> Response:
         user = self.tools.policy.authenticate(caller)
@@ -123,6 +136,14 @@ class Api:
             return PlainTextResponse("ok")
 
         return {"/livez": live, "/healthz": ready, "/readyz": ready}
+
+
+def is_of_objects(path: str) -> bool:
+    """Say whether a path lies below a group-version: `/api/v1/pods`, `/apis/apps/v1/daemonsets`."""
+    path = path.rstrip("/")
+    return (path.startswith("/api/") and path.count("/") > 2) or (
+        path.startswith("/apis/") and path.count("/") > 3
+    )
 
 
 def caller_of(request: Request) -> Caller:

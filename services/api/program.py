@@ -14,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from events.commit import Edges
 from events.log import Log
@@ -68,7 +69,7 @@ class Server:
             in_flight=InFlight(parts.limits),
             policy=parts.policy,
         )
-        self.application: Starlette = Api(tools, self.replica).application(self._running)
+        self.application: ASGIApp = Api(tools, self.replica).application(self._running)
         self.on_failure: Callable[[], None] = lambda: None
 
     @asynccontextmanager
@@ -115,6 +116,14 @@ class _Uvicorn(uvicorn.Server):
 def serve(server: Server, listening: socket.socket, certificate: Path, key: Path) -> None:
     """Answer on a socket until SIGTERM. Raises what the replica failed with."""
     server.replica.load()
+    running = running_on(server, certificate, key)
+    running.run(sockets=[listening])
+    if server.replica.failure is not None:
+        raise server.replica.failure
+
+
+def running_on(server: Server, certificate: Path | None = None, key: Path | None = None) -> uvicorn.Server:
+    """Return what answers for a server whose replica is loaded; without a certificate over plain HTTP."""
     config = uvicorn.Config(
         server.application,
         loop="uvloop",
@@ -136,9 +145,7 @@ def serve(server: Server, listening: socket.socket, certificate: Path, key: Path
         server.hub.close()
 
     server.on_failure = end
-    running.run(sockets=[listening])
-    if server.replica.failure is not None:
-        raise server.replica.failure
+    return running
 
 
 def listen(wanted: int, before: int = 0, address: str = "127.0.0.1") -> socket.socket:

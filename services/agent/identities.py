@@ -1,4 +1,4 @@
-"""As whom a container's program runs: runAsUser, runAsGroup, runAsNonRoot, supplementalGroups.
+"""As whom a container's program runs: runAsUser, runAsGroup, runAsNonRoot, supplementalGroups, fsGroup.
 
 A container's securityContext goes before its pod's (pkg/securitycontext; kuberuntime verifyRunAsNonRoot).
 """
@@ -32,10 +32,14 @@ def identity_of(pod: Object, container: Object, own: Identity) -> Identity | Non
     if own.user != 0 and "runAsGroup" not in context:
         group = own.group
     if context.get("runAsNonRoot") and user == 0:
-        raise BadConfiguration(
-            f"container has runAsNonRoot and would run as root (container: {container['name']})"
-        )
-    wanted = Identity(user, group, tuple(context.get("supplementalGroups") or ()))
+        which = f'(pod: "{_title_of(pod)}", container: {container["name"]})'
+        if context.get("runAsUser") == 0:
+            raise BadConfiguration(f"container's runAsUser breaks non-root policy {which}")
+        raise BadConfiguration(f"container has runAsNonRoot and image will run as root {which}")
+    groups = tuple(context.get("supplementalGroups") or ())
+    if own.user == 0 and context.get("fsGroup") is not None:
+        groups = (*groups, int(context["fsGroup"]))
+    wanted = Identity(user, group, groups)
     if (wanted.user, wanted.group, wanted.groups) == (own.user, own.group, ()):
         return None
     if own.user != 0:
@@ -44,6 +48,11 @@ def identity_of(pod: Object, container: Object, own: Identity) -> Identity | Non
             f"user {user}, group {group}: only an agent that runs as root can"
         )
     return wanted
+
+
+def _title_of(pod: Object) -> str:
+    metadata = pod["metadata"]
+    return f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
 
 
 def _id_of(context: dict[str, Any], field: str, default: int) -> int:

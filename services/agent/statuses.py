@@ -16,6 +16,12 @@ from services.agent.restarts import is_restarted
 from services.agent.specs import spec_of
 
 VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED = "VolumesAtMountPath", "ImageVerified"
+LIMITS_ENFORCED, SECURITY_ENFORCED = "LimitsEnforced", "SecurityContextEnforced"
+ADDRESS_FREE = "AddressFree"
+REMARKS = frozenset(
+    (VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED, LIMITS_ENFORCED, SECURITY_ENFORCED, ADDRESS_FREE)
+)
+"""The conditions that say what is not as Kubernetes has it; they go when it is."""
 OUR_CONDITIONS = frozenset(
     (
         "PodReadyToStartContainers",
@@ -23,8 +29,7 @@ OUR_CONDITIONS = frozenset(
         "Ready",
         "ContainersReady",
         "PodScheduled",
-        VOLUMES_AT_MOUNT_PATH,
-        IMAGE_VERIFIED,
+        *REMARKS,
     )
 )
 """The conditions that an agent writes; others are kept as they are."""
@@ -191,7 +196,8 @@ def _conditions(
     }
     for remark in (*place.remarks, *_image_remarks((*inits, *mains))):
         ours[remark.type] = (remark.status, remark.reason, remark.message)
-    return _merged((pod.get("status") or {}).get("conditions") or (), ours, now)
+    before = (pod.get("status") or {}).get("conditions") or ()
+    return _merged([each for each in before if each["type"] not in REMARKS - set(ours)], ours, now)
 
 
 def _image_remarks(containers: Iterable[Container]) -> Iterable[Remark]:

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
 from services.agent.folders import remove_tree, size_of
 from services.agent.runtimes.log_files import write_file
+from services.agent.runtimes.ownership import give_to_group, group_of
 from services.agent.runtimes.payloads import write_payload
 
 _log = structlog.get_logger("chronoset.pod-folders")
@@ -88,9 +89,14 @@ class PodFolders:
             os.close(descriptor)
 
     def write_volume(self, uid: str, volume: str, files: Files) -> None:
-        """See Runtime.write_volume."""
+        """See Runtime.write_volume. The pod's fsGroup may read the files."""
+        record, folder = self.record_of(uid), self.of(uid) / "volumes" / volume
+        group = group_of(record.pod) if record else None
+        if group is not None:
+            files = {path: replace(file, mode=file.mode | 0o440) for path, file in files.items()}
         with self._writing:
-            write_payload(self.of(uid) / "volumes" / volume, files)
+            if write_payload(folder, files) and group is not None:
+                give_to_group(folder, group, is_written_by_us=True)
 
     def volume_sizes(self, uid: str) -> dict[str, int]:
         """Return the bytes that each of a pod's own volumes takes."""

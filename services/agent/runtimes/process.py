@@ -13,6 +13,7 @@ killed and started again finds its pods running and learns how those ended that 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
@@ -32,7 +33,7 @@ from typing import Any
 import structlog
 
 from schemas.errors import NotFound
-from schemas.objects import Object, uid_of
+from schemas.objects import Object, name_of, namespace_of, uid_of
 from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
 from services.agent.hooks import hook_of
@@ -40,8 +41,11 @@ from services.agent.host_paths import LOGS, place_of
 from services.agent.images import ImageStore
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.logs import batches
+from services.agent.runtimes.cgroups import Hierarchy, make_group, remove_group, remove_leftovers
+from services.agent.runtimes.endings import VARIABLE, make_termination_file, message_of, termination_file
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.log_links import LogLinks
+from services.agent.runtimes.ownership import give_to_group, group_of
 from services.agent.runtimes.pod_folders import PodFolders, Record
 from services.agent.runtimes.port import (
     Answer,
@@ -58,11 +62,21 @@ from services.agent.runtimes.port import (
     Usage,
 )
 from services.agent.runtimes.processes import CONTAINER, boot_id, kill_marked, start_of
-from services.agent.runtimes.programs import Folders, program_of
+from services.agent.runtimes.programs import Folders, Program, program_of
+from services.agent.runtimes.restraints import (
+    RW,
+    Abilities,
+    has_read_only_root,
+    limits_of,
+    remarks_on,
+    takes_no_privileges,
+    ways_of,
+)
 from services.agent.runtimes.sessions import Attachment, begin_command
+from services.agent.runtimes.squatters import Squatter, squatters_at
 from services.agent.runtimes.zygotes import Zygote
 from services.agent.specs import spec_of
-from services.agent.statuses import VOLUMES_AT_MOUNT_PATH, Remark
+from services.agent.statuses import ADDRESS_FREE, Remark
 
 Json = dict[str, Any]
 _log = structlog.get_logger("chronoset.process-runtime")
@@ -70,13 +84,6 @@ _log = structlog.get_logger("chronoset.process-runtime")
 KEPT_RUNS = 2
 """How many runs of a container keep their log: the current one and the one before (`logs --previous`)."""
 HOSTS_FILE = "/etc/hosts"
-_NO_NAMESPACES = Remark(
-    VOLUMES_AT_MOUNT_PATH,
-    "False",
-    "NoMountNamespaces",
-    "this machine allows no mount namespaces: volumes are folders of the working directory, named by $VOLUME_<NAME>, "
-    "and the names of peers are in $CHRONOSET_HOSTS",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ class _Running:
 class ProcessRuntime:
     """Runs the pods of one node below `directory`; `on_exit` hears of every end that is watched.
 
-    `environment` are variables for every program.
+    `environment` are variables for every program; a pod may have at most `most_processes`, where groups can be made.
     """
 
     name = "process"
@@ -104,6 +111,7 @@ class ProcessRuntime:
         zygote: Zygote,
         on_exit: OnExit,
         environment: Mapping[str, str] = MappingProxyType({}),
+        most_processes: int | None = None,
     ) -> None:
         self._environment = environment
         self._folders = PodFolders(directory)
@@ -120,7 +128,7 @@ class ProcessRuntime:
         self._epoll = select.epoll()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._epoll.register(self._stop, select.EPOLLIN)
-        self._mode = self._find_mode(directory)
+        self._abilities = self._find_abilities(directory, most_processes)
         self._watcher = threading.Thread(target=self._watch_ends, name="container-ends", daemon=True)
         self._watcher.start()
 
@@ -131,7 +139,7 @@ class ProcessRuntime:
         record = self._folders.record_of(uid_of(pod)) or Record(pod, address, now)
         self._folders.remember(record)
         (self._pods / uid_of(pod) / "root").mkdir(exist_ok=True)
-        return Sandbox(record.address, self._remarks_on(pod))
+        return Sandbox(record.address, self._static_remarks(pod))
 
     def write_hosts(self, uid: str, text: str) -> None:
         """See Runtime.write_hosts."""
@@ -160,22 +168,38 @@ class ProcessRuntime:
 
     def remarks(self, pod: Object, address: str) -> tuple[Remark, ...]:
         """See Runtime.remarks."""
-        del address
-        return self._remarks_on(pod)
+        ports = {
+            int(port["containerPort"])
+            for container in pod["spec"]["containers"]
+            for port in container.get("ports") or ()
+        }
+        held = [self._held(each) for each in squatters_at(address, ports, uid_of(pod))]
+        static = self._static_remarks(pod)
+        if not held:
+            return static
+        return (*static, Remark(ADDRESS_FREE, "False", "AddressInUse", f"of {address}, {'; '.join(held)}"))
 
     def found(self) -> list[FoundPod]:
         """Return the pods below the directory; half-made ones that never ran anything are removed."""
         pods: list[FoundPod] = []
         for known in self._folders.found():
             runs = tuple(self._found_runs(known.pod, self._pods / uid_of(known.pod)))
-            remarks = self._remarks_on(known.pod)
+            remarks = self._static_remarks(known.pod)
             pods.append(FoundPod(known.pod, known.address, known.accepted_at, runs, remarks))
+        living = {
+            (uid_of(pod.pod), f"{run.container}.{run.attempt}")
+            for pod in pods
+            for run in pod.runs
+            if run.exit is None
+        }
+        if count := remove_leftovers(self._abilities.hierarchy, living):
+            _log.warning("removed control groups that were left behind", count=count)
         return pods
 
     def mounted(self) -> set[str]:
         """See Runtime.mounted."""
         records = self._pods.glob("*/containers/*/*/program.json")
-        return {source for record in records for source, _ in _read(record).get("mounts", ())}
+        return {source for record in records for source, *_ in _read(record).get("mounts", ())}
 
     # --- containers
 
@@ -184,18 +208,19 @@ class ProcessRuntime:
         uid = uid_of(run.pod)
         folders = Folders(self._pods / uid, run.container)
         container_id = container_id_of(uid, run.container, run.attempt)
-        given = {**self._environment, CONTAINER: container_id}
-        program = program_of(run, folders, self._images, given)
         state = folders.home / str(run.attempt)
+        message_file = str(termination_file(state))
+        given = {**self._environment, CONTAINER: container_id, VARIABLE: message_file}
+        program = program_of(run, folders, self._images, given)
+        self._give_to_group(run, program)
         state.mkdir(parents=True, exist_ok=True)
         self._forget_old_runs(folders.home, run.attempt)
         self._links.add(run.pod, run.container, container_id, state / "log")
         record = asdict(program) | {
-            "mode": self._mode,
+            **self._restraints_of(run, program, state),
             "root": str(folders.pod / "root"),
             "hostname": program.env["HOSTNAME"],
             **_terminal_of(spec_of(run.pod, run.container)),
-            "mounts": [list(mount) for mount in program.mounts] + self._hosts_mount(folders),
         }
         write_file(str(state / "program.json"), record, sync=False)
         answer = self._zygote.ask(
@@ -368,11 +393,21 @@ class ProcessRuntime:
             record = json.loads((self._state_of(running) / "exit.json").read_bytes())
         except FileNotFoundError:
             kill_marked({container_id})
+            remove_group(_read(self._state_of(running) / "program.json").get("groups", ()))
             message = "the container's shim was lost, and with it how the program ended"
             now = time.time_ns() // 1_000_000
             started_at = running.identity["started_at"]
             return Exit(137, 0, "ContainerStatusUnknown", message, started_at, now, container_id)
-        return Exit(**record, container_id=container_id)
+        said = self._message_of(running, record["code"])
+        message = ": ".join(part for part in (record["message"], said) if part)
+        return Exit(**record | {"message": message}, container_id=container_id)
+
+    def _message_of(self, running: _Running, code: int) -> str:
+        """Return what the program has said of its end."""
+        record = self._folders.record_of(running.uid)
+        if record is None:
+            return ""
+        return message_of(spec_of(record.pod, running.container), self._state_of(running), code)
 
     def _watch_ends(self) -> None:
         while True:
@@ -413,19 +448,60 @@ class ProcessRuntime:
                 signal.pidfd_send_signal(handle, number)
             os.close(handle)
 
-    def _find_mode(self, directory: Path) -> str:
+    def _find_abilities(self, directory: Path, most_processes: int | None) -> Abilities:
         root = directory / "namespace-probe"
         root.mkdir(exist_ok=True)
-        mode = str(self._zygote.ask({"do": "mode", "root": str(root)}).get("mode", "none"))
+        key = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
+        found = self._zygote.ask({"do": "abilities", "root": str(root), "key": key})
         root.rmdir()
-        return mode
+        bases = {controller: (version, base) for controller, (version, base) in found["bases"].items()}
+        hierarchy = Hierarchy(bases, found["refusals"])
+        return Abilities(found["mode"], found["read_only"], hierarchy, os.getuid() == 0, most_processes)
 
-    def _remarks_on(self, pod: Object) -> tuple[Remark, ...]:
-        mounts = any(container.get("volumeMounts") for container in pod["spec"]["containers"])
-        return (_NO_NAMESPACES,) if self._mode == "none" and mounts else ()
+    def _static_remarks(self, pod: Object) -> tuple[Remark, ...]:
+        return tuple(remarks_on(pod, self._abilities))
 
-    def _hosts_mount(self, folders: Folders) -> list[list[str]]:
-        return [[str(folders.hosts), HOSTS_FILE]] if os.path.isfile(HOSTS_FILE) else []
+    def _held(self, squatter: Squatter) -> str:
+        """Return who holds a port of a pod, as a person would say it."""
+        process = f"process {squatter.pid} ({squatter.name})"
+        if not squatter.container:
+            return f"port {squatter.port} is held by {process}, which belongs to no pod"
+        uid, container, _ = squatter.container.removeprefix("process://").split("/", 2)
+        record = self._folders.record_of(uid)
+        pod = f"pod {namespace_of(record.pod)}/{name_of(record.pod)}" if record else f"the pod of uid {uid}"
+        return f"port {squatter.port} is held by {pod}, container {container}, {process}"
+
+    def _restraints_of(self, run: Run, program: Program, state: Path) -> Json:
+        """Return what the shim needs to hold a run to its specification; its group is made. Raises OSError."""
+        spec, abilities = spec_of(run.pod, run.container), self._abilities
+        message = "/" + (spec.get("terminationMessagePath") or "dev/termination-log").lstrip("/")
+        ways = ways_of(spec, program.mounts, abilities)
+        own = str(make_termination_file(state))
+        ways += [[own, message, RW]] + ([[own, own, RW]] if has_read_only_root(spec) else [])
+        if os.path.isfile(HOSTS_FILE):
+            ways.append([str(self._pods / uid_of(run.pod) / "hosts"), HOSTS_FILE, RW])
+        group = make_group(
+            abilities.hierarchy, uid_of(run.pod), f"{run.container}.{run.attempt}", limits_of(spec, abilities)
+        )
+        return {
+            "mode": abilities.mode,
+            "mounts": ways,
+            "read_only": abilities.can_protect and has_read_only_root(spec),
+            "no_new_privileges": takes_no_privileges(spec),
+            "groups": group,
+        }
+
+    def _give_to_group(self, run: Run, program: Program) -> None:
+        """See to it that the volumes of a container belong to the pod's fsGroup; hostPaths stay as they are."""
+        group = group_of(run.pod)
+        if group is None:
+            return
+        volumes = {volume["name"]: volume for volume in run.pod["spec"].get("volumes") or ()}
+        policy = run.pod["spec"]["securityContext"].get("fsGroupChangePolicy") or "Always"
+        for mount in program.mounts:
+            volume = volumes[mount.volume]
+            if "emptyDir" in volume or "persistentVolumeClaim" in volume:
+                give_to_group(Path(mount.source), group, policy)
 
     def _state_of(self, running: _Running) -> Path:
         return self._pods / running.uid / "containers" / running.container / str(running.attempt)

@@ -12,7 +12,7 @@ from contextlib import suppress
 CONTAINER = "CHRONOSET_CONTAINER"
 """The variable by which a container's processes are known, whoever their parent has become."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 15, 36, 38
 
 
 def boot_id() -> str:
@@ -87,18 +87,20 @@ def _kill_with_group(pid: int) -> None:
 def kill_marked(containers: Collection[str]) -> None:
     """Kill every process that carries one of these container ids in its environment, until there is none."""
     marks = {f"{CONTAINER}={container}".encode() for container in containers}
-    while marks and (marked := [pid for pid in _pids() if not marks.isdisjoint(_environ_of(pid))]):
+    while marks and (marked := [pid for pid in pids() if not marks.isdisjoint(environ_of(pid))]):
         for pid in marked:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
-def _pids() -> Iterator[int]:
+def pids() -> Iterator[int]:
+    """Yield the pids of all processes."""
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def _environ_of(pid: int) -> list[bytes]:
+def environ_of(pid: int) -> list[bytes]:
+    """Return a process' variables as it was begun; none where they cannot be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
@@ -122,3 +124,8 @@ def die_with_parent() -> None:
 def take_name(name: bytes) -> None:
     """Show as `name` (at most 15 bytes) in `ps -o comm`."""
     _LIBC.prctl(_PR_SET_NAME, name, 0, 0, 0)
+
+
+def take_no_privileges() -> None:
+    """Gain no privileges by what is executed from now on: set-user-id bits and file capabilities are void."""
+    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -13,7 +13,7 @@ from services.agent.environments import environment_of, expand
 from services.agent.identities import Identity, identity_of
 from services.agent.images import ImageStore
 from services.agent.runtimes.port import Refused, Run
-from services.agent.runtimes.volumes import mounts_of, volumes_env
+from services.agent.runtimes.volumes import Mount, mounts_of, variable_of
 from services.agent.sources import BadConfiguration
 from services.agent.specs import spec_of
 
@@ -23,12 +23,12 @@ ENTRYPOINT = "entrypoint"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to execute. `mounts` are (directory, mountPath); `image_id` the digest of what runs."""
+    """What to execute. `image_id` is the digest of what runs."""
 
     command: list[str]
     env: dict[str, str]
     directory: str
-    mounts: list[tuple[str, str]]
+    mounts: list[Mount]
     image_id: str
     is_verified: bool
     identity: Identity | None = None
@@ -66,7 +66,11 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
     for mount in mounts:
         _link(folders.work / mount.target.lstrip("/"), mount.source)
     try:
-        base = {**_base_of(run.pod, folders, tree), **volumes_env(mounts), **given}
+        base = {
+            **_base_of(run.pod, folders, tree),
+            **{variable_of(mount): mount.source for mount in mounts},
+            **given,
+        }
         env = environment_of(run.pod, spec, base, run.sources)
         identity = identity_of(run.pod, spec, Identity(os.getuid(), os.getgid()))
     except BadConfiguration as error:
@@ -79,7 +83,7 @@ def program_of(run: Run, folders: Folders, images: ImageStore, given: Mapping[st
         command=command,
         env=env,
         directory=str(_directory_of(spec, folders.work, tree)),
-        mounts=[(mount.source, mount.target) for mount in mounts],
+        mounts=mounts,
         image_id=images.digest_of(runs),
         is_verified=tree is not None,
         identity=identity,

@@ -20,7 +20,7 @@ from typing import Any
 
 from services.agent.runtimes.commands import run_session
 from services.agent.runtimes.processes import take_name
-from services.agent.runtimes.shims import find_mode, run_command, run_container
+from services.agent.runtimes.shims import find_abilities, run_command, run_container
 
 Json = dict[str, Any]
 
@@ -38,7 +38,7 @@ def _serve_request(connection: socket.socket, streams: list[int]) -> None:
         if request["do"] == "session":
             run_session(request, connection, streams)
             return
-        {"start": run_container, "execute": run_command, "mode": find_mode}[request["do"]](
+        {"start": run_container, "execute": run_command, "abilities": find_abilities}[request["do"]](
             request, connection
         )
     except Exception as error:

@@ -39,8 +39,8 @@ def test_a_container_goes_before_its_pod(
 @pytest.mark.parametrize(
     ("context", "own", "message"),
     [
-        ({"runAsNonRoot": True}, ROOT, "would run as root"),
-        ({"runAsNonRoot": True, "runAsUser": 0}, ROOT, "would run as root"),
+        ({"runAsNonRoot": True}, ROOT, "container has runAsNonRoot and image will run as root"),
+        ({"runAsNonRoot": True, "runAsUser": 0}, ROOT, "container's runAsUser breaks non-root policy"),
         ({"runAsUser": 7}, ALICE, "only an agent that runs as root can"),
         ({"runAsGroup": 7}, ALICE, "only an agent that runs as root can"),
     ],
@@ -78,4 +78,4 @@ def test_a_program_runs_as_its_user_and_may_write_where_it_works(site: Site) -> 
 def test_a_program_that_must_not_be_root_waits_and_says_so(site: Site) -> None:
     pod = site.control.put(a_pod("db-0", a_container(securityContext={"runAsNonRoot": True})))
     eventually(lambda: site.reason(pod) == "CreateContainerConfigError")
-    assert "would run as root" in site.container(pod)["state"]["waiting"]["message"]
+    assert "image will run as root" in site.container(pod)["state"]["waiting"]["message"]

@@ -14,8 +14,8 @@ from schemas.objects import Object, uid_of
 from tests.e2e.clusters import Cluster, assert_nothing_left, assert_whole, temporary_cluster, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
-EXAMPLE = Path(__file__).parents[2] / "examples" / "daemonset.yaml"
-SET = "ds/fluentd-elasticsearch"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fluentd.yaml"
+SET = ("ds/fluentd-elasticsearch", "-n", "kube-system")
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,13 @@ def test_every_node_has_one_and_an_update_and_its_undo_reach_every_one(cluster: 
     first = daemons(cluster)
     assert sorted(first) == ["n1", "n2", "n3"]
     patch = '{"spec":{"template":{"metadata":{"annotations":{"release":"2"}}}}}'
-    cluster.write("patch", SET, "-p", patch, "--wait")
+    cluster.write("patch", *SET, "-p", patch, "--wait")
     second = daemons(cluster)
     assert {node: release_of(pod) for node, pod in second.items()} == {"n1": "2", "n2": "2", "n3": "2"}
     assert not {uid_of(pod) for pod in first.values()} & {uid_of(pod) for pod in second.values()}
-    cluster.write("rollout", "undo", SET, "--wait")
+    cluster.write("rollout", "undo", *SET, "--wait")
     assert {release_of(pod) for pod in daemons(cluster).values()} == {""}
-    history = cluster.run("rollout", "history", SET).out
+    history = cluster.run("rollout", "history", *SET).out
     assert [line.split()[0] for line in history.splitlines()[1:3]] == ["2", "3"]
 
 
@@ -78,7 +78,7 @@ def test_a_node_that_is_not_to_run_it_any_more_loses_it_and_gets_it_back(cluster
     wait_for(lambda: sorted(nodes_of_pods(cluster)) == ["n1", "n2"], "n3 to lose its collector")
     cluster.write("patch", "node/n3", "-p", '{"spec":{"taints":null}}')
     wait_for(lambda: sorted(daemons(cluster)) == ["n1", "n2", "n3"], "n3 to get a collector again")
-    cluster.run("rollout", "status", SET)
+    cluster.run("rollout", "status", *SET)
 
 
 def nodes_of_pods(cluster: Cluster) -> list[str]:

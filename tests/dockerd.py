@@ -7,12 +7,16 @@ Every test process holds a shared lock while it uses the daemon; the last one to
 from __future__ import annotations
 
 import fcntl
+import io
 import os
+import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,3 +49,30 @@ def _stop_if_last(users: int) -> None:
     except BlockingIOError:
         return
     subprocess.run([SCRIPT, "stop", "--for-tests"], check=True)
+
+
+APPLETS = (
+    "sh [ cat chmod chown cp cut date dd df du echo env false grep head hostname httpd id ip kill ls mkdir mount nc "
+    "nslookup ping printf ps pwd rm sed seq sleep sort stat stty tail test timeout touch tr true umount vi wc wget"
+).split()
+
+
+def import_busybox(client: Any, *names: str) -> None:
+    """Make an image of the machine's own (static) busybox, without a registry, under each of `names`."""
+    binary = shutil.which("busybox")
+    if binary is None:
+        pytest.skip(f"{SKIPPED}: there is no busybox to make images of")
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.add(binary, "bin/busybox")
+        for applet in APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        for name, mode in (("tmp", 0o1777), ("etc", 0o755), ("usr/bin", 0o755)):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, mode
+            tar.addfile(folder)
+    for name in names:
+        repository, _, tag = name.rpartition(":")
+        client.import_image_from_data(layer.getvalue(), repository, tag, changes=["ENV PATH=/bin"])

@@ -59,8 +59,9 @@ class Ends:
         with self._lock:
             self._stream = stream
         try:
-            if not self._stopping.is_set():
-                self._on_gap()
+            if self._stopping.is_set():
+                return
+            self._on_gap()
             for event in stream:
                 if event.get("Action") in _DEATHS or event.get("status") in _DEATHS:
                     self._on_end(event.get("id") or event["Actor"]["ID"])

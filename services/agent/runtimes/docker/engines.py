@@ -1,9 +1,10 @@
-"""The daemon that runs the containers of a machine, and the network that is the cluster's there."""
+"""The daemon that runs the containers of a machine, and the network that they share there."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from docker import APIClient
@@ -12,14 +13,15 @@ from docker.errors import APIError, DockerException, NotFound
 from schemas.errors import Unavailable
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
-CLUSTER = "chronoset.dev/cluster"
+DIRECTORY = "chronoset.dev/directory"
+"""The label of a network: the absolute directory below which the nodes are whose pods it connects."""
 PATIENCE = 60
 """Seconds that the daemon may take for an answer, but for pulls and what is followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A daemon and the cluster's network: containers reach the machine, and so its name server, at `gateway`."""
+    """A daemon and the nodes' network: containers reach the machine, and so its name server, at `gateway`."""
 
     client: Any
     network: str
@@ -37,22 +39,31 @@ def connect_engine(url: str) -> Any:
     return client
 
 
-def open_engine(url: str, cluster: str) -> Engine:
-    """Return the daemon at `url` with the network of `cluster` (any text that tells it from others) made there."""
-    client = connect_engine(url)
-    name = network_name(cluster)
+def open_engine(url: str, directory: Path) -> Engine:
+    """Return the daemon at `url`, with the network of the nodes below `directory` made there. Raises Unavailable."""
+    client, name = connect_engine(url), network_name(directory)
     try:
-        found = client.inspect_network(name)
-    except NotFound:
-        client.create_network(name, driver="bridge", check_duplicate=True, labels={CLUSTER: cluster})
-        found = client.inspect_network(name)
+        found = _network(client, name, directory)
+    except (DockerException, OSError) as error:
+        client.close()
+        raise Unavailable(f"the Docker daemon makes no network: {sentence_of(error)}") from None
     configs = (found.get("IPAM") or {}).get("Config") or [{}]
     return Engine(client, name, str(configs[0].get("Gateway", "")).partition("/")[0])
 
 
-def network_name(cluster: str) -> str:
-    """Return the name of a cluster's network."""
-    return f"chronoset-{hashlib.sha256(cluster.encode()).hexdigest()[:12]}"
+def network_name(directory: Path) -> str:
+    """Return the name of the network of the nodes below `directory`."""
+    return f"chronoset-{hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:12]}"
+
+
+def _network(client: Any, name: str, directory: Path) -> Any:
+    try:
+        return client.inspect_network(name)
+    except NotFound:
+        client.create_network(
+            name, driver="bridge", check_duplicate=True, labels={DIRECTORY: str(directory.absolute())}
+        )
+        return client.inspect_network(name)
 
 
 def sentence_of(error: Exception) -> str:

@@ -29,6 +29,7 @@ from services.agent.configs import Configs
 from services.agent.disks import Disks
 from services.agent.driving import Driver
 from services.agent.hosts import HostsFiles
+from services.agent.inspections import Inspections
 from services.agent.intake import Intake
 from services.agent.lifecycle import Exit, Exited
 from services.agent.messages import Answered, Condemned, Halt, Happened, Leave, Message, Moved, Remarked
@@ -36,7 +37,6 @@ from services.agent.networks import network_of
 from services.agent.nodes import NodeSettings, node_object
 from services.agent.plans import grace_of
 from services.agent.port import ControlPlane
-from services.agent.quotas import Quotas
 from services.agent.reclaims import Reclaims
 from services.agent.runtimes.port import OnExit, Runtime
 from services.agent.serving.pods import PodView
@@ -108,7 +108,7 @@ class Agent:
         self._hosts = HostsFiles(around)
         self._configs = Configs(around)
         self._reclaims = Reclaims(around)
-        self._quotas = Quotas(around)
+        self._inspections = Inspections(around)
         self._intake = Intake(around, self._node, self._hosts, self._driver.send)
 
     # --- for the program around it
@@ -195,8 +195,8 @@ class Agent:
             times.append(self._intake.retry_at)
         if self._has_moved:
             times.append(retry_at)
-        if (measure_at := self._quotas.next_at) is not None:
-            times.append(measure_at)
+        if (inspect_at := self._inspections.next_at) is not None:
+            times.append(inspect_at)
         return min(times)
 
     def _handle(self, messages: Iterable[Message]) -> Halt | None:
@@ -241,7 +241,7 @@ class Agent:
             if work.wake_at is not None and work.wake_at <= now and not self._driver.drive(work, now):
                 self._hosts.forget(work.uid)
                 self._has_moved = True
-        self._quotas.look(now)
+        self._inspections.look(now)
         if self._tidy_at is not None and self._tidy_at <= now:
             self._trust.attempt(lambda: self._tidy(now), now)
 

@@ -291,6 +291,7 @@ def _kill(folder: str) -> None:
 
 def _folders_in(path: str) -> list[str]:
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []

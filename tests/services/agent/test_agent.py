@@ -44,6 +44,7 @@ class Site:
         self.images.mkdir()
         self.control = MemoryControlPlane()
         self.zygote = Zygote()
+        self.most_processes: int | None = None
         self.agent = self.begin()
 
     @property
@@ -54,7 +55,13 @@ class Site:
         return Agent(
             NodeSettings("n1", self.node, heartbeat_seconds=0.5),
             self.control,
-            lambda on_exit: ProcessRuntime(self.node, ImageStore(self.images), self.zygote, on_exit),
+            lambda on_exit: ProcessRuntime(
+                self.node,
+                ImageStore(self.images),
+                self.zygote,
+                on_exit,
+                most_processes=self.most_processes,
+            ),
         )
 
     def begin(self) -> Agent:

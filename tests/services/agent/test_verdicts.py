@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.objects import Object, uid_of
-from services.agent import quotas
+from services.agent import inspections
 from services.agent.plans import Stop
 from services.agent.statuses import Place, Verdict
 from services.agent.verdicts import OVERDUE, has_disk_limits, overuse_of
@@ -96,7 +96,7 @@ def test_a_pod_that_is_deleted_is_not_condemned() -> None:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(quotas, "PERIOD", 100)
+    monkeypatch.setattr(inspections, "PERIOD", 100)
     site = Site(tmp_path)
     yield site
     site.agent.stop(pods_grace=0.2)

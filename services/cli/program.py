@@ -57,7 +57,8 @@ COMMANDS: dict[str, Place] = {
         "describing", "describe", "show all about an object: status, pods, revisions, who changed it"
     ),
     "watch": Place("watches", "watch", "show the live view of a cluster"),
-    "logs": Place("reads", "logs", "show what a pod's container printed"),
+    "logs": Place("logs", "logs", "show what a pod's containers printed"),
+    "exec": Place("execs", "exec_", "run a command in a pod's container"),
     "replay": Place("histories", "replay", "show the cluster as it was, or follow its events"),
     "log": Place("histories", "log", "show the log's raw entries"),
     "projections": Place("projections", "app", "show how far the projections are, or build them anew"),

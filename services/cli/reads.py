@@ -1,24 +1,22 @@
-"""The commands that read what is there now: get, logs."""
+"""The command that reads what is there now: get."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from schemas.errors import BadRequest, NotFound
+from schemas.errors import BadRequest
 from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
-from schemas.objects import Key, Object, labels_of, name_of, uid_of
+from schemas.objects import Object, labels_of
 from schemas.selectors import parse_selector
 from services.cli.columns import Layout, Setting
-from services.cli.completions import complete_pod, complete_target
+from services.cli.completions import complete_target
 from services.cli.moments import parse_position
-from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
+from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput
 from services.cli.printing import listing_text, object_text, position_line, show
-from services.cli.references import Reference, checked_namespace, parse_one, parse_references
+from services.cli.references import Reference, checked_namespace, parse_references
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
 
@@ -91,42 +89,6 @@ def get(
     aside(position_line(position))
 
 
-def logs(
-    pod: Annotated[str, typer.Argument(metavar="POD", autocompletion=complete_pod)],
-    container: Annotated[
-        str, typer.Option("--container", "-c", help="Which one, where there are several.")
-    ] = "",
-    tail: Annotated[
-        int | None, typer.Option(parser=count_from(0), metavar="N", help="Only the last N lines.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
-    previous: Annotated[
-        bool, typer.Option("--previous", "-p", help="Of the run before the present one.")
-    ] = False,
-    timestamps: Annotated[bool, typer.Option("--timestamps", help="When each line was read.")] = False,
-    namespace: Namespace = "default",
-    data_dir: DataDir = None,
-) -> None:
-    """Show what a pod's container printed; the pod's node must be on this machine.
-
-    \b
-    Example:
-      chronoset logs db-0 --tail 20
-      chronoset logs db-0 -c db --follow
-    """
-    from services.agent.logs import follow_log, log_path, read_log
-    from services.commands.sources import existing
-
-    key = parse_one([f"pod/{pod.removeprefix('pod/')}"]).key(checked_namespace(namespace))
-    session = open_session(data_dir)
-    obj = existing(session.sources, key)
-    name = _container(obj, container)
-    path = log_path(_node_directory(session, obj), uid_of(obj), name, previous)
-    over = partial(_is_gone, session, key, obj)
-    for line in follow_log(path, over, tail) if follow else read_log(path, tail):
-        print(f"{line.at} {line.text}" if timestamps else line.text, flush=follow)
-
-
 def grouped(objects: Sequence[tuple[Kind, Object]]) -> list[tuple[Kind, list[Object]]]:
     """Return objects by kind, in the order in which the kinds first come."""
     groups: dict[str, tuple[Kind, list[Object]]] = {}
@@ -163,30 +125,3 @@ def _text(
     several = len({reference.kind.resource for reference in references}) > 1
     shown = Layout(output is ReadOutput.WIDE, layout.namespaces, several)
     return listing_text(listing, output, setting, shown)
-
-
-def _container(pod: Object, name: str) -> str:
-    spec = pod["spec"]
-    names = [each["name"] for each in (*spec.get("initContainers", ()), *spec["containers"])]
-    if name and name not in names:
-        raise BadRequest(
-            f"--container: {name!r} is not in pod {name_of(pod)}; write one of {', '.join(names)}"
-        )
-    return name or str(spec["containers"][0]["name"])
-
-
-def _node_directory(session: Session, pod: Object) -> Path:
-    node = pod["spec"].get("nodeName", "")
-    if not node:
-        raise NotFound(f'pods "{name_of(pod)}" is on no node yet, so it has printed nothing')
-    directory: Path = session.settings.data_dir / "nodes" / node
-    if not directory.is_dir():
-        raise NotFound(
-            f"node {node} is not on this machine ({directory} is missing): ask where its agent runs"
-        )
-    return directory
-
-
-def _is_gone(session: Session, key: Key, pod: Object) -> bool:
-    found = session.views.get(key)
-    return found is None or uid_of(found) != uid_of(pod)

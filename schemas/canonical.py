@@ -59,7 +59,7 @@ def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Cano
         else []
     )
     complete = with_defaults(cleaned)
-    return Canonical(complete, (*warnings, *_unused(complete), *_doubts(complete)))
+    return Canonical(complete, (*warnings, *_unused(complete), *_doubts(complete)), unknown=paths)
 
 
 @dataclass(slots=True)
@@ -149,9 +149,7 @@ def _unknown(path: str, known: tuple[str, ...]) -> Cause:
     return Cause(path, f"unknown field {name!r}; {advice}", "FieldValueNotSupported")
 
 
-TERMINATION_LOG = "/dev/termination-log"
 UNUSED_IN_POD: tuple[str, ...] = (
-    "activeDeadlineSeconds",
     "affinity.podAffinity",
     "affinity.podAntiAffinity",
     "dnsConfig",
@@ -171,7 +169,6 @@ UNUSED_IN_POD: tuple[str, ...] = (
     "runtimeClassName",
     "schedulingGates",
     "securityContext.appArmorProfile",
-    "securityContext.fsGroup",
     "securityContext.seLinuxOptions",
     "securityContext.seccompProfile",
     "securityContext.sysctls",
@@ -184,21 +181,18 @@ UNUSED_IN_POD: tuple[str, ...] = (
 UNUSED_IN_CONTAINER: tuple[str, ...] = (
     "lifecycle.stopSignal",
     "resizePolicy",
-    "resources.limits",
     "restartPolicyRules",
-    "securityContext.allowPrivilegeEscalation",
     "securityContext.appArmorProfile",
     "securityContext.capabilities",
     "securityContext.privileged",
     "securityContext.procMount",
-    "securityContext.readOnlyRootFilesystem",
     "securityContext.seLinuxOptions",
     "securityContext.seccompProfile",
     "stdin",
     "tty",
     "volumeDevices",
 )
-"""The same of a container. Limits count as requests where there are none, and are enforced by nothing."""
+"""The same of a container."""
 UNUSED_IN_SERVICE: tuple[str, ...] = (
     "externalIPs",
     "loadBalancerClass",
@@ -237,13 +231,6 @@ def _unused_in_pod(spec: dict[str, Any], where: str) -> list[str]:
             found += _present(container, at, UNUSED_IN_CONTAINER)
             if name == "containers" and "restartPolicy" in container:
                 found.append(f"{at}.restartPolicy")
-            found += [
-                f"{at}.volumeMounts[{number}].readOnly"
-                for number, mount in enumerate(container.get("volumeMounts", ()))
-                if mount.get("readOnly")
-            ]
-            if container["terminationMessagePath"] != TERMINATION_LOG:
-                found.append(f"{at}.terminationMessagePath")
     if spec["schedulerName"] != "default-scheduler":
         found.append(f"{where}.schedulerName")
     return found

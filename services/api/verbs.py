@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import Response
 
 from schemas.changes import Replace
-from schemas.errors import AlreadyExists, BadRequest, NotFound
+from schemas.errors import AlreadyExists, BadRequest, ChronosetError, NotFound
 from schemas.kinds import BINDING, CLAIM, NODE, POD, SERVICE, SERVICE_ACCOUNT, VOLUME
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of, with_metadata
 from schemas.positions import Position
@@ -27,7 +27,7 @@ from services.api.reads import Reads, Snapshot
 from services.api.rendering import Renderer
 from services.api.requests import Caller, Target, User
 from services.api.seams import Policy, Wish
-from services.api.statuses import success
+from services.api.statuses import status_of, success
 from services.api.streams import Course, WatchResponse
 from services.api.writes import (
     NAMES_TRIED,
@@ -176,6 +176,8 @@ async def create(asked: Asked, tools: Tools) -> Response:
         except AlreadyExists:
             if not generated or attempt == NAMES_TRIED:
                 raise
+        except ChronosetError as error:
+            raise Failure(status_of(error, known)) from error
     return _written(asked, tools, written, 201)
 
 

@@ -28,6 +28,7 @@ SHORTEST_NODE_GRACE = 1
 LONGEST_NODE_GRACE = 86_400
 DEFAULT_FINISHED_PODS = 12_500
 MOST_FINISHED_PODS = 1_000_000
+RUNTIMES = ("process", "docker")
 SCHEMES = ("redis", "rediss", "unix")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -66,6 +67,10 @@ class Settings:
     """How many pods that have ended are kept; 0: all (--terminated-pod-gc-threshold)."""
     network_agent: bool = False
     """Whether nodes are not Ready until a network agent has put down their network's configuration."""
+    runtime: str = ""
+    """What runs containers, one of RUNTIMES; empty: what ran them last time, else plain processes."""
+    docker_host: str = ""
+    """Where the Docker daemon answers, unix:// or tcp://; empty: at its usual socket."""
     node_listen: str = ""
     """The TCP address at which the agents' server is reached from elsewhere, `host:port`; empty: none."""
     node_token_file: Path | None = None
@@ -106,6 +111,8 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         api_port=checked_port(value("API_PORT", "0"), "CHRONOSET_API_PORT"),
         finished_pods=_finished_pods(value("FINISHED_PODS", str(DEFAULT_FINISHED_PODS))),
         network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
+        runtime=checked_runtime(value("RUNTIME"), "CHRONOSET_RUNTIME"),
+        docker_host=environ.get("DOCKER_HOST", ""),
         node_listen=value("NODE_LISTEN"),
         node_token_file=path("NODE_TOKEN_FILE"),
         node_certificate=path("NODE_CERT"),
@@ -179,6 +186,13 @@ def checked_port(text: str, source: str) -> int:
     raise BadRequest(
         f"{source}: {text[:40]!r} is no port: write a number from 1 to 65535, or 0 for one that is free"
     )
+
+
+def checked_runtime(name: str, source: str) -> str:
+    """Return the runtime; empty stays empty. Raises BadRequest for anything but RUNTIMES."""
+    if name in ("", *RUNTIMES):
+        return name
+    raise BadRequest(f"{source}: {name!r} is not known: write {' or '.join(RUNTIMES)}")
 
 
 def redacted(url: str) -> str:

@@ -9,10 +9,10 @@ import stat
 from pathlib import Path
 
 from schemas.errors import BadRequest, Unavailable
-from services.agent.runtimes.leftovers import end_leftovers
 from services.clusters import read_record, remove_record
 from services.data_dirs import LOCK, lock_data_dir
 from services.processes import is_alive, send_signal, wait_until
+from services.runtimes import end_pods
 from services.settings import Settings, shown_path
 from services.sockets import remove_socket_dir
 
@@ -35,7 +35,7 @@ def end_cluster(settings: Settings, delete_data: bool = False, patience: float =
     was_running = _end_processes(data_dir, patience)
     lock = lock_data_dir(data_dir)
     try:
-        was_running = bool(end_leftovers(data_dir, PODS_GRACE)) or was_running
+        was_running = bool(end_pods(data_dir, PODS_GRACE, deletes=delete_data)) or was_running
         _remove_sockets(settings.socket_dir)
         remove_record(data_dir)
         if delete_data:

@@ -18,17 +18,13 @@ from events.commit import Edges
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.secrets import Keyring
-from schemas.errors import LostHistory
+from schemas.errors import LostHistory, Unavailable
 from services.agent.agent import Agent, wall_clock
 from services.agent.crews import Crew
-from services.agent.dns import NameServer, PublishedZone
+from services.agent.dns import PublishedZone
 from services.agent.event_store import EventStore
 from services.agent.host_paths import NETWORKS, place_of
-from services.agent.images import ImageStore
 from services.agent.nodes import NodeSettings, own_address
-from services.agent.runtimes.leftovers import end_leftovers
-from services.agent.runtimes.process import ProcessRuntime
-from services.agent.runtimes.zygotes import Zygote
 from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door
 from services.agent.serving.server import NodeServer
 from services.bootstrap import prepare_log
@@ -50,9 +46,10 @@ from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
 from services.pulses import deaf, listen
+from services.runtimes import Runtimes, end_pods, open_runtimes, with_runtime
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
-from services.settings import KUBECONFIG, DEFAULT_FINISHED_PODS, Settings
+from services.settings import DEFAULT_FINISHED_PODS, KUBECONFIG, Settings
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
@@ -108,8 +105,11 @@ def prepare(settings: Settings, accepts_loss: bool = False) -> None:
 
 def finish(settings: Settings) -> None:
     """End the pods that no agent has ended, since it had stopped or was killed."""
-    if ended := end_leftovers(settings.data_dir, PODS_GRACE):
-        _log.warning("ended pods that no agent had ended", containers=ended)
+    try:
+        if ended := end_pods(settings.data_dir, PODS_GRACE):
+            _log.warning("ended pods that no agent had ended", containers=ended)
+    except (Unavailable, OSError) as error:
+        _log.error("containers may be left", error=str(error))
 
 
 def run_dispatcher(settings: Settings, controllers: Sequence[Controller[Any]] = CONTROLLERS) -> None:
@@ -193,7 +193,7 @@ def run_agents(settings: Settings) -> None:
     """
     stopping = threading.Event()
     on_sigterm(stopping.set)
-    zygote = Zygote()
+    runtimes = open_runtimes(with_runtime(settings))
     log = RedisLog(connect(settings.log_url, "agents", retries=0), settings.cluster, AGENT_PATIENCE)
     replica = Replica(log)
     replica.load()
@@ -202,15 +202,9 @@ def run_agents(settings: Settings) -> None:
     beating = Heartbeats(queue, Keys(settings.cluster), settings.node_grace)
     unseal = Keyring(settings.keys_dir).unseal
     control_plane = EventStore(log, replica, beating, edges_of(settings), unseal)
-    names = NameServer(PublishedZone(control_plane), settings.data_dir / "dns-port")
-    runtime = partial(
-        ProcessRuntime,
-        images=ImageStore(settings.image_dir.resolve()),
-        zygote=zygote,
-        environment={"CHRONOSET_DNS": names.place},
-    )
+    runtimes.answer_names(PublishedZone(control_plane))
     crew = Crew(
-        partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtime), stopping.set
+        partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtimes), stopping.set
     )
     doors = [door for door in (socket_door(settings), tcp_door(settings)) if door]
     servers = [NodeServer(crew.view, wall_clock, door) for door in doors]
@@ -223,9 +217,8 @@ def run_agents(settings: Settings) -> None:
     crew.stop(None if failures else PODS_GRACE)
     for server in servers:
         server.close()
-    names.close()
     replica.stop()
-    zygote.close()
+    runtimes.close()
     if failures:
         raise failures[0]
 
@@ -240,9 +233,7 @@ def _is_broken(replica: Replica) -> bool:
     return replica.failure is not None and not isinstance(replica.failure, LostHistory)
 
 
-def _agent(
-    settings: Settings, control_plane: EventStore, runtime: Callable[..., ProcessRuntime], name: str
-) -> Agent:
+def _agent(settings: Settings, control_plane: EventStore, runtimes: Runtimes, name: str) -> Agent:
     directory = settings.data_dir / "nodes" / name
     directory.mkdir(parents=True, exist_ok=True)
     pause = min(LONGEST_HEARTBEAT_PAUSE, settings.node_grace / 1000 / HEARTBEATS_PER_GRACE)
@@ -261,7 +252,7 @@ def _agent(
     return Agent(
         node,
         control_plane,
-        lambda on_exit: runtime(directory, on_exit=on_exit),
+        partial(runtimes.make, directory),
         is_wanted=lambda: name in wanted_nodes(settings),
     )
 

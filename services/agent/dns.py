@@ -72,11 +72,14 @@ class PublishedZone:
 
 
 class NameServer:
-    """Answers in a thread of its own until `close`. `place` is host:port, the same as last time where that is free."""
+    """Answers in a thread of its own until `close`. `place` is host:port: `port` or else the same as last time, where
+    that is free."""
 
-    def __init__(self, zone: Callable[[], Zone], port_file: Path, address: str = ADDRESS) -> None:
+    def __init__(
+        self, zone: Callable[[], Zone], port_file: Path, address: str = ADDRESS, port: int = 0
+    ) -> None:
         self._zone = zone
-        self._udp, self._tcp = _listen(address, _remembered_port(port_file))
+        self._udp, self._tcp = _listen(address, port or _remembered_port(port_file))
         self.place = f"{address}:{self._udp.getsockname()[1]}"
         with suppress(OSError):
             port_file.write_text(self.place.rpartition(":")[2])

@@ -14,7 +14,7 @@ from services.agent.addresses import address_of, identity_of
 from services.agent.hosts import HostsFiles
 from services.agent.lifecycle import Exited
 from services.agent.networks import must_wait, sentence_of
-from services.agent.runtimes.port import FoundPod
+from services.agent.runtimes.port import FoundPod, Refused
 from services.agent.statuses import Place, Remark, rejection_of
 from services.agent.surroundings import HOLD, Surroundings
 from services.agent.works import adopted_work, new_work
@@ -106,19 +106,26 @@ class Intake:
             return
         others = [work.pod for work in around.works.values() if not work.is_done]
         if rejection := admission.rejection_of(pod, self._node, others):
-            around.log.warning("rejected a pod", pod=name_of(pod), uid=uid, reason=rejection.reason)
-            self._send(pod, rejection_of(pod, rejection.reason, rejection.message, now))
-            self._refused.add(uid)
+            self._reject(pod, rejection, now)
             return
         if must_wait(pod, around.network()):
             self._hold(pod, now)
             return
-        sandbox = around.runtime.open(pod, self._address_for(pod), now)
+        try:
+            sandbox = around.runtime.open(pod, self._address_for(pod), now)
+        except Refused as refused:
+            self._reject(pod, admission.Rejection(refused.reason, str(refused)), now)
+            return
         place = Place(sandbox.address, around.settings.address, now, sandbox.remarks)
         work = new_work(pod, place)
         self._hosts.write(work)
         around.works[uid] = work
         around.log.info("accepted a pod", pod=name_of(pod), uid=uid, address=sandbox.address)
+
+    def _reject(self, pod: Object, rejection: admission.Rejection, now: Milliseconds) -> None:
+        self._around.log.warning("rejected a pod", pod=name_of(pod), uid=uid_of(pod), reason=rejection.reason)
+        self._send(pod, rejection_of(pod, rejection.reason, rejection.message, now))
+        self._refused.add(uid_of(pod))
 
     def _hold(self, pod: Object, now: Milliseconds) -> None:
         """Say once that a pod waits for the node's network; the next look after that is up takes it in."""

@@ -50,6 +50,13 @@ def up(
             "--network-agent", help="Nodes are NotReady until a network agent's pod has set them up."
         ),
     ] = False,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What runs containers: process or docker (default: that of last time, or process).",
+        ),
+    ] = "",
     api_port: Annotated[
         str, typer.Option("--api-port", metavar="PORT", help="What the HTTP API listens on (default 6443).")
     ] = "",
@@ -66,11 +73,19 @@ def up(
     \b
     Example:
       chronoset up --nodes 3 -f examples/web.yaml
+      chronoset up --runtime docker -f examples/web.yaml
       chronoset up --network-agent -f examples/net-agent.yaml -f examples/fluentd.yaml
     """
     from services.logs import log_to_file
     from services.node_lists import write_names
-    from services.settings import checked_durability, checked_port, settings_from, shown_path
+    from services.runtimes import remember_runtime, with_runtime
+    from services.settings import (
+        checked_durability,
+        checked_port,
+        checked_runtime,
+        settings_from,
+        shown_path,
+    )
     from services.supervisor import Supervisor
     from services.wiring import PROGRAMS, finish, prepare
 
@@ -81,6 +96,9 @@ def up(
         settings = replace(settings, durability=checked_durability(durability, "--durability"))
     if api_port:
         settings = replace(settings, api_port=checked_port(api_port, "--api-port"))
+    if runtime:
+        settings = replace(settings, runtime=checked_runtime(runtime, "--runtime"))
+    settings = with_runtime(settings)
     announcer = Announcer(shown_path(settings.data_dir), len(names))
     viewing = [] if plain or not _has_terminal() else [_view()]
     programs = [*PROGRAMS, *_applying(manifests or []), *viewing]
@@ -91,6 +109,7 @@ def up(
                 joined.data_dir.absolute() / "logs" / "supervisor.log", "supervisor", takes_over=False
             )
         write_names(joined.data_dir, names)
+        remember_runtime(joined)
         prepare(joined, accepts_loss=accept_loss)
 
     supervisor = Supervisor(settings, programs, begin, finish, announcer.changed, announcer.say)

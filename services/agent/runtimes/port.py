@@ -163,7 +163,11 @@ class Runtime(Protocol):
     name: str
 
     def open(self, pod: Object, address: str, now: Milliseconds) -> Sandbox:
-        """Make the pod's surroundings; `address` is the wish, the answer says what it became. Idempotent."""
+        """Make the pod's surroundings; `address` is the wish, the answer says what it became. Idempotent.
+
+        Raises Refused with the reason for which the node cannot take the pod at all (NodePorts), OSError where trying
+        again may help.
+        """
         ...
 
     def start(self, run: Run) -> Started | Exit:

@@ -268,9 +268,10 @@ def _refused(kind: str, group: str, short: str, definition: str) -> Kind:
     )
 
 
-def _review(kind: str, group: str, namespaced: bool = False) -> Kind:
+def _review(kind: str, group: str, namespaced: bool = False, version: str = "v1") -> Kind:
     definition = f"io.k8s.api.{group.partition('.')[0]}.v1.{kind}"
-    return Kind(kind, group, "v1", f"{kind.lower()}s", kind.lower(), (), namespaced, definition, verbs=CREATE)
+    name = kind.lower()
+    return Kind(kind, group, version, f"{name}s", name, (), namespaced, definition, verbs=CREATE)
 
 
 DEPLOYMENT = _refused("Deployment", "apps", "deploy", _APPS + "Deployment")
@@ -290,6 +291,8 @@ EVENT_OF_EVENTS = Kind(
 BINDING = Kind("Binding", "", "v1", "bindings", "binding", (), True, _CORE + "Binding", verbs=CREATE)
 TOKEN_REVIEW = _review("TokenReview", _AUTHENTICATION)
 SELF_REVIEW = _review("SelfSubjectReview", _AUTHENTICATION)
+SELF_REVIEW_BETA = _review("SelfSubjectReview", _AUTHENTICATION, version="v1beta1")
+"""Asked for by `kubectl auth whoami` of 1.27."""
 ACCESS_REVIEW = _review("SubjectAccessReview", _AUTHORIZATION)
 SELF_ACCESS_REVIEW = _review("SelfSubjectAccessReview", _AUTHORIZATION)
 SELF_RULES_REVIEW = _review("SelfSubjectRulesReview", _AUTHORIZATION)
@@ -303,6 +306,7 @@ ANSWERED: tuple[Kind, ...] = (
     BINDING,
     TOKEN_REVIEW,
     SELF_REVIEW,
+    SELF_REVIEW_BETA,
     ACCESS_REVIEW,
     SELF_ACCESS_REVIEW,
     SELF_RULES_REVIEW,

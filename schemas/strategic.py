@@ -132,10 +132,7 @@ def _ordered(items: list[Json], order: Sequence[Json], before: Json, shape: Shap
     known = sorted(
         (item for item in items if identity(item) in named), key=lambda item: named[identity(item)]
     )
-    others = sorted(
-        (item for item in items if identity(item) not in named),
-        key=lambda item: standing.get(identity(item), -1),
-    )
+    others = [item for item in items if identity(item) not in named]
     result: list[Json] = []
     first, second = deque(known), deque(others)
     while first and second:

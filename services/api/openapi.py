@@ -126,7 +126,9 @@ def _reached(kinds: Iterable[Kind]) -> Mapping[str, Json]:
     parts = (SUBRESOURCES[name] for kind in rows for name in kind.subresources)
     every = {**definitions(), **{list_definition(kind): _list_schema(kind) for kind in rows}}
     every[PATCH] = {"type": "object"}
-    every |= {name: every[name] | {_NAMED: named} for name, named in _names_of_kinds() if name in every}
+    for name, named in _names_of_kinds():
+        if name in every:
+            every[name] = {**every[name], _NAMED: [*every[name].get(_NAMED, ()), named]}
     starts = [PATCH, DELETE_OPTIONS, STATUS]
     starts += [list_definition(kind) if "list" in kind.verbs else kind.definition for kind in rows]
     starts += [part.definition for part in parts if part.definition]
@@ -153,16 +155,17 @@ def _list_schema(kind: Kind) -> Json:
 
 
 def _names_of_kinds() -> Iterator[tuple[str, Json]]:
-    """Return each definition that is a kind, with what `x-kubernetes-group-version-kind` says of it."""
+    """Return each definition that is a kind, with what `x-kubernetes-group-version-kind` says; some are of several."""
     for kind in SERVED:
-        yield kind.definition, [_named(kind.group, kind.version, kind.kind)]
-        yield list_definition(kind), [_named(kind.group, kind.version, f"{kind.kind}List")]
+        yield kind.definition, _named(kind.group, kind.version, kind.kind)
+        yield list_definition(kind), _named(kind.group, kind.version, f"{kind.kind}List")
+    kinds = {kind.definition for kind in SERVED}
     for part in SUBRESOURCES.values():
-        if part.definition:
-            yield part.definition, [_named(part.group, part.version, part.kind)]
-    versions = [pair for pair in group_versions() if pair != ("", "v1")]
-    yield DELETE_OPTIONS, [_named(*pair, "DeleteOptions") for pair in (("", "v1"), *versions)]
-    yield STATUS, [_named("", "v1", "Status")]
+        if part.definition and part.definition not in kinds:
+            yield part.definition, _named(part.group, part.version, part.kind)
+    for group, version in group_versions():
+        yield DELETE_OPTIONS, _named(group, version, "DeleteOptions")
+    yield STATUS, _named("", "v1", "Status")
 
 
 def _named(group: str, version: str, kind: str) -> Json:

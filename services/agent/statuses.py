@@ -34,6 +34,8 @@ OUR_CONDITIONS = frozenset(
 )
 """The conditions that an agent writes; others are kept as they are."""
 EVICTED = "Evicted"
+MESSAGES_LIMIT = 12 << 10
+"""Bytes of termination messages that a pod's status holds, each container an equal part (kubelet: normalizeStatus)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +240,10 @@ def _merged(old: Iterable[Object], ours: dict[str, tuple[str, str, str]], now: M
 
 def _container_status(pod: Object, container: Container, before: Iterable[Container]) -> Object:
     spec = spec_of(pod, container.name)
+    room = MESSAGES_LIMIT // len((*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]))
     shows_end = container.exit is not None and (container.phase is Phase.EXITED or container.shows_exit)
     if shows_end and container.exit is not None:
-        state, last = {"terminated": _terminated(container.exit)}, container.last
+        state, last = {"terminated": _terminated(container.exit, room)}, container.last
     elif container.phase in (Phase.RUNNING, Phase.STOPPING) and container.post_start is not Hook.NONE:
         state, last = {"waiting": _waiting(container, before)}, container.last
     elif container.phase in (Phase.RUNNING, Phase.STOPPING):
@@ -252,7 +255,7 @@ def _container_status(pod: Object, container: Container, before: Iterable[Contai
     status: Object = {
         "name": container.name,
         "state": state,
-        "lastState": {"terminated": _terminated(last)} if last else {},
+        "lastState": {"terminated": _terminated(last, room)} if last else {},
         "ready": ready,
         "restartCount": max(container.attempt, 0),
         "image": spec.get("image", ""),
@@ -268,12 +271,12 @@ def _waiting(container: Container, before: Iterable[Container]) -> Object:
     return {"reason": reason} | ({"message": container.message} if container.message else {})
 
 
-def _terminated(end: Exit) -> Object:
+def _terminated(end: Exit, room: int) -> Object:
     fields: dict[str, Any] = {
         "exitCode": end.code,
         "signal": end.signal,
         "reason": end.reason,
-        "message": end.message,
+        "message": end.message.encode()[:room].decode(errors="ignore"),
         "startedAt": rfc3339(end.started_at),
         "finishedAt": rfc3339(end.finished_at),
         "containerID": end.container_id,

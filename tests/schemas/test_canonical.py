@@ -370,13 +370,25 @@ def test_the_canonical_form_of_a_canonical_object_is_itself(spec: Any, pod: Any,
         assert strictly_equal(again.object, once.object)
 
 
+def test_a_field_that_the_agent_acts_on_brings_no_warning() -> None:
+    pod = a_pod()
+    fields = {
+        "resources": {"limits": {"cpu": "1", "memory": "64Mi", "ephemeral-storage": "1Gi"}},
+        "securityContext": {"readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False},
+        "volumeMounts": [{"name": "d", "mountPath": "/d", "readOnly": True}],
+        "terminationMessagePath": "/tmp/end",
+        "readinessProbe": {"grpc": {"port": 1}},
+    }
+    pod["spec"]["containers"] = [{**pod["spec"]["containers"][0], **fields}]
+    pod["spec"] |= {"securityContext": {"fsGroup": 1}, "activeDeadlineSeconds": 1}
+    assert canonical(pod).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
         ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
-        ({"resources": {"limits": {"cpu": "1"}}}, "resources.limits"),
-        ({"volumeMounts": [{"name": "d", "mountPath": "/d", "readOnly": True}]}, "volumeMounts[0].readOnly"),
-        ({"terminationMessagePath": "/tmp/end"}, "terminationMessagePath"),
+        ({"stdinOnce": True, "volumeDevices": [{"name": "d", "devicePath": "/dev/d"}]}, "volumeDevices"),
     ],
 )
 def test_a_field_of_a_container_that_nothing_acts_on_is_told(fields: dict[str, Any], path: str) -> None:

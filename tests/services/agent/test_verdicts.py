@@ -9,6 +9,7 @@ import pytest
 
 from schemas.objects import Object, uid_of
 from services.agent import inspections
+from services.agent.lifecycle import Begun, Exit, Exited
 from services.agent.plans import Stop
 from services.agent.statuses import Place, Verdict
 from services.agent.verdicts import OVERDUE, has_disk_limits, overuse_of
@@ -165,3 +166,13 @@ def test_a_condemned_pod_is_stopped_with_the_reason() -> None:
     work.condemn(Verdict("Evicted", "too much"), 1_000, NOW)
     stops = [action for action in work.plan(NOW).actions if isinstance(action, Stop)]
     assert stops == [Stop("main", NOW + 1_000, "too much")]
+
+
+def test_the_messages_of_a_pod_share_twelve_kibibytes() -> None:
+    pod = a_pod("p", *(a_container(name) for name in ("a", "b", "c", "d")))
+    work = new_work(pod, PLACE)
+    end = Exit(1, 0, "Error", "é" * 4096, NOW, NOW, "process://u/a/0")
+    work.apply("a", Begun(NOW))
+    work.apply("a", Exited(end))
+    (status,) = [each for each in work.status(False, NOW)["containerStatuses"] if each["name"] == "a"]
+    assert status["state"]["terminated"]["message"] == "é" * 1536

@@ -93,8 +93,9 @@ class Evicted(Cluster):
             self.try_commit(Replace(pod, with_fields(pod, status=status)), actor="node:n0")
 
     def heal(self) -> None:
+        """Let all pods that run be Ready."""
         for pod in self.pods():
-            if condition_of(pod, "Ready") == "False" and not is_terminating(pod):
+            if pod["status"].get("phase") == "Running" and not is_terminating(pod):
                 status = {**pod["status"], "conditions": [{"type": "Ready", "status": "True"}]}
                 self.try_commit(Replace(pod, with_fields(pod, status=status)), actor="node:n0")
 
@@ -161,7 +162,9 @@ def _is_disruption(old: Object, new: Object | None) -> bool:
     return old["kind"] == POD.kind and _is_healthy(old) and (new is None or is_terminating(new))
 
 
-SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 60))]
+TELLING = (1, 3, 11, 25, 27)
+"""Seeds that fail where an eviction charges nothing, rests on fewer pods or not on the scale, or trusts the status."""
+SEEDS = [pytest.param(seed, marks=[] if seed in TELLING else [pytest.mark.long]) for seed in range(60)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

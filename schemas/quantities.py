@@ -47,7 +47,7 @@ class Quantity:
 
     def rounded_up(self) -> int:
         """Return the least whole number not below the quantity (Quantity.Value: away from zero)."""
-        return _away_from_zero(Fraction(self.nanos, NANO))
+        return -(-self.nanos // NANO) if self.nanos >= 0 else self.nanos // NANO
 
 
 def parse_quantity(value: str | int | float) -> Quantity:

@@ -102,7 +102,7 @@ def grow_claim(
     elif not rooms:
         problem = f"node {host_of(volume)} is not there"
     elif not rooms[0].has_storage(more):
-        free = Quantity(max(0, rooms[0].storage) * 10**9, "BinarySI")
+        free = Quantity(max(0, rooms[0].storage >> 20 << 20) * 10**9, "BinarySI")
         problem = f"{NO_STORAGE}: {Quantity(more * 10**9, 'BinarySI')} more are asked for, {free} are free"
     else:
         rooms[0].take_storage(more)

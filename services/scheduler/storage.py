@@ -39,16 +39,16 @@ _UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A claim that is to be bound where its pod goes: as read, with its class, and the made volumes that might do."""
+    """A claim that is to be bound where its pod goes: as read, with its class, and the made volumes that might do.
+
+    `can_be_made` says whether a new volume can be made for it.
+    """
 
     read: Object
     claim: Object
     storage_class: Object
-    made: tuple[Object, ...] = ()
-
-    @property
-    def can_be_made(self) -> bool:
-        return provisioning_trouble(self.claim, self.storage_class) is None
+    made: tuple[Object, ...]
+    can_be_made: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ def _wish_of(read: Object, view: ClusterView) -> Wish | str:
     made = tuple(volume for volume in view.made if could_hold(volume, claim))
     trouble = provisioning_trouble(claim, storage_class)
     if trouble is None or made or storage_class.get("provisioner") == NO_PROVISIONER:
-        return Wish(read, claim, storage_class, made)
+        return Wish(read, claim, storage_class, made, trouble is None)
     return f'persistentvolumeclaim "{name_of(claim)}": {trouble.message.rstrip(".")}'
 
 

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from schemas.daemon_pods import with_node
 from schemas.envelopes import CREATE, DELETE, UPDATE, Actor, Event
-from services.demo.tales import askers_of, overlaps_of, replaced, started, tale_of, twins_of, types_by_people
+from schemas.objects import Object
+from services.demo.tales import (
+    Daemon,
+    askers_of,
+    daemons_in,
+    overlaps_of,
+    replaced,
+    rivals_of,
+    started,
+    tale_of,
+    tale_of_nodes,
+    tale_of_set,
+    twins_of,
+    types_by_people,
+)
 
 OPS = {"PodCreated": CREATE, "PodDeleted": DELETE}
 CONTROLLER = Actor("controller:statefulset", "socket")
@@ -92,3 +107,50 @@ def test_journals_in_which_starts_and_ends_alternate_have_no_overlap():
 def test_a_start_before_the_end_of_the_one_before_is_an_overlap():
     journal = ["started 5.7.2 a", "started 5.7.23 b", "stopped 5.7.2 a"]
     assert overlaps_of({"db-0": journal}) == ["db-0: started 5.7.23 b", "db-0: stopped 5.7.2 a"]
+
+
+def a_daemon(uid: str, node: str, set_: str = "fluentd") -> Object:
+    """A daemon's pod as its controller creates it: not bound yet."""
+    metadata = {"name": f"{set_}-{uid}", "namespace": "default", "uid": uid, "labels": {"name": set_}}
+    return {"kind": "Pod", "metadata": metadata, "spec": with_node({}, node)}
+
+
+def of_daemon(type_: str, pod: Object) -> Event:
+    event = an_event(type_, pod["metadata"]["name"], pod["metadata"]["uid"])
+    return event._replace(body=pod if type_ == "PodCreated" else None)
+
+
+ONE, TWO, OTHER = a_daemon("u1", "n1"), a_daemon("u2", "n1"), a_daemon("u3", "n2")
+
+
+def test_daemons_are_those_pods_that_are_for_a_node_and_of_a_set() -> None:
+    plain = {**ONE, "spec": {}}
+    nameless = {**ONE, "metadata": {**ONE["metadata"], "labels": {}}}
+    for pod in (plain, nameless):
+        assert daemons_in([of_daemon("PodCreated", pod)]) == {}
+    found = daemons_in([of_daemon("PodCreated", ONE), of_daemon("PodCreated", OTHER)])
+    assert found == {"u1": Daemon("n1", "fluentd"), "u3": Daemon("n2", "fluentd")}
+
+
+def test_a_nodes_tale_has_its_own_readiness_among_that_of_its_daemons() -> None:
+    node = an_event("NodeReady", key="core/nodes//n1")
+    events = [of_daemon("PodCreated", ONE), of_daemon("PodCreated", OTHER), node, of_daemon("PodReady", ONE)]
+    assert tale_of_nodes(events, daemons_in(events)) == {
+        "n1": ["fluentd created", "node Ready", "fluentd Ready"],
+        "n2": ["fluentd created"],
+    }
+
+
+def test_a_sets_tale_names_the_nodes_and_leaves_other_sets_out() -> None:
+    stranger = a_daemon("u9", "n1", "net-agent")
+    events = [of_daemon("PodCreated", pod) for pod in (stranger, ONE, OTHER)]
+    events += [of_daemon("PodReady", ONE), of_daemon("PodReady", ONE), of_daemon("PodDeletionRequested", ONE)]
+    tale = tale_of_set(events, daemons_in(events), "fluentd")
+    assert tale == ["n1 created", "n2 created", "n1 Ready", "n1 asked to end"]
+
+
+def test_two_daemons_of_a_set_on_a_node_at_once_are_rivals() -> None:
+    together = [of_daemon("PodCreated", ONE), of_daemon("PodCreated", TWO), of_daemon("PodDeleted", ONE)]
+    assert rivals_of(together, daemons_in(together)) == ["fluentd on n1"]
+    one_by_one = [together[0], together[2], together[1], of_daemon("PodCreated", OTHER)]
+    assert rivals_of(one_by_one, daemons_in(one_by_one)) == []

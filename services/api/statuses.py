@@ -38,9 +38,9 @@ def status_of(error: ChronosetError, target: Target | None = None) -> Object:
         case AlreadyExists():
             found = _about(409, error.key, target, error, "{subject} already exists")
         case Outdated():
-            found = _conflict(error.key, error.why)
+            found = _conflict(target.key if target and target.name else error.key, error.why)
         case Conflict():
-            found = _conflict(error.key, MODIFIED)
+            found = _conflict(target.key if target and target.name else error.key, MODIFIED)
         case PreconditionFailed():
             found = _conflict(target.key if target else "", str(error))
         case Forbidden():

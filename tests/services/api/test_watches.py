@@ -1,0 +1,219 @@
+"""Watches: what they begin with, what they tell, and that nothing is missed, repeated or out of order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from schemas.selectors import parse_selector
+from services.api.hub import MOST_PENDING, Encoding, Hub, Selection, Watcher
+from services.api.limits import Limits
+from services.api.ring import Change, Ring
+from tests.services.api.apis import CONFIG_MAPS, AnApi, a_config_map, an_api
+
+MAPS = "core/configmaps"
+BOOKMARKS = "allowWatchBookmarks=true"
+INITIAL = f"sendInitialEvents=true&resourceVersionMatch=NotOlderThan&{BOOKMARKS}"
+
+
+def a_change(version: int, name: str = "a", old: Any = None, new: Any = None, **labels: str) -> Change:
+    """A change of a ConfigMap; `labels` are the new one's."""
+
+    def obj(metadata: Any) -> Any:
+        named = {"name": name, "namespace": "default", "resourceVersion": str(version), **metadata}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named}
+
+    key = f"{MAPS}/default/{name}"
+    return Change(
+        version,
+        MAPS,
+        "default",
+        key,
+        obj(old) if old is not None else None,
+        obj(new if new is not None else {"labels": labels}) if new is not False else None,
+    )
+
+
+def _told(events: Iterator[Any], count: int) -> list[tuple[str, str]]:
+    return [(event["type"], event["object"]["metadata"].get("name", "")) for event in islice(events, count)]
+
+
+def _now(api: AnApi) -> str:
+    version: str = api.get(CONFIG_MAPS)["metadata"]["resourceVersion"]
+    return version
+
+
+def test_a_watch_tells_what_happens_behind_the_version_it_names(api: AnApi) -> None:
+    version = _now(api)
+    api.create(CONFIG_MAPS, a_config_map("w-before"))
+    with api.watch(CONFIG_MAPS, f"resourceVersion={version}") as events:
+        api.put(f"{CONFIG_MAPS}/w-before", a_config_map("w-before", a="1"))
+        api.delete(f"{CONFIG_MAPS}/w-before")
+        assert _told(events, 3) == [("ADDED", "w-before"), ("MODIFIED", "w-before"), ("DELETED", "w-before")]
+
+
+def test_a_deleted_object_comes_as_it_was_with_the_version_of_its_end(api: AnApi) -> None:
+    made = api.create(CONFIG_MAPS, a_config_map("w-end", a="1"))
+    with api.watch(CONFIG_MAPS, f"resourceVersion={made['metadata']['resourceVersion']}") as events:
+        api.delete(f"{CONFIG_MAPS}/w-end")
+        event = next(events)
+    assert event["type"] == "DELETED" and event["object"]["data"] == {"a": "1"}
+    assert int(event["object"]["metadata"]["resourceVersion"]) == api.log.last()
+
+
+def test_a_watch_that_names_no_version_begins_with_what_is_there(api: AnApi) -> None:
+    api.create(CONFIG_MAPS, a_config_map("w-there"))
+    with api.watch(CONFIG_MAPS, "fieldSelector=metadata.name%3Dw-there") as events:
+        assert _told(events, 1) == [("ADDED", "w-there")]
+        api.delete(f"{CONFIG_MAPS}/w-there")
+        assert _told(events, 1) == [("DELETED", "w-there")]
+
+
+def test_initial_events_end_with_a_bookmark_that_says_so(api: AnApi) -> None:
+    api.create(CONFIG_MAPS, a_config_map("w-initial"))
+    with api.watch(CONFIG_MAPS, INITIAL) as events:
+        for event in events:
+            if event["type"] == "BOOKMARK":
+                break
+        metadata = event["object"]["metadata"]
+        assert metadata["annotations"] == {"k8s.io/initial-events-end": "true"}
+        assert int(metadata["resourceVersion"]) == api.log.last()
+        api.create(CONFIG_MAPS, a_config_map("w-later"))
+        assert _told(events, 1) == [("ADDED", "w-later")]
+
+
+def test_initial_events_are_only_sent_for_a_version_that_is_not_older(api: AnApi) -> None:
+    api.fails(422, "GET", f"{CONFIG_MAPS}?watch=true&sendInitialEvents=true")
+    api.fails(422, "GET", f"{CONFIG_MAPS}?watch=true&resourceVersionMatch=NotOlderThan&resourceVersion=1")
+
+
+def test_what_leaves_the_selection_is_deleted_and_what_enters_it_added(api: AnApi) -> None:
+    version = _now(api)
+    chosen = a_config_map("w-chosen")
+    chosen["metadata"]["labels"] = {"w": "yes"}
+    with api.watch(CONFIG_MAPS, f"resourceVersion={version}&labelSelector=w%3Dyes") as events:
+        api.create(CONFIG_MAPS, chosen)
+        api.patch(f"{CONFIG_MAPS}/w-chosen", {"metadata": {"labels": {"w": "no"}}})
+        api.patch(f"{CONFIG_MAPS}/w-chosen", {"data": {"unseen": "1"}})
+        api.patch(f"{CONFIG_MAPS}/w-chosen", {"metadata": {"labels": {"w": "yes"}}})
+        told = [next(events) for _ in range(3)]
+    assert [event["type"] for event in told] == ["ADDED", "DELETED", "ADDED"]
+    assert told[1]["object"]["metadata"]["labels"] == {"w": "yes"}
+    assert int(told[1]["object"]["metadata"]["resourceVersion"]) > int(
+        told[0]["object"]["metadata"]["resourceVersion"]
+    )
+
+
+def test_a_watch_from_before_the_ring_is_told_410() -> None:
+    with an_api() as api:
+        version = _now(api)
+        api.create(CONFIG_MAPS, a_config_map("late"))
+        api.server.hub.ring.floor = api.log.last()
+        with api.watch(CONFIG_MAPS, f"resourceVersion={version}") as events:
+            event = next(events)
+    assert event["type"] == "ERROR"
+    assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
+
+
+def test_a_watch_ends_when_its_time_is_over(api: AnApi) -> None:
+    with api.watch(CONFIG_MAPS, f"resourceVersion={_now(api)}&timeoutSeconds=1") as events:
+        assert list(events) == []
+
+
+def test_a_watch_comes_as_tables_too(api: AnApi) -> None:
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    with api.watch(CONFIG_MAPS, f"resourceVersion={_now(api)}", accept=accept) as events:
+        api.create(CONFIG_MAPS, a_config_map("w-table"))
+        event = next(events)
+    assert event["object"]["kind"] == "Table" and event["object"]["rows"][0]["cells"][0] == "w-table"
+
+
+def test_one_user_may_not_have_any_number_of_watches() -> None:
+    with an_api(limits=Limits(watches=1)) as api, api.watch(CONFIG_MAPS, "resourceVersion=0"):
+        response = api.ask("GET", f"{CONFIG_MAPS}?watch=true")
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "1"
+        assert response.json()["reason"] == "TooManyRequests"
+
+
+def test_under_churn_and_across_reconnects_every_change_is_told_once_and_in_order(api: AnApi) -> None:
+    version = first = _now(api)
+    count = 120
+
+    def churn() -> None:
+        for number in range(count):
+            api.put(f"{CONFIG_MAPS}/w-churn", a_config_map("w-churn", n=str(number)))
+
+    api.create(CONFIG_MAPS, a_config_map("w-churn"))
+    writing = threading.Thread(target=churn)
+    writing.start()
+    seen: list[str] = []
+    while len(seen) < count + 1:
+        with api.watch(CONFIG_MAPS, f"resourceVersion={version}") as events:
+            for event in islice(events, 7):
+                version = event["object"]["metadata"]["resourceVersion"]
+                seen.append(event["object"].get("data", {}).get("n", ""))
+                if len(seen) == count + 1:
+                    break
+    writing.join()
+    assert int(first) < int(version) == api.log.last()
+    assert seen == ["", *map(str, range(count))]
+
+
+def test_the_ring_lets_go_of_the_oldest_at_batch_ends_and_says_from_where_it_knows() -> None:
+    ring = Ring(size=4, slack=2)
+    ring.extend(a_change(version, str(number)) for number, version in enumerate((1, 2, 3, 3, 3, 4, 5)))
+    assert ring.floor == 2
+    assert [change.version for change in ring.since(2)] == [3, 3, 3, 4, 5]
+    assert [change.version for change in ring.since(3)] == [4, 5]
+    assert not ring.holds(1) and ring.holds(2)
+
+
+def test_undoing_gives_what_was() -> None:
+    ring = Ring()
+    created, changed = (
+        a_change(2, "a", new={"labels": {"v": "1"}}),
+        a_change(4, "a", {"labels": {"v": "1"}}, {}),
+    )
+    gone = a_change(5, "b", {"labels": {"v": "b"}}, False)
+    ring.extend([created, changed, gone])
+    assert created.new is not None and changed.new is not None
+    objects = {changed.key: changed.new}
+    ring.undone(objects, MAPS, 3, 5)
+    assert objects == {changed.key: changed.old, gone.key: gone.old}
+    ring.undone(objects, MAPS, 1, 3)
+    assert created.key not in objects
+
+
+def test_every_watcher_gets_the_same_bytes_which_are_made_once() -> None:
+    made: list[str] = []
+
+    def encode(type_: str, obj: Any) -> bytes:
+        made.append(type_)
+        return f"{type_} {obj['metadata']['name']}\n".encode()
+
+    async def scenario() -> None:
+        hub = Hub()
+        watchers = [hub.watch(Selection(MAPS), Encoding("same", encode), 0) for _ in range(100)]
+        others = hub.watch(Selection(MAPS, labels=parse_selector("a=b")), Encoding("same", encode), 0)
+        hub._deliver([a_change(5, "x")], 5)
+        assert {await each.next(1.0) for each in watchers} == {b"ADDED x\n"}
+        assert made == ["ADDED"]
+        assert await others.next(0.01) == b""
+
+    asyncio.run(scenario())
+
+
+def test_a_watcher_that_does_not_read_is_dropped() -> None:
+    async def scenario() -> None:
+        watcher = Watcher(Selection(MAPS), Encoding("any", lambda _type, _obj: b""), 0)
+        for number in range(MOST_PENDING):
+            watcher.tell([b"x\n"], number)
+        assert not watcher.ended
+        watcher.tell([b"x\n"], MOST_PENDING)
+        assert watcher.ended and watcher.is_slow
+
+    asyncio.run(scenario())

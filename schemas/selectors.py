@@ -76,6 +76,16 @@ def selector_of(selector: Object | None) -> Selector:
     return Selector((*equal, *map(_requirement_of, selector.get("matchExpressions") or ())))
 
 
+def is_selected(selector: Object | None, labels: Labels) -> bool:
+    """True if `selector_of(selector)` matches; quicker where one of many selectors is asked, or one of plain labels."""
+    if selector is None:
+        return False
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return False
+    return all(_requirement_of(each).matches(labels) for each in selector.get("matchExpressions") or ())
+
+
 def matches_node(node_selector: Object | None, node: Object) -> bool:
     """True if a node meets a required node affinity `{nodeSelectorTerms: [...]}`; None is met by every node.
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.canonical import canonical
+from schemas.selectors import is_selected, selector_of
 from schemas.validation import validate_create, validate_update
 from tests.schemas.manifests import an_object, stored
 
@@ -86,3 +87,16 @@ def test_a_budget_that_is_hardly_meant_so_is_accepted_with_a_warning(
 
     assert validate_create(result.object) == ()
     assert warning in result.warnings[0]
+
+
+@pytest.mark.parametrize("selector", [None, {}, DB, {"matchLabels": {"app": "web"}}])
+@pytest.mark.parametrize("operator", ["In", "NotIn", "Exists", "DoesNotExist"])
+@pytest.mark.parametrize("labels", [{}, {"app": "db"}, {"app": "db", "tier": "a"}, {"tier": "b"}])
+def test_the_quick_way_to_match_is_the_thorough_one(
+    selector: Any, operator: str, labels: dict[str, str]
+) -> None:
+    values = {"values": ["a"]} if operator.endswith("In") else {}
+    expressions = [{"key": "tier", "operator": operator, **values}]
+
+    for each in (selector, selector if selector is None else {**selector, "matchExpressions": expressions}):
+        assert is_selected(each, labels) == selector_of(each).matches(labels)

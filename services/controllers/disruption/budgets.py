@@ -24,7 +24,7 @@ from schemas.objects import (
     uid_of,
 )
 from schemas.percentages import is_percent, scaled_up
-from schemas.selectors import selector_of
+from schemas.selectors import is_selected
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 
 DELETION_TIMEOUT: Milliseconds = 120_000
@@ -45,11 +45,15 @@ class Objects(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A budget, the pods that it selects, and their controllers by uid (only where its limit needs their scale)."""
+    """A budget and the pods that it selects.
+
+    Where its limit needs their scale: their controllers by uid, and why the scale of one is not known, if so.
+    """
 
     budget: Object
     pods: tuple[Object, ...]
     owners: Mapping[str, Object] = field(default_factory=dict)
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Standing:
 
 def selects(budget: Object, pod: Object) -> bool:
     """True if a budget of the pod's namespace is about the pod. No selector selects nothing, `{}` all."""
-    return selector_of(budget["spec"].get("selector")).matches(labels_of(pod))
+    return is_selected(budget["spec"].get("selector"), labels_of(pod))
 
 
 def needs_scale(budget: Object) -> bool:
@@ -89,25 +93,25 @@ def is_healthy(pod: Object) -> bool:
 
 def read(budget: Object, objects: Objects) -> View:
     """Return a budget with what it depends on. Cost: a look at each pod of its namespace."""
-    selector = selector_of(budget["spec"].get("selector"))
+    selector = budget["spec"].get("selector")
     namespace = namespace_of(budget)
-    pods = tuple(pod for pod in objects.list(POD.resource, namespace) if selector.matches(labels_of(pod)))
-    owners = dict(_owners(pods, objects)) if needs_scale(budget) else {}
-    return View(budget, pods, owners)
+    pods = tuple(
+        pod for pod in objects.list(POD.resource, namespace) if is_selected(selector, labels_of(pod))
+    )
+    return View(budget, pods, *_owners(pods, objects)) if needs_scale(budget) else View(budget, pods)
 
 
 def standing_of(view: View, now: Milliseconds) -> Standing:
     """Count a budget's pods at `now`.
 
-    A share is one of the replicas of all controllers of the pods, and rounds up; a budget without a limit, or that
-    expects no pods, allows nothing (getExpectedPodCount, updatePdbStatus).
+    A share is one of the replicas that all controllers of the pods want, and rounds up; a budget without a limit, or
+    that expects no pods, allows nothing (getExpectedPodCount, updatePdbStatus).
     """
     spec, expected = view.budget["spec"], len(view.pods)
     if needs_scale(view.budget):
-        counted = _scale(view)
-        if isinstance(counted, str):
-            return Standing(failure=counted)
-        expected = counted
+        if view.unknown:
+            return Standing(failure=view.unknown)
+        expected = sum(int(owner["spec"].get("replicas", 1)) for owner in view.owners.values())
     desired = 0
     if "maxUnavailable" in spec:
         desired = max(expected - scaled_up(spec["maxUnavailable"], expected), 0)
@@ -158,26 +162,23 @@ def status_of(budget: Object, standing: Standing, now: Milliseconds) -> Object:
     }
 
 
-def _owners(pods: Iterable[Object], objects: Objects) -> Iterable[tuple[str, Object]]:
-    for pod in pods:
-        reference = controller_of(pod) or {}
-        kind = BY_NAME.get((reference.get("apiVersion", ""), reference.get("kind", "")))
-        if kind is STATEFUL_SET:
-            owner = objects.get(key_of(kind.resource, namespace_of(pod), reference["name"]))
-            if owner is not None and uid_of(owner) == reference["uid"]:
-                yield uid_of(owner), owner
+def _owners(pods: Iterable[Object], objects: Objects) -> tuple[dict[str, Object], str]:
+    """Return the pods' controllers by uid, or why the scale of one cannot be known (getExpectedScale).
 
-
-def _scale(view: View) -> int | str:
-    """Return how many pods their controllers want together, or why nobody knows (getExpectedScale).
-
-    A pod without a controller counts for nothing there; one whose controller has no scale makes it unknowable.
+    A pod without a controller counts for nothing there.
     """
-    for pod in view.pods:
+    owners: dict[str, Object] = {}
+    for pod in pods:
         reference = controller_of(pod)
-        if reference is not None and reference["uid"] not in view.owners:
-            return _why_unknown(pod, reference)
-    return sum(int(owner["spec"].get("replicas", 1)) for owner in view.owners.values())
+        if reference is None or reference["uid"] in owners:
+            continue
+        owner = None
+        if BY_NAME.get((reference["apiVersion"], reference["kind"])) is STATEFUL_SET:
+            owner = objects.get(key_of(STATEFUL_SET.resource, namespace_of(pod), reference["name"]))
+        if owner is None or uid_of(owner) != reference["uid"]:
+            return owners, _why_unknown(pod, reference)
+        owners[uid_of(owner)] = owner
+    return owners, ""
 
 
 def _why_unknown(pod: Object, reference: Object) -> str:

@@ -43,6 +43,8 @@ def triggers(state: State, old: Object | None, new: Object | None) -> Iterator[K
             budgets = state.list(BUDGET.resource, namespace_of(obj))
             if budgets and _counts(old) != _counts(new):
                 pods = [pod for pod in (old, new) if pod is not None]
+                if len(pods) == 2 and labels_of(pods[0]) == labels_of(pods[1]):
+                    del pods[0]
                 yield from (
                     key_of_object(each) for each in budgets if any(selects(each, pod) for pod in pods)
                 )

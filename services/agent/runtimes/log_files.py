@@ -10,6 +10,8 @@ from typing import Any
 
 LOG_LIMIT = 10 << 20
 """A log file larger than this is moved to `<name>.1`, whose predecessor goes (kubelet: containerLogMaxSize)."""
+RECORD_ROOM = 8 << 10
+"""More than the record of an end takes, whose message has at most 4 KiB."""
 LINE_LIMIT = 16 << 10
 """Longer lines are cut into parts tagged P, the last one F (the CRI log format)."""
 
@@ -17,8 +19,15 @@ LINE_LIMIT = 16 << 10
 def write_file(path: str, content: dict[str, Any], sync: bool) -> None:
     """Write JSON so that a reader sees all of it or nothing; with `sync` also after a power failure."""
     partial = f"{path}.partial"
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.write(descriptor, json.dumps(content).encode())
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        text = json.dumps(content).encode()
+        if os.write(descriptor, text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), partial)
+        os.ftruncate(descriptor, len(text))
+    except OSError:
+        os.close(descriptor)
+        raise
     if sync:
         os.fsync(descriptor)
     os.close(descriptor)
@@ -27,6 +36,15 @@ def write_file(path: str, content: dict[str, Any], sync: bool) -> None:
         folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
         os.fsync(folder)
         os.close(folder)
+
+
+def reserve_file(path: str) -> None:
+    """Take the room now that `write_file` will need: what must be told is told on a full disk too. Raises OSError."""
+    descriptor = os.open(f"{path}.partial", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, RECORD_ROOM)
+    finally:
+        os.close(descriptor)
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)

@@ -25,7 +25,7 @@ from typing import Any
 
 from services.agent.runtimes.attachments import Attachments, Input
 from services.agent.runtimes.cgroups import enter_group, find_hierarchy, kills_in, remove_group
-from services.agent.runtimes.log_files import LogFile, write_file
+from services.agent.runtimes.log_files import LogFile, reserve_file, write_file
 from services.agent.runtimes.namespaces import enter_namespaces, join_namespaces
 from services.agent.runtimes.processes import (
     become_parent,
@@ -49,8 +49,7 @@ START_ERROR = 128
 def execute(request: Json, streams: tuple[int, int, int], report: int) -> None:
     """Become the program of `request`; what prevents it is written to `report`. Never returns."""
     try:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+        _forget_signals()
         for target, source in enumerate(streams):
             os.dup2(source, target)
         os.umask(0o022)
@@ -72,6 +71,14 @@ def execute(request: Json, streams: tuple[int, int, int], report: int) -> None:
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
         os.write(report, _message_of(error).encode(errors="replace")[:4000])
     os._exit(127)
+
+
+def _forget_signals() -> None:
+    """Make every signal do what it does by default: what whoever started us ignores (`nohup`, `&`) is inherited."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _become(identity: Json) -> None:
@@ -176,6 +183,7 @@ class Shim:
             execute(self.request, streams, report[1])
         for descriptor in (*set(streams), report[1], gate[0]):
             os.close(descriptor)
+        reserve_file(f"{self.state}/exit.json")
         write_file(f"{self.state}/running.json", self._identity(), sync=False)
         os.write(gate[1], b"g")
         os.close(gate[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -158,6 +159,28 @@ def test_control_c_on_a_terminal_interrupts_what_runs_there(
     session.write(b"\x03")
     assert session.wait() == 130
     session.close()
+
+
+def test_what_the_agent_ignores_its_programs_do_not(ends: Ends, tmp_path: Path) -> None:
+    """A cluster started by `nohup ... &` ignores SIGHUP and SIGINT; Ctrl-C works in its containers all the same."""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    zygote = Zygote()
+    runtime = ProcessRuntime(tmp_path, ImageStore(None), zygote, lambda *end: ends.put(end))
+    pod = a_pod("x", a_container(script=WAITS))
+    runtime.open(pod, "127.5.5.5", 0)
+    runtime.start(Run(pod, "main", 0))
+    runtime.watch(uid_of(pod), "main")
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    session = runtime.exec(a_command(pod, "grep", "SigIgn", "/proc/self/status"))
+    ignored = int(read_all(session)["stdout"].split()[1], 16)
+    session.close()
+    runtime.kill(uid_of(pod), "main")
+    ends.get(timeout=10)
+    runtime.shut_down()
+    zygote.close()
+    assert ignored == 0
 
 
 @pytest.mark.parametrize("tty", [False, True])

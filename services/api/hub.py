@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from events.replica import Applied
 from schemas.objects import Object, labels_of, with_metadata
@@ -17,6 +17,8 @@ EVERYTHING = Selector()
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 MOST_PENDING = 10_000
 """Events that may wait for a watcher that reads slowly; with one more it is dropped, and begins again where it was."""
+SEND_PATIENCE = 30.0
+"""Seconds that a client may take to read what is already sent before it is dropped."""
 
 Encode = Callable[[str, Object], bytes]
 """A watch event of a type and an object as a line of bytes."""
@@ -59,7 +61,12 @@ class Selection:
 
 
 class Watcher:
-    """One watch: what waits to be sent to it. `position` is the last that it was told of, `ended` that it is over."""
+    """One watch: what waits to be sent to it. `position` is the last that it was told of, `ended` that it is over.
+
+    `due` is when it wants to be woken in any case, `sending_since` since when its client has not taken what was sent
+    (0: it has); both by the monotonic clock. One tick of the hub serves all watches: a timer for each would cost more
+    than all else that a watch does.
+    """
 
     def __init__(self, selection: Selection, encoding: Encoding, position: Position) -> None:
         self.selection = selection
@@ -67,9 +74,12 @@ class Watcher:
         self.position = position
         self.ended = False
         self.is_slow = False
+        self.due = 0.0
+        self.sending_since = 0.0
+        self.task: asyncio.Task[Any] | None = None
         self._pending: list[bytes] = []
         self._count = 0
-        self._told = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
 
     def tell(self, lines: Sequence[bytes], position: Position) -> None:
         """Add lines, all of the same batches, that bring the watch to a position."""
@@ -79,26 +89,29 @@ class Watcher:
         self._count += len(lines)
         if self._count > MOST_PENDING:
             self.is_slow = True
+            self._pending = []
             self.end()
         else:
             self._pending.append(lines[0] if len(lines) == 1 else b"".join(lines))
-            self._told.set()
+            self.wake()
 
     def end(self) -> None:
         self.ended = True
-        self._told.set()
+        self.wake()
 
-    async def next(self, timeout: float) -> bytes:
-        """Return what is to be sent, once there is something; nothing when the time is over or the watch has ended."""
+    def wake(self) -> None:
+        """Let `next` return."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def next(self) -> bytes:
+        """Return what is to be sent, once there is something; nothing when it is woken for another reason."""
         if not self._pending and not self.ended:
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._told.wait()
-            except TimeoutError:
-                return b""
-        self._told.clear()
-        lines, self._pending, self._count = b"".join(self._pending), [], 0
-        return lines
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+            self._waiting = None
+        lines, self._pending, self._count = self._pending, [], 0
+        return lines[0] if len(lines) == 1 else b"".join(lines)
 
 
 class Hub:
@@ -136,6 +149,17 @@ class Hub:
     def leave(self, watcher: Watcher) -> None:
         """Forget a watch."""
         self._watchers.get(watcher.selection.resource, set()).discard(watcher)
+
+    def tick(self, now: float) -> None:
+        """Wake the watches that are due by now, and end those whose clients have not read for too long."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                if watcher.sending_since and now - watcher.sending_since > SEND_PATIENCE:
+                    watcher.is_slow = True
+                    if watcher.task is not None:
+                        watcher.task.cancel()
+                elif now >= watcher.due:
+                    watcher.wake()
 
     async def reach(self, position: Position, timeout: float) -> bool:
         """Wait until everything up to a position has been delivered; False where that took too long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -37,7 +38,7 @@ WRITERS = 8
 KEEP_ALIVE = 300
 """Seconds that an idle connection is kept: longer than Go's clients keep theirs, so that it is they who close."""
 GRACE = 3
-INSPECTION = 1.0
+INSPECTION = 0.5
 COLLECTION = 600.0
 """Seconds between two full collections: the replica keeps the collector off, and connections leave cycles behind."""
 
@@ -86,11 +87,12 @@ class Server:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _inspect(self) -> None:
-        """Say when the replica has failed, and collect what the collector would have."""
+        """Wake the watches that are due, say when the replica has failed, collect what the collector would have."""
         seconds = 0.0
         while True:
             await asyncio.sleep(INSPECTION)
             seconds += INSPECTION
+            self.hub.tick(time.monotonic())
             if self.replica.failure is not None:
                 self.on_failure()
             if seconds >= COLLECTION:

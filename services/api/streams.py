@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -18,8 +19,8 @@ SHORTEST = 1800.0
 """Seconds that a watch lasts where its client does not say, at least, and at most twice that: so that not all of them
 come back at once (apiserver's --min-request-timeout)."""
 BOOKMARK_EVERY = 60.0
-SEND_PATIENCE = 30.0
-"""Seconds that a client may take to read what is already sent before it is dropped."""
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +53,44 @@ class WatchResponse(Response):
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         leaving = asyncio.create_task(_end_when_gone(receive, self._watcher))
+        self._watcher.task = asyncio.current_task()
         try:
             with self._place:
                 await send(start)
                 await self._stream(send)
+        except asyncio.CancelledError:
+            if not self._watcher.is_slow:
+                raise
+            _log.warning(
+                "dropped a watch whose client does not read", resource=self._watcher.selection.resource
+            )
         finally:
             leaving.cancel()
             self._hub.leave(self._watcher)
 
     async def _stream(self, send: Send) -> None:
-        watcher, course = self._watcher, self._course
-        deadline = time.monotonic() + (course.seconds or SHORTEST * random.uniform(1, 2))
-        await _send(send, course.first)
-        while not watcher.is_slow:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            pause = min(remaining, BOOKMARK_EVERY) if course.bookmark else remaining
-            lines = await watcher.next(pause)
+        watcher, course, clock = self._watcher, self._course, time.monotonic
+        now = clock()
+        deadline = now + (course.seconds or SHORTEST * random.uniform(1, 2))
+        bookmark_at = now + BOOKMARK_EVERY if course.bookmark else deadline
+        await self._send(send, course.first)
+        while now < deadline:
+            watcher.due = min(deadline, bookmark_at)
+            lines = await watcher.next()
+            now = clock()
             if lines:
-                await _send(send, lines)
+                await self._send(send, lines)
             elif watcher.ended:
                 break
-            elif course.bookmark:
-                await _send(send, course.bookmark(self._hub.position))
+            elif course.bookmark and now >= bookmark_at:
+                await self._send(send, course.bookmark(self._hub.position))
+                bookmark_at = now + BOOKMARK_EVERY
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-
-async def _send(send: Send, lines: bytes) -> None:
-    async with asyncio.timeout(SEND_PATIENCE):
+    async def _send(self, send: Send, lines: bytes) -> None:
+        self._watcher.sending_since = time.monotonic()
         await send({"type": "http.response.body", "body": lines, "more_body": True})
+        self._watcher.sending_since = 0.0
 
 
 async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:

@@ -122,14 +122,11 @@ class Census:
         counted = {}
         for node in state.list(NODE.resource):
             name = name_of(node)
-            pods, volumes = state.pods_on(name), state.marked(volumes_at(host_name_of(node)))
+            pods, volumes = state.pods_on(name), _volumes_on(state, node)
             known = self._counted.get(name)
-            if (
-                known is None
-                or known[0].node is not node
-                or not _are_same(known[1], pods)
-                or not _are_same(known[2], volumes)
-            ):
+            if known is None or known[0].node is not node or not _are_same(known[1], pods):
+                known = None
+            if known is None or not _are_same(known[2], volumes):
                 known = (node_view_of(node, pods, volumes), pods, volumes)
             counted[name] = known
         self._counted = counted
@@ -202,6 +199,10 @@ def claim_keys_of(pod: Object) -> list[Key]:
 def volume_name_of(claim: Object) -> str:
     """Return the name of the volume that a claim is bound to, or that it would get (`pvc-<uid>`)."""
     return claim["spec"].get("volumeName") or f"pvc-{claim['metadata']['uid']}"
+
+
+def _volumes_on(state: State, node: Object) -> list[Object]:
+    return state.marked(volumes_at(host_name_of(node)))
 
 
 def host_name_of(node: Object) -> str:

@@ -63,7 +63,8 @@ class ProcessRuntimes:
 
     def make(self, directory: Path, on_exit: OnExit) -> Runtime:
         images = ImageStore(self._settings.image_dir.resolve())
-        return ProcessRuntime(directory, images, self._zygote, on_exit, _environment(self._names))
+        environment, limit = _environment(self._names), self._settings.pod_pids
+        return ProcessRuntime(directory, images, self._zygote, on_exit, environment, limit)
 
     def close(self) -> None:
         if self._names is not None:

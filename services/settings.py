@@ -65,6 +65,8 @@ class Settings:
     """What the HTTP API listens on; 0: what it listened on before, 6443, or any that is free."""
     finished_pods: int = DEFAULT_FINISHED_PODS
     """How many pods that have ended are kept; 0: all (--terminated-pod-gc-threshold)."""
+    pod_pids: int | None = None
+    """How many processes a pod may have, where control groups can be made; None: any number (podPidsLimit)."""
     network_agent: bool = False
     """Whether nodes are not Ready until a network agent has put down their network's configuration."""
     runtime: str = ""
@@ -110,6 +112,7 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         node_grace=_grace(value("NODE_GRACE", str(DEFAULT_NODE_GRACE // 1000))),
         api_port=checked_port(value("API_PORT", "0"), "CHRONOSET_API_PORT"),
         finished_pods=_finished_pods(value("FINISHED_PODS", str(DEFAULT_FINISHED_PODS))),
+        pod_pids=_pod_pids(value("POD_PIDS")),
         network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
         runtime=checked_runtime(value("RUNTIME"), "CHRONOSET_RUNTIME"),
         docker_host=environ.get("DOCKER_HOST", ""),
@@ -257,6 +260,17 @@ def _finished_pods(text: str) -> int:
     raise BadRequest(
         f"CHRONOSET_FINISHED_PODS: {text[:40]!r} is no number of pods to keep: write a whole number from 0 (all of "
         f"them) to {MOST_FINISHED_PODS}"
+    )
+
+
+def _pod_pids(text: str) -> int | None:
+    if not text:
+        return None
+    if text.isascii() and text.isdecimal() and len(text) < 8 and int(text) > 0:
+        return int(text)
+    raise BadRequest(
+        f"CHRONOSET_POD_PIDS: {text[:40]!r} is no number of processes: write a whole number from 1, or nothing for "
+        "no limit"
     )
 
 

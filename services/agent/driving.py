@@ -39,7 +39,8 @@ from services.agent.specs import spec_of
 from services.agent.surroundings import HOLD, Surroundings
 from services.agent.works import Work
 
-STARTERS, PROBERS = 4, 16
+STARTERS, PROBERS = 4, 512
+"""Threads at most, made when all others are busy: a probe that hangs takes one for its timeout, from no other probe."""
 CREATING_SHOWN: Milliseconds = 250
 """A pod that starts faster than this is never reported as ContainerCreating: an event less a start."""
 

@@ -229,6 +229,14 @@ def test_a_grace_period_that_is_none_is_refused(text: str) -> None:
 
 def test_as_many_finished_pods_are_kept_as_is_said() -> None:
     assert settings_from({"CHRONOSET_FINISHED_PODS": "0"}).finished_pods == 0
+
+
+def test_the_processes_of_a_pod_may_be_limited() -> None:
+    assert settings_from({}).pod_pids is None
+    assert settings_from({"CHRONOSET_POD_PIDS": "200"}).pod_pids == 200
+    for text in ("0", "-1", "many"):
+        with pytest.raises(BadRequest, match=r"CHRONOSET_POD_PIDS: .* write a whole number from 1"):
+            settings_from({"CHRONOSET_POD_PIDS": text})
     assert settings_from({}).finished_pods == 12_500
 
 

@@ -1,6 +1,6 @@
-"""Pods that have ended are kept for those who want to read of them, up to a number (pkg/controller/podgc, gcTerminated).
+"""Pods that have ended are kept for those who read of them, up to a number (pkg/controller/podgc, gcTerminated).
 
-Their controllers replace the pods of StatefulSets and DaemonSets; a bare pod that has ended stays until somebody deletes
+Controllers replace the pods of StatefulSets and DaemonSets; a bare pod that has ended stays until somebody deletes
 it, or until there are too many.
 """
 

@@ -175,7 +175,7 @@ class EventStore:
         return Proposal(map(_ending, found), cause=_newest(found))
 
     def _requests_to_end(self, pods: Sequence[Object]) -> Proposal:
-        found = [same for pod in pods if (same := self._same(pod)) is not None and not is_terminating(same)]
+        found = [same for pod in pods if (same := self._same(pod)) is not None]
         return Proposal([deletion_of(pod, self._clock()) for pod in found], cause=_newest(found))
 
     def _same(self, pod: Object) -> Object | None:

@@ -67,6 +67,8 @@ def test_the_first_file_by_name_that_can_be_read_counts(tmp_path: Path) -> None:
     (tmp_path / "20-second.conflist").write_text(LOOPBACK.replace("loopback", "second"))
     (tmp_path / "05-half.conflist.partial").write_text(LOOPBACK.replace("loopback", "half"))
     (tmp_path / "05-folder.conf").mkdir()
+    for number in range(30, 60):
+        (tmp_path / f"{number}-later.conflist").write_text(LOOPBACK.replace("loopback", "later"))
     assert network_of(tmp_path) == Network("first")
 
 
@@ -103,12 +105,16 @@ def test_nodes_of_one_machine_have_addresses_of_their_own() -> None:
 class Site:
     """A node that waits for its network, on a control plane in memory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, heartbeat_seconds: float = 0.05) -> None:
         self.network = directory / "net.d"
         self.control = MemoryControlPlane()
         self.is_wanted = True
         settings = NodeSettings(
-            "n1", directory, address="127.9.9.9", heartbeat_seconds=0.05, network_directory=self.network
+            "n1",
+            directory,
+            address="127.9.9.9",
+            heartbeat_seconds=heartbeat_seconds,
+            network_directory=self.network,
         )
         self.agent = Agent(
             settings,
@@ -158,14 +164,26 @@ def test_a_pod_waits_for_the_network_and_says_so_and_one_of_the_hosts_network_do
     assert site.pod(agent)["status"]["podIP"] == "127.9.9.9"
     eventually(lambda: site.why_held(pod))
     assert site.why_held(pod).startswith("network is not ready: container runtime network not ready")
-    assert site.pod(pod)["status"]["phase"] == "Pending" and "podIP" not in site.pod(pod)["status"]
-    assert not site.is_node_ready()
+    later = site.control.put(a_pod("later", hostNetwork=True))
+    eventually(lambda: site.is_ready(later))
+    status = site.pod(pod)["status"]
+    assert not site.is_node_ready() and site.why_held(pod)
+    assert status["phase"] == "Pending" and "podIP" not in status
 
     site.put_network()
 
     eventually(lambda: site.is_node_ready() and site.is_ready(pod))
     assert condition_of(site.node(), "NetworkReady") == "True"
     assert site.why_held(pod) == ""
+
+
+def test_a_network_that_comes_is_told_at_once_and_not_with_the_next_heartbeat(tmp_path: Path) -> None:
+    site = Site(tmp_path, heartbeat_seconds=60)
+    eventually(site.node)
+    site.put_network()
+    eventually(site.is_node_ready, 5)
+    site.agent.stop()
+    site.agent.join(10)
 
 
 def test_a_node_whose_network_goes_is_not_ready_and_its_pods_run_on(site: Site) -> None:

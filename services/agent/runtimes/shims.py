@@ -380,7 +380,7 @@ def _is_possible(root: str, mode: str, way: str) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            enter_namespaces(mode, "probe", root, [[root, f"/chronoset-{os.getpid()}", way]])
+            enter_namespaces(mode, "probe", root, [["/etc", f"/chronoset-{os.getpid()}", way]])
             os._exit(0)
         except OSError:
             os._exit(1)

@@ -10,9 +10,11 @@ import pytest
 from schemas.event_types import condition_of
 from schemas.objects import Object, name_of
 from schemas.taints import NOT_READY
+from schemas.times import Milliseconds
 from services.agent.agent import Agent, wall_clock
 from services.agent.networks import Network, must_wait, network_of, sentence_of
 from services.agent.nodes import NodeSettings, node_object, own_address
+from services.agent.runtimes.port import OnExit, Sandbox
 from services.agent.runtimes.simulated import SimulatedRuntime
 from tests.services.agent.builders import NOW, a_pod
 from tests.services.agent.fakes import MemoryControlPlane, eventually
@@ -102,6 +104,16 @@ def test_nodes_of_one_machine_have_addresses_of_their_own() -> None:
     assert len(addresses) == 100 and own_address("c", "n1") == own_address("c", "n1")
 
 
+class Sandboxes(SimulatedRuntime):
+    """A simulated runtime that knows whom it has ever given a sandbox."""
+
+    opened: frozenset[str] = frozenset()
+
+    def open(self, pod: Object, address: str, now: Milliseconds) -> Sandbox:
+        self.opened |= {name_of(pod)}
+        return super().open(pod, address, now)
+
+
 class Site:
     """A node that waits for its network, on a control plane in memory."""
 
@@ -119,10 +131,14 @@ class Site:
         self.agent = Agent(
             settings,
             self.control,
-            lambda on_exit: SimulatedRuntime(on_exit, wall_clock),
+            self.make_runtime,
             is_wanted=lambda: self.is_wanted,
         )
         self.agent.start()
+
+    def make_runtime(self, on_exit: OnExit) -> Sandboxes:
+        self.runtime = Sandboxes(on_exit, wall_clock)
+        return self.runtime
 
     def put_network(self) -> None:
         self.network.mkdir(exist_ok=True)
@@ -166,9 +182,8 @@ def test_a_pod_waits_for_the_network_and_says_so_and_one_of_the_hosts_network_do
     assert site.why_held(pod).startswith("network is not ready: container runtime network not ready")
     later = site.control.put(a_pod("later", hostNetwork=True))
     eventually(lambda: site.is_ready(later))
-    status = site.pod(pod)["status"]
-    assert not site.is_node_ready() and site.why_held(pod)
-    assert status["phase"] == "Pending" and "podIP" not in status
+    assert not site.is_node_ready() and site.pod(pod)["status"]["phase"] == "Pending"
+    assert site.runtime.opened == {"net-agent", "later"}
 
     site.put_network()
 

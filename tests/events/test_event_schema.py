@@ -71,7 +71,12 @@ def test_the_events_about_the_log_itself_fit(tmp_path: Path) -> None:
     remember_log(tmp_path, log.log_id(), position_of("9999999999999-0"))
     prepare_log(log, tmp_path, accepts_loss=True)
     entries = log.read(0, 1000)
-    assert {entry.type for entry in entries} == {"LogCreated", "NamespaceCreated", "EpochStarted"}
+    assert {entry.type for entry in entries} == {
+        "LogCreated",
+        "NamespaceCreated",
+        "StorageClassCreated",
+        "EpochStarted",
+    }
     assert problems_of(entries) == []
 
 

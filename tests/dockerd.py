@@ -51,10 +51,10 @@ def _stop_if_last(users: int) -> None:
     subprocess.run([SCRIPT, "stop", "--for-tests"], check=True)
 
 
-APPLETS = (
-    "sh [ cat chmod chown cp cut date dd df du echo env false grep head hostname httpd id ip kill ls mkdir mount nc "
-    "nslookup ping printf ps pwd rm sed seq sleep sort stat stty tail test timeout touch tr true umount vi wc wget"
-).split()
+_APPLETS = """
+[ cat chmod chown cp cut date dd df du echo env false grep head hostname httpd id ip kill ls mkdir mount nc nslookup
+ping printf ps pwd rm sed seq sh sleep sort stat stty tail test timeout touch tr true tty umount vi wc wget
+"""
 
 
 def import_busybox(client: Any, *names: str) -> None:
@@ -65,7 +65,7 @@ def import_busybox(client: Any, *names: str) -> None:
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.add(binary, "bin/busybox")
-        for applet in APPLETS:
+        for applet in _APPLETS.split():
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)
@@ -73,6 +73,6 @@ def import_busybox(client: Any, *names: str) -> None:
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, mode
             tar.addfile(folder)
-    for name in names:
+    for name in [name for name in names if not client.images(name)]:
         repository, _, tag = name.rpartition(":")
         client.import_image_from_data(layer.getvalue(), repository, tag, changes=["ENV PATH=/bin"])

@@ -53,7 +53,7 @@ def open_engine(url: str, directory: Path) -> Engine:
 
 def network_name(directory: Path) -> str:
     """Return the name of the network of the nodes below `directory`."""
-    return f"chronoset-{hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:12]}"
+    return f"chronoset-{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _network(client: Any, name: str, directory: Path) -> Any:
@@ -61,7 +61,7 @@ def _network(client: Any, name: str, directory: Path) -> Any:
         return client.inspect_network(name)
     except NotFound:
         client.create_network(
-            name, driver="bridge", check_duplicate=True, labels={DIRECTORY: str(directory.absolute())}
+            name, driver="bridge", check_duplicate=True, labels={DIRECTORY: str(directory.resolve())}
         )
         return client.inspect_network(name)
 

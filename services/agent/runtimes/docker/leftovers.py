@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from services.agent.runtimes.docker.labels import CONTAINER, NODE, PAUSE
 
 KILL_PATIENCE = 10.0
 POLL_SECONDS = 0.1
+REMOVERS = 8
 
 
 def end_containers(url: str, directory: Path, grace: float, deletes: bool = False) -> int:
@@ -35,9 +38,9 @@ def end_containers(url: str, directory: Path, grace: float, deletes: bool = Fals
         for signal, patience in (("", grace), ("SIGKILL", KILL_PATIENCE)):
             _send(client, [each for each in running if _runs(client, each)], signal)
             _wait_until(lambda: not any(_runs(client, each) for each in running), patience)
-        for each in found if deletes else [each for each in found if each not in mains]:
-            with suppress(NotFound):
-                client.remove_container(each["Id"], v=True, force=True)
+        gone = found if deletes else [each for each in found if each not in mains]
+        with ThreadPoolExecutor(REMOVERS) as pool:
+            list(pool.map(partial(_remove, client), gone))
         with suppress(NotFound):
             client.remove_network(network_name(directory))
     finally:
@@ -49,6 +52,11 @@ def _below(client: Any, directory: Path) -> list[Any]:
     inside = f"{directory.resolve()}/"
     found = client.containers(all=True, filters={"label": [NODE]})
     return [each for each in found if f"{each['Labels'][NODE]}/".startswith(inside)]
+
+
+def _remove(client: Any, container: Any) -> None:
+    with suppress(NotFound):
+        client.remove_container(container["Id"], v=True, force=True)
 
 
 def _send(client: Any, containers: list[str], signal: str) -> None:

@@ -95,7 +95,7 @@ class DockerRuntime:
         self._engine, self._client = engine, engine.client
         self._on_exit = on_exit
         self._environment = environment
-        self._node = str(directory.absolute())
+        self._node = str(directory.resolve())
         self._folders = PodFolders(directory)
         self._sandboxes = Sandboxes(engine, self._node, name_server)
         self._lock = threading.Lock()
@@ -388,9 +388,9 @@ class DockerRuntime:
                 self._remove(found["Id"])
             elif container != PAUSE:
                 runs.setdefault(uid, {})[container] = found
-        for uid, record in records.items():
+        addresses = self._pool.map(self._address_again, records.values())
+        for (uid, record), address in zip(records.items(), addresses, strict=True):
             last = runs.get(uid, {})
-            address = self._address_again(record)
             found_runs = tuple(self._found_run(record.pod, name, last[name]) for name in sorted(last))
             yield FoundPod(record.pod, address, record.accepted_at, found_runs)
 

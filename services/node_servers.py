@@ -1,8 +1,8 @@
 """Where a node's server is, as the node's object tells it: for the API, and for a command on the same machine.
 
 A node on the cluster's own machine serves a socket in the cluster's private directory (services.sockets) and names it
-in an annotation: a file's name only, so that no node can send anyone to another socket. A node elsewhere serves TCP:
-`status.daemonEndpoints.kubeletEndpoint.Port` at its InternalIP, with a bearer token.
+in an annotation: a file's name of one form only, so that no node can send anyone to another program's socket. A node
+elsewhere serves TCP: `status.daemonEndpoints.kubeletEndpoint.Port` at its InternalIP, with a bearer token.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.errors import Unavailable
 from schemas.objects import Object, name_of
 
 SOCKET_ANNOTATION = "chronoset.dev/server-socket"
-_FILE_NAME = re.compile(r"[a-z0-9][-a-z0-9.]{0,23}")
+_FILE_NAME = re.compile(r"nodes[-a-z0-9.]{0,19}")
 
 
 @dataclass(frozen=True, slots=True)

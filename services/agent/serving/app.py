@@ -14,10 +14,13 @@ import hmac
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -85,8 +88,9 @@ class Handlers:
         options = log_options(request.query_params, self._serving.clock())
         run = run_of_log(name_of(view.pod), container, options.previous)
         query = LogQuery(options.follow, options.tail, options.since)
-        batches = view.runtime.log(uid_of(view.pod), container.name, run, query)
         self._check_room()
+        read = partial(view.runtime.log, uid_of(view.pod), container.name, run, query)
+        batches = await run_sync(read, limiter=self._threads)
         lines = printed(batches, options, self._threads, request.is_disconnected)
         return StreamingResponse(self._counted(lines), media_type="text/plain")
 
@@ -155,7 +159,7 @@ def app_of(serving: Serving) -> Starlette:
         WebSocketRoute(f"/exec{place}", handlers.exec),
         WebSocketRoute(f"/attach{place}", handlers.attach),
     ]
-    return Starlette(routes=routes, exception_handlers={ChronosetError: _refuse})
+    return Starlette(routes=routes, exception_handlers={ChronosetError: _refuse, HTTPException: _refuse_path})
 
 
 def refusal_of(error: ChronosetError) -> JSONResponse:
@@ -176,6 +180,13 @@ def refusal_of(error: ChronosetError) -> JSONResponse:
         ]
         status["details"] = {"causes": causes}
     return JSONResponse(status, code)
+
+
+async def _refuse_path(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return refusal_of(BadRequest("the server does not allow this method on the requested resource"))
+    return refusal_of(NotFound("the server could not find the requested resource"))
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

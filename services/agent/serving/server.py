@@ -44,6 +44,7 @@ class NodeServer:
             app_of(Serving(find, clock, door.token)),
             ws="websockets-sansio",
             ws_max_size=LARGEST_MESSAGE,
+            ws_per_message_deflate=False,
             ws_ping_timeout=None,  # a client whose input nobody reads cannot answer; a dead one cannot be sent to
             log_config=None,
             access_log=False,

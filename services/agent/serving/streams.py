@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from anyio import CapacityLimiter, create_memory_object_stream, create_task_group
+from anyio import CancelScope, CapacityLimiter, create_memory_object_stream, create_task_group
 from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 from starlette.datastructures import QueryParams
@@ -88,13 +88,10 @@ async def converse(websocket: WebSocket, place: Place, wish: Wish) -> None:
     await websocket.accept(wish.protocol)
     try:
         session = await run_sync(_begin, place, wish, limiter=place.threads)
-    except ChronosetError as error:
+    except (ChronosetError, OSError) as error:
         await _tell(websocket, _internal_error(f"error executing command in container: {error}"))
         return
-    try:
-        await _Conversation(websocket, session, place.threads, wish).run()
-    finally:
-        session.close()
+    await _Conversation(websocket, session, place.threads, wish).run()
 
 
 def _begin(place: Place, wish: Wish) -> Session:
@@ -116,15 +113,16 @@ class _Conversation:
     async def run(self) -> None:
         """Carry both ways. An empty message first says that the command runs, as the API server's does."""
         first = STDOUT if self._wish.stdout else STDERR if self._wish.stderr else ERROR
-        async with self._input, self._typed, create_task_group() as tasks:
-            tasks.start_soon(self._receive, tasks)
-            tasks.start_soon(self._feed)
-            try:
-                await self._websocket.send_bytes(bytes([first]))
-                await self._send()
-            except (WebSocketDisconnect, RuntimeError, OSError):
-                self._session.close()
-            tasks.cancel_scope.cancel()
+        try:
+            async with self._input, self._typed, create_task_group() as tasks:
+                tasks.start_soon(self._receive, tasks)
+                tasks.start_soon(self._feed)
+                with suppress(WebSocketDisconnect, RuntimeError, OSError):
+                    await self._websocket.send_bytes(bytes([first]))
+                    await self._send()
+                tasks.cancel_scope.cancel()
+        finally:
+            await self._close()
 
     async def _send(self) -> None:
         """Send what is printed, then how it ended."""
@@ -138,18 +136,15 @@ class _Conversation:
         await _tell(self._websocket, ended(self._wish.words, code))
 
     async def _receive(self, tasks: TaskGroup) -> None:
-        """Take what the client says until it goes; then the session ends, and with it what blocks in it."""
-        try:
-            while True:
-                message = await self._websocket.receive()
-                if message["type"] == "websocket.disconnect":
-                    break
-                data = message.get("bytes") or (message.get("text") or "").encode()
-                if data:
-                    await self._take(data[0], data[1:])
-        finally:
-            self._session.close()
-            tasks.cancel_scope.cancel()
+        """Take what the client says until it goes, which ends everything."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                break
+            data = message.get("bytes") or (message.get("text") or "").encode()
+            if data:
+                await self._take(data[0], data[1:])
+        tasks.cancel_scope.cancel()
 
     async def _take(self, channel: int, data: bytes) -> None:
         if channel == STDIN and self._wish.stdin and data:
@@ -169,6 +164,11 @@ class _Conversation:
                 await self._in_thread(partial(self._session.write, data))
         async for _ in self._typed:
             pass
+
+    async def _close(self) -> None:
+        """End the session, whatever is going on; what still blocks in it returns."""
+        with CancelScope(shield=True):
+            await run_sync(self._session.close, limiter=self._threads)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """Run what blocks; who is cancelled does not wait for it, since the session is closed at once."""

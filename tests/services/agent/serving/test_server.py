@@ -30,6 +30,7 @@ from tests.services.agent.test_agent import Site
 pytestmark = pytest.mark.e2e
 
 TOKEN = "a-token-of-some-length"
+MAIN_LOG = "/containerLogs/default/db-0/main"
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.02; done"
 
 
@@ -189,6 +190,7 @@ def test_a_run_that_goes_on_has_another_before_it(node: Node) -> None:
     ("path", "code", "reason", "message"),
     [
         ("default/none/main", 404, "NotFound", 'pod "none" does not exist'),
+        ("default/none", 404, "NotFound", "the server could not find the requested resource"),
         ("default/db-0/none", 404, "NotFound", 'container "none" not found in pod "db-0"'),
         (
             "default/db-0/main?previous=true",
@@ -414,7 +416,9 @@ def test_one_who_attaches_sees_what_the_program_prints(node: Node) -> None:
 
 
 def test_no_descriptor_or_thread_is_left_behind(node: Node) -> None:
-    node.running()
+    """Neither of commands nor of clients that follow a log in which nothing happens and go."""
+    node.running(f"echo up; {WAITS}")
+    eventually(lambda: node.logs() == "up\n")
 
     def use() -> None:
         for flags in ("stdout=1", "stdin=1&stdout=1&tty=1"):
@@ -422,7 +426,12 @@ def test_no_descriptor_or_thread_is_left_behind(node: Node) -> None:
                 heard(connection)
             with node.exec("sleep", "1000", flags=flags):
                 pass
-        node.logs()
+        follower = http.client.HTTPConnection("127.0.0.1", node.remote.port, timeout=20)
+        follower.request("GET", f"{MAIN_LOG}?follow=1", headers={"Authorization": f"Bearer {TOKEN}"})
+        answer = follower.getresponse()
+        assert answer.read1(100) == b"up\n"
+        answer.close()
+        follower.close()
 
     use()
     before = len(os.listdir("/proc/self/fd"))

@@ -1,5 +1,5 @@
-"""The folder in which log collectors find what a node's containers print: a link to each log, named as the kubelet names
-it, `<pod>_<namespace>_<container>-<64 hex digits>.log` (pkg/kubelet/kuberuntime/legacy.go)."""
+"""The folder in which log collectors find what a node's containers print: a link to each log, named as the kubelet
+names it, `<pod>_<namespace>_<container>-<64 hex digits>.log` (pkg/kubelet/kuberuntime/legacy.go)."""
 
 from __future__ import annotations
 

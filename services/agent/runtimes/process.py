@@ -45,7 +45,7 @@ from services.agent.runtimes.cgroups import Hierarchy, make_group, remove_group,
 from services.agent.runtimes.endings import VARIABLE, make_termination_file, message_of, termination_file
 from services.agent.runtimes.log_files import write_file
 from services.agent.runtimes.log_links import LogLinks
-from services.agent.runtimes.ownership import give_to_group, group_of
+from services.agent.runtimes.ownership import give_mounts
 from services.agent.runtimes.pod_folders import PodFolders, Record
 from services.agent.runtimes.port import (
     Answer,
@@ -212,7 +212,7 @@ class ProcessRuntime:
         message_file = str(termination_file(state))
         given = {**self._environment, CONTAINER: container_id, VARIABLE: message_file}
         program = program_of(run, folders, self._images, given)
-        self._give_to_group(run, program)
+        give_mounts(run.pod, program.mounts)
         state.mkdir(parents=True, exist_ok=True)
         self._forget_old_runs(folders.home, run.attempt)
         self._links.add(run.pod, run.container, container_id, state / "log")
@@ -475,11 +475,12 @@ class ProcessRuntime:
         """Return what the shim needs to hold a run to its specification; its group is made. Raises OSError."""
         spec, abilities = spec_of(run.pod, run.container), self._abilities
         message = "/" + (spec.get("terminationMessagePath") or "dev/termination-log").lstrip("/")
-        ways = ways_of(spec, program.mounts, abilities)
+        ways = ways_of(run.pod, spec, program.mounts, abilities)
         own = str(make_termination_file(state))
-        ways += [[own, message, RW]] + ([[own, own, RW]] if has_read_only_root(spec) else [])
+        ours = [[own, message, RW]] + ([[own, own, RW]] if has_read_only_root(spec) else [])
         if os.path.isfile(HOSTS_FILE):
-            ways.append([str(self._pods / uid_of(run.pod) / "hosts"), HOSTS_FILE, RW])
+            ours.append([str(self._pods / uid_of(run.pod) / "hosts"), HOSTS_FILE, RW])
+        ways += [way for way in ours if way[1] not in {mount.target for mount in program.mounts}]
         group = make_group(
             abilities.hierarchy, uid_of(run.pod), f"{run.container}.{run.attempt}", limits_of(spec, abilities)
         )
@@ -490,18 +491,6 @@ class ProcessRuntime:
             "no_new_privileges": takes_no_privileges(spec),
             "groups": group,
         }
-
-    def _give_to_group(self, run: Run, program: Program) -> None:
-        """See to it that the volumes of a container belong to the pod's fsGroup; hostPaths stay as they are."""
-        group = group_of(run.pod)
-        if group is None:
-            return
-        volumes = {volume["name"]: volume for volume in run.pod["spec"].get("volumes") or ()}
-        policy = run.pod["spec"]["securityContext"].get("fsGroupChangePolicy") or "Always"
-        for mount in program.mounts:
-            volume = volumes[mount.volume]
-            if "emptyDir" in volume or "persistentVolumeClaim" in volume:
-                give_to_group(Path(mount.source), group, policy)
 
     def _state_of(self, running: _Running) -> Path:
         return self._pods / running.uid / "containers" / running.container / str(running.attempt)

@@ -49,20 +49,22 @@ def takes_no_privileges(container: Object) -> bool:
     return (container.get("securityContext") or {}).get("allowPrivilegeEscalation") is False
 
 
-def ways_of(container: Object, mounts: list[Mount], abilities: Abilities) -> list[list[str]]:
+def ways_of(pod: Object, container: Object, mounts: list[Mount], abilities: Abilities) -> list[list[str]]:
     """Return the mounts of a container as [source, target, "rw" or "ro"].
 
     Where anything is read-only, volumes are mounted over their own folders too: those are known by $VOLUME_<NAME> and
-    by links, and must be no way around.
+    by links, and must be no way around. A hostPath is not, since what lies there is the container's own system.
     """
     if not abilities.can_protect:
         return [[mount.source, mount.target, RW] for mount in mounts]
     ways = [[mount.source, mount.target, RO if mount.read_only else RW] for mount in mounts]
     if not has_read_only_root(container) and not any(mount.read_only for mount in mounts):
         return ways
+    paths = {volume["name"] for volume in pod["spec"].get("volumes") or () if "hostPath" in volume}
     sources: dict[str, str] = {}
-    for source, _, way in ways:
-        sources[source] = RW if RW in (way, sources.get(source)) else RO
+    for mount, (source, _, way) in zip(mounts, ways, strict=True):
+        if mount.volume not in paths:
+            sources[source] = RW if RW in (way, sources.get(source)) else RO
     targets = {target for _, target, _ in ways}
     return ways + [[source, source, way] for source, way in sources.items() if source not in targets]
 

@@ -336,6 +336,26 @@ def test_a_volume_mounted_twice_is_one_volume_and_may_be_read_only_once(site: Si
     ]
 
 
+def test_a_read_only_path_of_the_host_leaves_the_container_its_own(site: Site, tmp_path: Path) -> None:
+    needs_read_only(site, tmp_path)
+    container = a_container(
+        script="touch /host/tmp/x 2>/dev/null && echo bad; touch $HOME/x && echo own; exec sleep 1000",
+        volumeMounts=[{"name": "host", "mountPath": "/host", "readOnly": True}],
+    )
+    pod = site.control.put(a_pod("p", container, volumes=[{"name": "host", "hostPath": {"path": "/"}}]))
+    eventually(lambda: printed(site, pod) == ["own"])
+
+
+def test_a_volume_may_be_mounted_where_the_runtime_mounts_its_own_files(site: Site) -> None:
+    script = "echo mine > /etc/hosts; cat /etc/hosts; exec sleep 1000"
+    mounts = [{"name": "v", "mountPath": "/etc/hosts", "subPath": "hosts"}]
+    config = {"metadata": {"name": "c", "namespace": "default"}, "kind": "ConfigMap", "apiVersion": "v1"}
+    site.control.put(config | {"data": {"hosts": "1.2.3.4 far\n"}})
+    volumes = [{"name": "v", "configMap": {"name": "c"}}]
+    pod = site.control.put(a_pod("p", a_container(script=script, volumeMounts=mounts), volumes=volumes))
+    eventually(lambda: printed(site, pod)[-1:] == ["1.2.3.4 far"])
+
+
 def test_a_mount_inside_another_is_made_there_and_hides_nothing(site: Site) -> None:
     container = a_container(
         script="echo a > /data/a; echo b > /data/sub/b; ls /data; exec sleep 1000",

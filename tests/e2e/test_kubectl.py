@@ -1,0 +1,217 @@
+"""Real kubectl, of every version on the machine, against a real cluster: what people have in their fingers works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.settings import KUBECONFIG
+from tests.e2e.clusters import Cluster, a_set, temporary_cluster, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.server]
+
+VERSIONS = tuple(f"1.{minor}" for minor in range(27, 34))
+ALWAYS = (VERSIONS[0], VERSIONS[-1])
+"""The versions of every run; those between are long."""
+FOLDERS = ("/usr/lib/google-cloud-sdk/bin", "/usr/local/bin")
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """One kubectl and the cluster it talks to, each version in a namespace of its own."""
+
+    program: str
+    cluster: Cluster
+    namespace: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        cache = self.cluster.data_dir / f"cache-{self.namespace}"
+        return {
+            **os.environ,
+            "KUBECONFIG": str(self.cluster.data_dir / KUBECONFIG),
+            "KUBECACHEDIR": str(cache),
+            "HOME": str(cache),
+        }
+
+    def __call__(self, *arguments: str, text: str | None = None, code: int = 0) -> str:
+        """Run it and return what it says. Fails unless it ends with `code`."""
+        ran = subprocess.run(
+            [self.program, "-n", self.namespace, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            env=self.environ,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == code, f"{arguments}: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        return ran.stdout + ran.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "-o", "json"))
+
+
+def _program(version: str) -> str | None:
+    """Return the kubectl of a version: `kubectl.1.33`, or a plain one that says it is."""
+    for folder in FOLDERS:
+        if (Path(folder) / f"kubectl.{version}").exists():
+            return f"{folder}/kubectl.{version}"
+    plain = shutil.which("kubectl")
+    if plain is None:
+        return None
+    said = subprocess.run([plain, "version", "--client", "-o", "json"], capture_output=True, check=False)
+    found = json.loads(said.stdout or "{}").get("clientVersion", {})
+    return plain if found.get("gitVersion", "").startswith(f"v{version}.") else None
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with temporary_cluster(1) as cluster:
+        wait_for((cluster.data_dir / KUBECONFIG).exists, "the kubeconfig")
+        yield cluster
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        version if version in ALWAYS else pytest.param(version, marks=pytest.mark.long)
+        for version in VERSIONS
+    ],
+)
+def kubectl(request: pytest.FixtureRequest, cluster: Cluster) -> Kubectl:
+    program = _program(request.param)
+    if program is None:
+        pytest.skip(f"there is no kubectl {request.param} on this machine, so nothing is known about it")
+    namespace = f"k{request.param.replace('.', '-')}"
+    found = Kubectl(program, cluster, namespace)
+    found(
+        "apply",
+        "-f",
+        "-",
+        text=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+    )
+    return found
+
+
+def a_manifest(replicas: int = 2, tag: str = "1") -> str:
+    """The StatefulSet `db`, ending quickly."""
+    return json.dumps(a_set(replicas, tag))
+
+
+def test_a_set_is_applied_scaled_patched_rolled_back_and_deleted(kubectl: Kubectl) -> None:
+    assert "statefulset.apps/db created" in kubectl("apply", "-f", "-", text=a_manifest())
+    kubectl("apply", "-f", "-", text=a_manifest())
+    assert kubectl.json("get", "sts", "db")["metadata"]["generation"] == 1
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+    table = kubectl("get", "pods", "-o", "wide")
+    assert table.split()[:5] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert "db-0" in table and "Running" in table
+
+    assert "db scaled" in kubectl("scale", "sts/db", "--replicas=1")
+    assert "db patched" in kubectl(
+        "patch", "sts", "db", "--type=json", "-p", '[{"op":"replace","path":"/spec/replicas","value":2}]'
+    )
+    kubectl("patch", "sts", "db", "--type=merge", "-p", '{"metadata":{"labels":{"by":"merge"}}}')
+    image = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "idle:2"}]}}}}
+    kubectl("patch", "sts", "db", "-p", json.dumps(image))
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+    found = kubectl.json("get", "sts", "db")
+    assert found["spec"]["replicas"] == 2 and found["metadata"]["labels"] == {"by": "merge"}
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    assert (container["image"], container["volumeMounts"][0]["name"]) == ("idle:2", "data")
+
+    assert "rolled back" in kubectl("rollout", "undo", "sts/db")
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+    images = kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}")
+    assert set(images.split()) == {"idle:1"}
+
+    assert 'statefulset.apps "db" deleted' in kubectl("delete", "sts", "db", "--timeout=50s")
+    assert "not found" in kubectl("get", "sts", "db", code=1)
+    wait_for(lambda: "No resources" in kubectl("get", "pods"), "the pods to go")
+
+
+def test_what_is_wrong_is_said_as_on_kubernetes(kubectl: Kubectl) -> None:
+    wrong = a_set(-1)
+    said = kubectl("apply", "-f", "-", text=json.dumps(wrong), code=1)
+    assert 'The StatefulSet "db" is invalid: spec.replicas: Invalid value: -1' in said
+    said = kubectl("get", "pod", "nobody", code=1)
+    assert 'Error from server (NotFound): pods "nobody" not found' in said
+    unknown = a_set(1)
+    unknown["spec"]["replcas"] = 1
+    said = kubectl("apply", "-f", "-", text=json.dumps(unknown), code=1)
+    assert 'strict decoding error: unknown field "spec.replcas"' in said
+    deployment = json.dumps({**a_set(1), "kind": "Deployment"})
+    said = kubectl("create", "--validate=false", "-f", "-", text=deployment, code=1)
+    assert "make it a StatefulSet" in said
+
+
+def test_a_watch_shows_rows_as_they_change(kubectl: Kubectl) -> None:
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "seen"}, "data": {"a": "1"}}
+    with subprocess.Popen(
+        [kubectl.program, "-n", kubectl.namespace, "get", "cm", "-w", "-o", "name"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=kubectl.environ,
+    ) as watching:
+        try:
+            deadline = time.monotonic() + 30
+            kubectl("apply", "-f", "-", text=json.dumps(manifest))
+            assert watching.stdout is not None
+            for line in watching.stdout:
+                if line.strip() == "configmap/seen":
+                    break
+                assert time.monotonic() < deadline
+        finally:
+            watching.terminate()
+    kubectl("delete", "cm", "seen")
+
+
+def test_objects_are_edited_labelled_and_selected(kubectl: Kubectl) -> None:
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"a": "1"}}
+    kubectl("apply", "-f", "-", text=json.dumps(manifest))
+    kubectl("label", "cm", "cm", "tier=one")
+    kubectl("annotate", "cm", "cm", "note=two")
+    assert kubectl("get", "cm", "-l", "tier=one", "-o", "name").split() == ["configmap/cm"]
+    assert kubectl("get", "cm", "-l", "tier=two", "-o", "name").split() == []
+    assert kubectl("get", "cm", "--field-selector", "metadata.name=cm", "-o", "name").split() == [
+        "configmap/cm"
+    ]
+    edited = kubectl.json("get", "cm", "cm")
+    edited["data"]["a"] = "3"
+    assert "configmap/cm replaced" in kubectl("replace", "-f", "-", text=json.dumps(edited))
+    assert "Conflict" in kubectl("replace", "-f", "-", text=json.dumps(edited), code=1)
+    assert kubectl("get", "cm", "cm", "-o", "jsonpath={.data.a}") == "3"
+    assert "deleted" in kubectl("delete", "cm", "--all")
+
+
+def test_the_kubeconfig_is_for_its_owner_alone_and_chronoset_prints_it(cluster: Cluster) -> None:
+    path = cluster.data_dir / KUBECONFIG
+    assert path.stat().st_mode & 0o777 == 0o600
+    ran = cluster.run("kubeconfig")
+    assert (ran.code, ran.out) == (0, path.read_text())
+
+
+def test_without_the_token_nobody_comes_in(cluster: Cluster) -> None:
+    config = yaml.safe_load((cluster.data_dir / KUBECONFIG).read_text())
+    context = ssl.create_default_context(cafile=str(cluster.data_dir / "api" / "tls.crt"))
+    request = urllib.request.Request(config["clusters"][0]["cluster"]["server"] + "/api/v1/pods")
+    request.add_header("Authorization", "Bearer guess")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, context=context)
+    assert refused.value.code == 401
+    assert json.loads(refused.value.read())["reason"] == "Unauthorized"
+    refused.value.close()

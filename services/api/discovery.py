@@ -12,10 +12,10 @@ from functools import cache
 
 from schemas.kinds import SERVED, SUBRESOURCES, Kind
 from schemas.patching import Json
+from services.api.negotiation import JSON
 
 KUBERNETES = "1.36"
 GIT_VERSION = f"v{KUBERNETES}.0+chronoset"
-JSON_MEDIA_TYPE = "application/json"
 AGGREGATED = {
     f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList": version
     for version in ("v2", "v2beta1")
@@ -52,9 +52,9 @@ def media_type_of(accept: str) -> str:
         for media_type in AGGREGATED:
             if words >= set(media_type.split(";")):
                 return media_type
-        if JSON_MEDIA_TYPE in words and not any(word.startswith(("g=", "as=")) for word in words):
-            return JSON_MEDIA_TYPE
-    return JSON_MEDIA_TYPE
+        if JSON in words and not any(word.startswith(("g=", "as=")) for word in words):
+            return JSON
+    return JSON
 
 
 @cache

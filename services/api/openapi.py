@@ -19,12 +19,12 @@ from schemas.definitions import definitions
 from schemas.kinds import SERVED, SUBRESOURCES, Kind
 from schemas.patching import Json
 from services.api.discovery import GIT_VERSION, group_versions, kinds_of, path_of
+from services.api.negotiation import JSON
 from services.api.openapi_binary import MEDIA_TYPE as PROTOBUF
 from services.api.openapi_binary import openapi_v2_message
 from services.api.operations import (
     BODIES,
     DELETE_OPTIONS,
-    JSON,
     PATCH,
     STATUS,
     Operation,

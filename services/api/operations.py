@@ -10,15 +10,9 @@ from dataclasses import dataclass
 
 from schemas.kinds import SUBRESOURCES, Kind
 from services.api.discovery import path_of
+from services.api.negotiation import JSON, PATCHES, YAML
 
-JSON = "application/json"
-YAML = "application/yaml"
 BODIES = (JSON, YAML)
-PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 PATCH = _META + "Patch"
@@ -113,7 +107,7 @@ class Operation:
     @property
     def body_types(self) -> tuple[str, ...]:
         """Return the media types that the body may have."""
-        return PATCHES if self.deed.method == "patch" else BODIES
+        return tuple(PATCHES) if self.deed.method == "patch" else BODIES
 
 
 def list_definition(kind: Kind) -> str:

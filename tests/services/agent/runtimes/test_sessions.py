@@ -239,6 +239,19 @@ def test_a_command_ends_with_its_container(
         runtime.exec(a_command(pod, "true"))
 
 
+def test_a_command_that_hides_what_it_belongs_to_ends_with_its_container_too(
+    runtime: ProcessRuntime, run: Callable[..., Object], ends: Ends
+) -> None:
+    """Other processes of a container are known by a variable in their environment."""
+    pod = run()
+    session = runtime.exec(a_command(pod, "env", "-i", "/bin/sh", "-c", "echo $$; exec sleep 1000"))
+    pid = int(read_until(session, b"\n"))
+    runtime.kill(uid_of(pod), "main")
+    ends.get(timeout=10)
+    assert session.wait() == 137 and not is_alive(pid)
+    session.close()
+
+
 def test_no_descriptor_is_left(runtime: ProcessRuntime, run: Callable[..., Object]) -> None:
     pod = run()
     runtime.exec(a_command(pod, "true")).close()

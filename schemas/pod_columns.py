@@ -66,14 +66,16 @@ def _statuses(pod: Object) -> list[Object]:
 
 
 def _sidecar_names(pod: Object) -> set[str]:
-    inits = pod["spec"].get("initContainers") or ()
-    return {each["name"] for each in inits if each.get("restartPolicy") == "Always"}
+    inits = pod["spec"].get("initContainers")
+    return {each["name"] for each in inits if each.get("restartPolicy") == "Always"} if inits else set()
 
 
 def _init_statuses(pod: Object) -> list[tuple[Object, bool]]:
     """Return the status of each init container, and whether it is a sidecar."""
+    inits = (pod.get("status") or {}).get("initContainerStatuses")
+    if not inits:
+        return []
     sidecars = _sidecar_names(pod)
-    inits = (pod.get("status") or {}).get("initContainerStatuses") or ()
     return [(each, each["name"] in sidecars) for each in inits]
 
 

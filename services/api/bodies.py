@@ -9,6 +9,7 @@ import orjson
 
 from schemas.documents import MAX_BYTES, MAX_DEPTH, parse_value
 from schemas.errors import BadRequest
+from schemas.event_shapes import core_event_of
 from schemas.objects import Object
 from schemas.patching import Json
 from services.api.failures import bad_request, unsupported_media_type
@@ -40,8 +41,8 @@ def value_of(body: bytes, media_type: str, strict: bool = False) -> Json:
 def object_of(body: bytes, content_type: str, target: Target) -> Object:
     """Return the object that a create or an update carries, as far as it must be right to be decided upon.
 
-    It has the apiVersion and kind of the target (or of its subresource), metadata, and the target's namespace and name
-    (handlers/create.go, update.go: EnsureObjectNamespaceMatchesRequestNamespace, checkName).
+    It has the apiVersion and kind of the target (or of its subresource; an Event of events.k8s.io gets those that are
+    stored), metadata, and the target's namespace and name (handlers/create.go, update.go, rest.go checkName).
     """
     obj = value_of(body, body_type_of(content_type), target.options.field_validation == "Strict")
     if not isinstance(obj, dict):
@@ -56,7 +57,8 @@ def object_of(body: bytes, content_type: str, target: Target) -> Object:
             f"{obj.get('kind')} in version {obj.get('apiVersion')!r} cannot be handled as a {kind}: "
             f"this path takes {kind} ({api_version})".replace("'", '"')
         )
-    return _placed(obj, target)
+    placed = _placed(obj, target)
+    return core_event_of(placed) if target.kind.stored_as else placed
 
 
 def patch_of(body: bytes) -> Json:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from events.replica import Applied
-from schemas.objects import Object, labels_of, with_metadata
+from schemas.kinds import POD
+from schemas.objects import Object, labels_of, split_key, with_metadata
 from schemas.positions import Position
 from schemas.selectors import Selector
 from services.api.ring import Change, Ring, changes_of
@@ -24,6 +25,15 @@ Encode = Callable[[str, Object], bytes]
 """A watch event of a type and an object as a line of bytes."""
 
 
+NODE_NAME, NAME = "spec.nodeName", "metadata.name"
+PLACES = (NODE_NAME, NAME)
+"""The fields by which watches are found."""
+
+
+Place = tuple[str, str, str]
+"""A resource and a place of a selection in it."""
+
+
 class Encoding(NamedTuple):
     """How a watch's events are written; watches whose encodings have one `name` share what is written."""
 
@@ -33,12 +43,18 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which objects of a resource are meant: of a namespace (empty: all), by labels, by fields."""
+    """Which objects of a resource are meant: of a namespace (empty: all), by labels, by fields.
+
+    `place` is where the hub keeps watches of this selection: (`spec.nodeName`, `n1`) or (`metadata.name`, `web-0`)
+    where it can only have objects of which that is true, so that a thousand agents cost no change of a pod a thousand
+    looks; ("", "") for all others.
+    """
 
     resource: str
     namespace: str = ""
     labels: Selector = EVERYTHING
     fields: Callable[[Object], bool] | None = None
+    place: tuple[str, str] = ("", "")
 
     def has(self, obj: Object) -> bool:
         """Say whether an object of the resource and the namespace is among them."""
@@ -122,7 +138,7 @@ class Hub:
         self.position: Position = self.ring.floor
         self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._watchers: dict[str, set[Watcher]] = {}
+        self._watchers: dict[Place, set[Watcher]] = {}
         self._waiting: list[tuple[Position, asyncio.Future[None]]] = []
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -143,12 +159,16 @@ class Hub:
         self._tell(
             watcher, [each for each in self.ring.since(after) if each.resource == selection.resource], {}
         )
-        self._watchers.setdefault(selection.resource, set()).add(watcher)
+        self._watchers.setdefault((selection.resource, *selection.place), set()).add(watcher)
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
         """Forget a watch."""
-        self._watchers.get(watcher.selection.resource, set()).discard(watcher)
+        place = (watcher.selection.resource, *watcher.selection.place)
+        watchers = self._watchers.get(place, set())
+        watchers.discard(watcher)
+        if not watchers:
+            self._watchers.pop(place, None)
 
     def tick(self, now: float) -> None:
         """Wake the watches that are due by now, and end those whose clients have not read for too long."""
@@ -186,12 +206,14 @@ class Hub:
 
     def _deliver(self, changes: list[Change], position: Position) -> None:
         self._keep(changes, position)
-        by_resource: dict[str, list[Change]] = {}
+        by_place: dict[Place, list[Change]] = {}
         for change in changes:
-            by_resource.setdefault(change.resource, []).append(change)
+            for place in _places_of(change):
+                if place in self._watchers:
+                    by_place.setdefault(place, []).append(change)
         encoded: dict[tuple[int, str, str], bytes] = {}
-        for resource, theirs in by_resource.items():
-            for watcher in self._watchers.get(resource, ()):
+        for place, theirs in by_place.items():
+            for watcher in self._watchers[place]:
                 self._tell(watcher, theirs, encoded)
         if self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -223,6 +245,17 @@ class Hub:
             lines.append(line)
         if lines:
             watcher.tell(lines, changes[-1].version)
+
+
+def _places_of(change: Change) -> set[Place]:
+    """Return where the watches are that a change may concern."""
+    resource = change.resource
+    places = {(resource, "", ""), (resource, NAME, split_key(change.key)[2])}
+    if resource == POD.resource:
+        for obj in (change.old, change.new):
+            if obj is not None:
+                places.add((resource, NODE_NAME, obj["spec"].get("nodeName", "")))
+    return places
 
 
 def _shown(change: Change, type_: str) -> Object:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import yaml
 
+from schemas.event_shapes import events_event_of
 from schemas.kinds import SECRET, Kind
 from schemas.objects import Object
 from schemas.positions import Position
@@ -31,14 +32,16 @@ class Renderer:
         self._cache: dict[tuple[str, str], bytes] = {}
         self._size = 0
 
-    def clear(self, obj: Object) -> Object:
-        """Return an object as its readers see it: a Secret unsealed."""
-        return self._unseal(obj) if obj.get("kind") == SECRET.kind else obj
+    def shown(self, kind: Kind, obj: Object) -> Object:
+        """Return a stored object as its readers see it: a Secret unsealed, an Event in the shape that is asked for."""
+        if kind.stored_as:
+            return events_event_of(obj)
+        return self._unseal(obj) if kind is SECRET else obj
 
-    def plain(self, obj: Object) -> bytes:
-        """Return an object's JSON, kept by its uid and version."""
-        if obj.get("kind") == SECRET.kind:
-            return orjson.dumps(self._unseal(obj))
+    def plain(self, kind: Kind, obj: Object) -> bytes:
+        """Return an object's JSON, kept by its uid and version; not that of a Secret, nor another shape of it."""
+        if kind is SECRET or kind.stored_as:
+            return orjson.dumps(self.shown(kind, obj))
         metadata = obj["metadata"]
         which = (metadata.get("uid", ""), metadata.get("resourceVersion", ""))
         found = self._cache.get(which)
@@ -55,7 +58,7 @@ class Renderer:
         elif form.shape in (PARTIAL, PARTIAL_LIST):
             found = orjson.dumps(partial_of(obj, form.version))
         else:
-            found = self.plain(obj)
+            found = self.plain(kind, obj)
         return as_yaml(found) if form.media_type == YAML else found
 
     def list(
@@ -71,13 +74,15 @@ class Renderer:
             )
         else:
             head = orjson.dumps(_list(f"{kind.kind}List", kind.api_version, metadata))
-            found = b'%b,"items":[%b]}' % (head[:-1], b",".join(map(self.plain, objects)))
+            found = b'%b,"items":[%b]}' % (head[:-1], b",".join([self.plain(kind, obj) for obj in objects]))
         return as_yaml(found) if form.media_type == YAML else found
 
     def event(self, kind: Kind, type_: str, obj: Object, form: Form, include: str = "Metadata") -> bytes:
         """Return a watch event as a line."""
         if type_ == DELETED and not form.shape:
-            body = orjson.dumps(self.clear(obj))  # not what the cache holds for the version at which it left
+            body = orjson.dumps(
+                self.shown(kind, obj)
+            )  # not what the cache holds for the version at which it left
         else:
             body = self.object(kind, obj, form, include)
         return b'{"type":"%b","object":%b}\n' % (type_.encode(), body)
@@ -99,7 +104,9 @@ class Renderer:
     def _table(
         self, kind: Kind, objects: Sequence[Object], form: Form, include: str, metadata: Object
     ) -> Object:
-        table: Object = table_of(kind, map(self.clear, objects), self._clock(), include, metadata)
+        table: Object = table_of(
+            kind, [self.shown(kind, obj) for obj in objects], self._clock(), include, metadata
+        )
         if form.version != "v1":
             for row in table["rows"]:
                 if row.get("object", {}).get("apiVersion") == "meta.k8s.io/v1":

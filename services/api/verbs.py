@@ -19,7 +19,7 @@ from schemas.times import Milliseconds
 from services.api.bodies import delete_options_of, object_of, patch_of, with_delete_options
 from services.api.failures import Failure, bad_request, failure, no_such_path, not_acceptable
 from services.api.field_selectors import parse_field_selector
-from services.api.hub import ADDED, Encoding, Selection
+from services.api.hub import ADDED, PLACES, Encoding, Selection
 from services.api.limits import InFlight
 from services.api.lists import asked_of, page_of, version_of_query
 from services.api.negotiation import JSON, YAML, Form, form_of, patch_type_of
@@ -98,7 +98,7 @@ async def answer(asked: Asked, tools: Tools) -> Response:
     verb = _PARTS.get((target.verb, target.subresource)) or _VERBS.get(target.verb)
     if target.kind is BINDING:
         verb = bind
-    if verb is None or not (target.kind.is_stored or target.kind is BINDING):
+    if verb is None or not (target.kind.is_stored or target.kind.stored_as or target.kind is BINDING):
         raise no_such_path()
     return await verb(asked, tools)
 
@@ -195,7 +195,9 @@ async def patch(asked: Asked, tools: Tools) -> Response:
     target = asked.target
     kind = patch_type_of(asked.content_type)
     value = patch_of(asked.body)
-    command = PatchObject(target.key, kind, value, target.subresource, target.options.field_validation)
+    command = PatchObject(
+        target.key, kind, value, target.subresource, target.options.field_validation, target.kind
+    )
     return _written(asked, tools, await _write(asked, tools, command, target), 200)
 
 
@@ -288,7 +290,16 @@ def selection_of(target: Target) -> Selection:
     except BadRequest as error:
         raise bad_request(f"unable to parse requirement: {error}") from error
     fields = parse_field_selector(options.field_selector, target.kind) if options.field_selector else None
-    return Selection(resource, target.namespace, labels, fields)
+    return Selection(resource, target.namespace, labels, fields, _place_of(options.field_selector))
+
+
+def _place_of(field_selector: str) -> tuple[str, str]:
+    """Return the first condition of a field selector that says where its watches are kept."""
+    for condition in field_selector.split(","):
+        path, _, value = condition.replace("==", "=").partition("=")
+        if path in PLACES and "\\" not in value and value == value.strip():
+            return path, value
+    return "", ""
 
 
 async def _snapshot(how: str, version: Position, selection: Selection, reads: Reads) -> Snapshot:

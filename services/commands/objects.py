@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from schemas.canonical import Canonical, canonical
 from schemas.changes import Create, Replace
 from schemas.errors import AlreadyExists, BadRequest, Cause, Invalid, Outdated
-from schemas.kinds import EVENT, LEASE, NAMESPACE, NODE, SERVICE, Kind
+from schemas.event_shapes import core_event_of, events_event_of
+from schemas.kinds import EVENT, LEASE, NAMESPACE, NODE, SERVICE, SUBRESOURCES, Kind
 from schemas.objects import (
     Key,
     Object,
@@ -79,13 +80,17 @@ class UpdateObject:
 
 @dataclass(frozen=True, slots=True)
 class PatchObject:
-    """Change an object, or the part of it that `subresource` names, by a patch: `json`, `merge` or `strategic`."""
+    """Change an object, or the part of it that `subresource` names, by a patch: `json`, `merge` or `strategic`.
+
+    `kind` is that whose shape the patch is written for, where it may not be the stored one's.
+    """
 
     key: Key
     type: str
     patch: Json
     subresource: str = ""
     field_validation: str = "Warn"
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,12 @@ def decide_patch(command: PatchObject, sources: Sources, admission: Admission = 
     live = existing(sources, command.key)
     clear = sources.unseal(live)
     if command.subresource == SCALE:
-        wanted = scaled(clear, _patched(scale_of(clear), command, "io.k8s.api.autoscaling.v1.Scale"))
+        wanted = scaled(clear, _patched(scale_of(clear), command, SUBRESOURCES[SCALE].definition))
+    elif command.kind is not None and command.kind.stored_as:
+        shown = events_event_of(clear)
+        wanted = _patched(shown, command, command.kind.definition)
+        _check_identity(shown, wanted)
+        wanted = core_event_of(wanted)
     else:
         wanted = _patched(clear, command, kind_of(clear).definition)
         _check_identity(clear, wanted)
@@ -297,9 +307,7 @@ def _patched(target: Object, command: PatchObject, definition: str) -> Json:
 def _check_identity(old: Object, new: Json) -> None:
     """Raise where a patch made another object, or none, of an object (handlers/patch.go, rest.go checkName)."""
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
-        raise Invalid(
-            subject_of(key_of_object(old)), (Cause("metadata", "Required value", "FieldValueRequired"),)
-        )
+        raise Invalid(old["kind"], (Cause("metadata", "Required value", "FieldValueRequired"),))
     for name in ("apiVersion", "kind"):
         if new.get(name) != old[name]:
             raise BadRequest(

@@ -361,3 +361,34 @@ def test_protobuf_is_refused_with_a_status_as_long_as_it_is_not_read(api: AnApi)
 def _good(response: Any, code: int) -> Any:
     assert response.status_code == code, response.text
     return response.json()
+
+
+def test_an_event_is_one_object_under_two_names(api: AnApi) -> None:
+    about = {"kind": "Pod", "namespace": "default", "name": "web-0"}
+    event = {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "web-0.1"},
+        "eventTime": "2026-11-23T06:00:00.000000Z",
+        "action": "Pulling",
+        "reason": "Pulled",
+        "reportingController": "test",
+        "reportingInstance": "test-1",
+        "type": "Normal",
+        "regarding": about,
+        "note": "it was pulled",
+    }
+    where = "/apis/events.k8s.io/v1/namespaces/default/events"
+    assert api.create(where, event)["note"] == "it was pulled"
+    core = api.get("/api/v1/namespaces/default/events/web-0.1")
+    assert (core["apiVersion"], core["message"], core["involvedObject"]["name"]) == (
+        "v1",
+        "it was pulled",
+        "web-0",
+    )
+    patched = api.patch(f"{where}/web-0.1", {"note": "twice"}, "strategic")
+    assert (patched["apiVersion"], patched["note"]) == ("events.k8s.io/v1", "twice")
+    listed = api.get(f"{where}?fieldSelector=regarding.name%3Dweb-0")["items"]
+    assert [each["note"] for each in listed] == ["twice"]
+    api.delete(f"{where}/web-0.1")
+    api.fails(404, "GET", "/api/v1/namespaces/default/events/web-0.1")

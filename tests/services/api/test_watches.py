@@ -12,7 +12,7 @@ from schemas.selectors import parse_selector
 from services.api.hub import MOST_PENDING, Encoding, Hub, Selection, Watcher
 from services.api.limits import Limits
 from services.api.ring import Change, Ring
-from tests.services.api.apis import CONFIG_MAPS, AnApi, a_config_map, an_api
+from tests.services.api.apis import CONFIG_MAPS, AnApi, a_config_map, a_pod, an_api
 
 MAPS = "core/configmaps"
 BOOKMARKS = "allowWatchBookmarks=true"
@@ -206,6 +206,19 @@ def test_every_watcher_gets_the_same_bytes_which_are_made_once() -> None:
         assert await others.next() == b""
 
     asyncio.run(scenario())
+
+
+def test_an_agents_watch_is_told_of_the_pods_that_come_to_its_node_and_of_those_alone(api: AnApi) -> None:
+    pods = "/api/v1/namespaces/default/pods"
+    version = _now(api)
+    with api.watch("/api/v1/pods", f"resourceVersion={version}&fieldSelector=spec.nodeName%3Dn5") as events:
+        api.create(pods, a_pod("elsewhere"))
+        api.create(pods, a_pod("comes"))
+        for name, node in (("elsewhere", "n4"), ("comes", "n5")):
+            target = {"metadata": {"name": name}, "target": {"kind": "Node", "name": node}}
+            api.create(f"{pods}/{name}/binding", target)
+        api.delete(f"{pods}/comes", {"gracePeriodSeconds": 0})
+        assert _told(events, 2) == [("ADDED", "comes"), ("DELETED", "comes")]
 
 
 def test_a_watcher_that_does_not_read_is_dropped() -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from schemas.objects import Object
+from services.agent.runtimes.volumes import Mount
 
 _WRITE, _READ, _ENTER = 0o660, 0o440, 0o110
 
@@ -20,6 +21,19 @@ def group_of(pod: Object) -> int | None:
     """Return the pod's fsGroup, where the agent may give files to it."""
     group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
     return int(group) if group is not None and os.getuid() == 0 else None
+
+
+def give_mounts(pod: Object, mounts: Iterable[Mount]) -> None:
+    """See to it that the volumes of a container belong to the pod's fsGroup; hostPaths stay as they are."""
+    group = group_of(pod)
+    if group is None:
+        return
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
+    policy = pod["spec"]["securityContext"].get("fsGroupChangePolicy") or "Always"
+    for mount in mounts:
+        volume = volumes[mount.volume]
+        if "emptyDir" in volume or "persistentVolumeClaim" in volume:
+            give_to_group(Path(mount.source), group, policy)
 
 
 def give_to_group(folder: Path, group: int, policy: str = "Always", is_written_by_us: bool = False) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ from schemas.times import Milliseconds
 from services.agent.config_volumes import Files
 from services.agent.folders import remove_tree, size_of
 from services.agent.hooks import hook_of
+from services.agent.host_paths import LOGS, place_of
 from services.agent.lifecycle import Exit, Started, probes_of
 from services.agent.runtimes.docker.ends import Ends
 from services.agent.runtimes.docker.engines import Engine, sentence_of
@@ -34,8 +35,17 @@ from services.agent.runtimes.docker.labels import CONTAINER, PAUSE, UID, attempt
 from services.agent.runtimes.docker.logs import read_container_log
 from services.agent.runtimes.docker.sandboxes import Sandboxes
 from services.agent.runtimes.docker.sessions import AttachSession, ExecSession
-from services.agent.runtimes.docker.specs import Around, creation_of, host_ports_of
+from services.agent.runtimes.docker.specs import Around, creation_of, host_ports_of, path_of_message
 from services.agent.runtimes.docker.states import exit_of, is_over, lost_exit, milliseconds_of
+from services.agent.runtimes.endings import (
+    LOG_LIMIT,
+    LOG_LINES,
+    make_termination_file,
+    message_of,
+    termination_file,
+)
+from services.agent.runtimes.log_links import LogLinks
+from services.agent.runtimes.ownership import give_mounts
 from services.agent.runtimes.pod_folders import PodFolders, Record
 from services.agent.runtimes.port import (
     Answer,
@@ -51,7 +61,7 @@ from services.agent.runtimes.port import (
     Session,
     Usage,
 )
-from services.agent.runtimes.volumes import mounts_of
+from services.agent.runtimes.volumes import Mount, mounts_of
 from services.agent.sources import BadConfiguration
 from services.agent.specs import spec_of
 from services.agent.statuses import Remark
@@ -67,12 +77,17 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """The container of a run that is not known to have ended."""
+    """The container of a run that is not known to have ended: of which `spec`, and where its termination message is."""
 
     uid: str
-    container: str
+    spec: Object
+    state: Path
     id: str
     stop_signal: str
+
+    @property
+    def container(self) -> str:
+        return str(self.spec["name"])
 
 
 class DockerRuntime:
@@ -97,6 +112,7 @@ class DockerRuntime:
         self._environment = environment
         self._node = str(directory.resolve())
         self._folders = PodFolders(directory)
+        self._links = LogLinks(place_of(directory.resolve(), LOGS))
         self._sandboxes = Sandboxes(engine, self._node, name_server)
         self._lock = threading.Lock()
         self._runs: dict[_Key, _Running] = {}
@@ -186,10 +202,13 @@ class DockerRuntime:
         try:
             self._refuse_second(run)
             image = ensure_image(self._client, spec)
+            mounts = mounts_of(run, spec, self._folders.of(uid))
+            give_mounts(run.pod, mounts)
+            state = self._new_state(run)
             around = Around(
                 pause=self._sandboxes.ensure(run.pod)[0],
                 image=image,
-                mounts=mounts_of(run, spec, self._folders.of(uid)),
+                mounts=[*mounts, Mount("", str(termination_file(state)), path_of_message(spec))],
                 hosts_file=str(self._folders.of(uid) / "hosts"),
                 variables=self._environment,
             )
@@ -198,7 +217,7 @@ class DockerRuntime:
             raise Refused("CreateContainerConfigError", str(error)) from None
         except (DockerException, OSError) as error:
             raise Refused("CreateContainerError", sentence_of(error)) from None
-        return self._begin(run, _Running(uid, run.container, container, image.stop_signal or "SIGTERM"))
+        return self._begin(run, _Running(uid, spec, state, container, image.stop_signal or "SIGTERM"))
 
     def watch(self, uid: str, container: str) -> None:
         """See Runtime.watch."""
@@ -305,7 +324,10 @@ class DockerRuntime:
             raise Refused("CreateContainerError", sentence_of(error)) from None
         with self._lock:
             self._runs[running.uid, running.container] = running
-        return self._started(run.pod, run.container, self._client.inspect_container(running.id))
+        found = self._client.inspect_container(running.id)
+        with suppress(OSError):  # the daemon's files may be another machine's, or not ours to see
+            self._links.add(run.pod, run.container, running.id, Path(found["LogPath"]))
+        return self._started(run.pod, run.container, found)
 
     def _started(self, pod: Object, container: str, found: Any) -> Started:
         at = milliseconds_of(found["State"]["StartedAt"])
@@ -325,6 +347,29 @@ class DockerRuntime:
         if running is None:
             raise Refused("NotRunning", f"container {container!r} does not run")
         return running
+
+    def _state_of(self, uid: str, container: str, attempt: int) -> Path:
+        """Return the folder of a run, in which its termination message is."""
+        return self._folders.of(uid) / "containers" / container / str(attempt)
+
+    def _new_state(self, run: Run) -> Path:
+        state = self._state_of(uid_of(run.pod), run.container, run.attempt)
+        state.mkdir(parents=True, exist_ok=True)
+        make_termination_file(state)
+        return state
+
+    def _exit_of(self, found: Any, spec: Object, state: Path) -> Exit:
+        """Return how a container ended, with what it says of that (kuberuntime: getTerminationMessage)."""
+        end = exit_of(found)
+        message = message_of(spec, state, end.code)
+        if not message and end.code != 0 and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            lines = [
+                line.text
+                for batch in read_container_log(self._client, found["Id"], LogQuery(tail=LOG_LINES))
+                for line in batch
+            ]
+            message = b"\n".join(lines)[-LOG_LIMIT:].decode(errors="replace")
+        return replace(end, message=message or end.message)
 
     def _signal(self, uid: str, container: str, name: str) -> None:
         with suppress(Refused):
@@ -373,7 +418,11 @@ class DockerRuntime:
                 return
             if self._runs.get((running.uid, running.container)) is running:
                 del self._runs[running.uid, running.container]
-        end = exit_of(found) if found else lost_exit(container, time.time_ns() // 1_000_000)
+        end = (
+            self._exit_of(found, running.spec, running.state)
+            if found
+            else lost_exit(container, time.time_ns() // 1_000_000)
+        )
         self._on_exit(running.uid, running.container, end)
 
     # --- what is there from before, and what is to go
@@ -403,17 +452,19 @@ class DockerRuntime:
             return record.address
 
     def _found_run(self, pod: Object, container: str, listed: Any) -> FoundRun:
+        uid, spec = uid_of(pod), spec_of(pod, container)
+        state = self._state_of(uid, container, attempt_of(listed["Labels"]))
         found = self._client.inspect_container(listed["Id"])
         signal = (found.get("Config") or {}).get("StopSignal") or "SIGTERM"
         ended = is_over(found["State"])
         with self._lock:
             if not ended:
-                self._runs[uid_of(pod), container] = _Running(uid_of(pod), container, found["Id"], signal)
+                self._runs[uid, container] = _Running(uid, spec, state, found["Id"], signal)
         return FoundRun(
             container=container,
             attempt=attempt_of(listed["Labels"]),
             started=self._started(pod, container, found),
-            exit=exit_of(found) if ended else None,
+            exit=self._exit_of(found, spec, state) if ended else None,
         )
 
     def _close(self, uid: str) -> None:
@@ -423,6 +474,8 @@ class DockerRuntime:
         except (DockerException, OSError) as error:
             _log.error("a pod's containers are not removed", uid=uid, error=sentence_of(error))
         self._folders.remove(uid)
+        with suppress(OSError):
+            self._links.tidy()
 
     def _wait_for_closing(self) -> None:
         """Wait until pods that have gone have given back their ports."""

@@ -26,6 +26,7 @@ MOST_PROCESSES = 4_096
 """How many processes and threads a container may have: no fork bomb takes the machine (kubelet: podPidsLimit)."""
 LOG_SIZE, LOG_FILES = "10m", "2"
 """How much of a container's log is kept (kubelet: containerLogMaxSize)."""
+_TERMINATION_LOG = "/dev/termination-log"
 _NANOS = 10**9
 _PROPAGATIONS = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
@@ -54,7 +55,7 @@ class Around:
 def creation_of(run: Run, spec: Object, around: Around) -> Creation:
     """Return what to create for a run of the container `spec`. Raises BadConfiguration."""
     pod = run.pod
-    places = {variable_of(mount): mount.target for mount in around.mounts}
+    places = {variable_of(mount): mount.target for mount in around.mounts if mount.volume}
     env = environment_of(pod, spec, {**_base_of(pod), **places, **around.variables}, run.sources)
     context = {**(pod["spec"].get("securityContext") or {}), **(spec.get("securityContext") or {})}
     user = user_of(context, around.image, spec["name"])
@@ -121,6 +122,11 @@ def namespaces_of(pod: Object) -> Arguments:
     if sysctls:
         found["sysctls"] = {each["name"]: each["value"] for each in sysctls}
     return found
+
+
+def path_of_message(spec: Object) -> str:
+    """Return where in a container its program leaves a termination message."""
+    return str(spec.get("terminationMessagePath") or _TERMINATION_LOG)
 
 
 def host_ports_of(pod: Object) -> dict[str, list[tuple[str, int]]]:

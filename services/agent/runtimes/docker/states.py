@@ -24,6 +24,7 @@ def has_begun(state: Any) -> bool:
 def exit_of(found: Any) -> Exit:
     """Return how a container ended, by what the daemon knows of it (kuberuntime: toKubeContainerStatus)."""
     state = found["State"]
+    began, ended = milliseconds_of(state["StartedAt"]), milliseconds_of(state["FinishedAt"])
     code = int(state.get("ExitCode") or 0)
     reason = "OOMKilled" if state.get("OOMKilled") else "Completed" if code == 0 else "Error"
     return Exit(
@@ -31,8 +32,8 @@ def exit_of(found: Any) -> Exit:
         signal=0,
         reason=reason,
         message=state.get("Error") or "",
-        started_at=milliseconds_of(state["StartedAt"]),
-        finished_at=milliseconds_of(state["FinishedAt"]),
+        started_at=began,
+        finished_at=max(began, ended),  # the daemon may learn of a short run's end before it notes the beginning
         container_id=f"docker://{found['Id']}",
     )
 

@@ -272,3 +272,34 @@ def test_a_container_that_somebody_removes_has_ended(site: Site, client: Any) ->
     client.remove_container(started.container_id.removeprefix("docker://"), force=True)
     end: Exit = site.end()
     assert end.code == 137 and end.container_id == started.container_id
+
+
+@pytest.mark.parametrize(
+    ("script", "policy", "message"),
+    [
+        ("printf why > /dev/termination-log; exit 1", "File", "why"),
+        ("echo said; echo more >&2; exit 1", "File", ""),
+        ("echo said; exit 1", "FallbackToLogsOnError", "said"),
+        ("echo said; exit 0", "FallbackToLogsOnError", ""),
+    ],
+)
+def test_a_program_may_say_why_it_has_ended(site: Site, script: str, policy: str, message: str) -> None:
+    site.begin(a_pod("x", a_container(script=script, terminationMessagePolicy=policy)))
+    assert site.end().message == message
+
+
+def test_a_volume_belongs_to_the_pods_group(site: Site) -> None:
+    main = a_container(
+        script="touch /data/file && stat -c '%g' /data/file",
+        securityContext={"runAsUser": 1000},
+        volumeMounts=[{"name": "data", "mountPath": "/data"}],
+    )
+    pod = a_pod("x", main, volumes=[{"name": "data", "emptyDir": {}}], securityContext={"fsGroup": 3000})
+    assert run(site, pod) == (0, ["3000"])
+
+
+def test_log_collectors_find_a_link_to_what_a_container_prints(site: Site) -> None:
+    site.begin(a_pod("db-0", a_container(script="echo hello")))
+    site.end()
+    [link] = (site.directory / "n1" / "container-logs").iterdir()
+    assert link.name.startswith("db-0_default_main-") and "hello" in link.read_text()

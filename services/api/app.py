@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from events.replica import Replica
 from schemas.errors import ChronosetError
+from schemas.kinds import NAMESPACE
 from schemas.objects import Object
 from services.api.documents import DOCUMENTS
 from services.api.failures import failure
@@ -73,7 +74,7 @@ class Api:
         with self.tools.in_flight.request(user.name):
             target = target_of(request.method, request.url.path, request.url.query)
             request.state.target = target
-            if why := self.tools.policy.authorize(user, target):
+            if (why := self.tools.policy.authorize(user, target)) is not None:
                 raise _forbidden(user, target, why)
             handler = self.tools.policy.parts.get((target.kind.resource, target.subresource))
             body = b""
@@ -95,10 +96,9 @@ class Api:
                 return await handler(request, User("system:anonymous", ("system:unauthenticated",)))
             user = policy.authenticate(caller)
             verb = _PATH_VERBS[request.method]
-            if why := policy.authorize_path(user, verb, path):
-                raise failure(
-                    403, "Forbidden", f'forbidden: User "{user.name}" cannot {verb} path "{path}": {why}'
-                )
+            if (why := policy.authorize_path(user, verb, path)) is not None:
+                message = f'forbidden: User "{user.name}" cannot {verb} path "{path}"'
+                raise failure(403, "Forbidden", _because(message, why))
             with self.tools.in_flight.request(user.name):
                 return await handler(request, user)
 
@@ -170,10 +170,16 @@ def status_response(status: Object) -> Response:
 def _forbidden(user: User, target: Target, why: str) -> ChronosetError:
     """Return the refusal as Kubernetes phrases it (apiserver/pkg/endpoints/handlers/responsewriters Forbidden)."""
     resource = f"{target.kind.plural}/{target.subresource}" if target.subresource else target.kind.plural
-    where = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
-    message = (
+    namespace = target.namespace or (target.name if target.kind is NAMESPACE else "")
+    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    message = _because(
         f'{target.subject if target.name else target.resource} is forbidden: User "{user.name}" cannot {target.verb} '
-        f'resource "{resource}" in API group "{target.kind.group}" {where}: {why}'
+        f'resource "{resource}" in API group "{target.kind.group}" {where}',
+        why,
     )
     details = {"name": target.name, "group": target.kind.group, "kind": target.kind.plural}
     return failure(403, "Forbidden", message, **{word: value for word, value in details.items() if value})
+
+
+def _because(message: str, why: str) -> str:
+    return f"{message}: {why}" if why else message

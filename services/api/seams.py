@@ -34,9 +34,9 @@ class Admitted:
 
 Authenticate = Callable[[Caller], User]
 """Says who asks. Raises schemas.errors.Unauthorized. Quick: it runs on the event loop."""
-Authorize = Callable[[User, Target], str]
-"""Says why a user may not do this; empty where they may. Quick as well."""
-AuthorizePath = Callable[[User, str, str], str]
+Authorize = Callable[[User, Target], str | None]
+"""Says why a user may not do this (which may be empty: nothing allows it), or None where they may. Quick as well."""
+AuthorizePath = Callable[[User, str, str], str | None]
 """The same of a path that is no object's: (user, verb, path)."""
 Admit = Callable[[Wish, Reader, Milliseconds], Admitted]
 """Completes or refuses a wish (raises Forbidden, Invalid), looking at what is there. Runs once for each decision, so
@@ -51,12 +51,12 @@ def _anybody(_: Caller) -> User:
     return User("system:anonymous", ("system:masters",))
 
 
-def _anything(_user: User, _target: Target) -> str:
-    return ""
+def _anything(_user: User, _target: Target) -> None:
+    return None
 
 
-def _any_path(_user: User, _verb: str, _path: str) -> str:
-    return ""
+def _any_path(_user: User, _verb: str, _path: str) -> None:
+    return None
 
 
 def _as_it_is(wish: Wish, _reader: Reader, _now: Milliseconds) -> Admitted:

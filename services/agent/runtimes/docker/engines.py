@@ -32,9 +32,9 @@ def connect_engine(url: str) -> Any:
     """Return a client of the daemon at `url` (unix://, tcp://; podman's socket too). Raises Unavailable."""
     try:
         client = APIClient(base_url=url or DEFAULT_URL, version="auto", timeout=PATIENCE, max_pool_size=32)
-    except (DockerException, OSError) as error:
+    except (DockerException, OSError):
         raise Unavailable(
-            f"no Docker daemon answers at {url or DEFAULT_URL}: start it, or name another in DOCKER_HOST ({error})"
+            f"no Docker daemon answers at {url or DEFAULT_URL}: start it, or name another in DOCKER_HOST"
         ) from None
     return client
 

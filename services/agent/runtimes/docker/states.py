@@ -33,7 +33,9 @@ def exit_of(found: Any) -> Exit:
         reason=reason,
         message=state.get("Error") or "",
         started_at=began,
-        finished_at=max(began, ended),  # the daemon may learn of a short run's end before it notes the beginning
+        finished_at=max(
+            began, ended
+        ),  # the daemon may learn of a short run's end before it notes the beginning
         container_id=f"docker://{found['Id']}",
     )
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import orjson
 import structlog
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from events.replica import Replica
 from schemas.errors import ChronosetError
 from schemas.kinds import NAMESPACE
 from schemas.objects import Object
 from services.api.documents import DOCUMENTS
-from services.api.failures import failure
+from services.api.failures import failure, no_such_path
 from services.api.limits import read_body
 from services.api.negotiation import JSON
 from services.api.paths import target_of
@@ -65,6 +66,8 @@ class Api:
                 response = await objects(Request(scope, receive))
                 await response(scope, receive, send)
             else:
+            elif scope["type"] == "websocket":
+                await self._of_socket(WebSocket(scope, receive, send))
                 await routed(scope, receive, send)
 
         return application
@@ -90,6 +93,28 @@ class Api:
             return await answer(asked, self.tools)
 
     def _at_path(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def _of_socket(self, socket: WebSocket) -> None:
+        """Let somebody speak over a WebSocket, or refuse with a Status before it is one."""
+        target = None
+        try:
+            user = self.tools.policy.authenticate(caller_of(socket))
+            target = self._authorized(user, "GET", socket)
+            handler = self.tools.policy.sockets.get((target.kind.resource, target.subresource))
+            if handler is None:
+                raise no_such_path()
+        except ChronosetError as error:
+            await socket.send_denial_response(status_response(status_of(error, target)))
+        else:
+            await handler(socket, user, target)
+
+    def _authorized(self, user: User, method: str, connection: HTTPConnection) -> Target:
+        """Return the target of a request that its user may make. Raises Failure."""
+        scope = connection.scope
+        target = target_of(method, scope["path"], scope["query_string"].decode("latin-1"))
+        if why := self.tools.policy.authorize(user, target):
+            raise _forbidden(user, target, why)
+        return target
+
         async def authorized(request: Request, caller: Caller) -> Response:
             policy, path = self.tools.policy, request.url.path
             if path in policy.open_paths:
@@ -146,7 +171,7 @@ def is_of_objects(path: str) -> bool:
     )
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: HTTPConnection) -> Caller:
     """Return who a request comes from, as far as the connection and the headers tell."""
     headers = request.headers
     return Caller(

@@ -78,6 +78,12 @@ def delete_options_of(body: bytes, content_type: str, options: Options) -> Optio
     return with_delete_options(options, given)
 
 
+def part_of(obj: Object, field: str) -> Object:
+    """Return a field that is an object, empty where there is none. Raises Failure 400."""
+    found: Object = _typed(obj, field, dict) or {}
+    return found
+
+
 def with_delete_options(options: Options, given: Object) -> Options:
     """Return options with what a DeleteOptions object says. Raises Failure 400 and 422."""
     preconditions = _typed(given, "preconditions", dict) or {}

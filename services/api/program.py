@@ -34,6 +34,8 @@ from services.api.writes import ReplicaSources, Writes
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
 WRITERS = 8
+READERS = 2
+"""Threads that ask where the log ends and read its past: apart from the writers, which may all be waiting."""
 """Threads that append, each on a connection of its own: as many appends share an fsync."""
 KEEP_ALIVE = 300
 """Seconds that an idle connection is kept: longer than Go's clients keep theirs, so that it is they who close."""
@@ -61,11 +63,12 @@ class Server:
         self.hub = Hub()
         self._log = parts.open_log()
         self.replica = Replica(parts.open_log(), on_applied=self.hub.receive)
-        self._threads = ThreadPoolExecutor(WRITERS + 1, thread_name_prefix="api")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="api-reads")
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="api-writes")
         sources = ReplicaSources(self.replica, parts.unseal)
         tools = Tools(
-            reads=Reads(self._log, self.replica, self.hub, self._threads),
-            writes=Writes(parts.open_log, self.replica, sources, parts.edges, self._threads),
+            reads=Reads(self._log, self.replica, self.hub, self._readers),
+            writes=Writes(parts.open_log, self.replica, sources, parts.edges, self._writers),
             renderer=Renderer(parts.unseal, parts.edges.clock),
             in_flight=InFlight(parts.limits),
             policy=parts.policy,
@@ -84,7 +87,8 @@ class Server:
             inspecting.cancel()
             self.hub.close()
             await asyncio.to_thread(self.replica.stop)
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            for threads in (self._readers, self._writers):
+                threads.shutdown(wait=False, cancel_futures=True)
 
     async def _inspect(self) -> None:
         """Wake the watches that are due, say when the replica has failed, collect what the collector would have."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from events.commit import Reader
 from schemas.objects import Object
@@ -40,11 +41,14 @@ AuthorizePath = Callable[[User, str, str], str | None]
 """The same of a path that is no object's: (user, verb, path)."""
 Admit = Callable[[Wish, Reader, Milliseconds], Admitted]
 """Completes or refuses a wish (raises Forbidden, Invalid), looking at what is there. Runs once for each decision, so
-it must be a function of its arguments; it sees the object before validation, and after defaulting."""
+it must be a function of its arguments; it sees the object before validation, and after defaulting. On a writer's
+thread: it may take a while, and must not touch what belongs to the event loop."""
 Handler = Callable[[Request, User], Awaitable[Response]]
 """Answers a path of its own."""
 PartHandler = Callable[[Request, User, Target, bytes], Awaitable[Response]]
 """Answers for a kind whose answers are computed (reviews), or for a subresource (log, exec), given the body."""
+SocketHandler = Callable[[WebSocket, User, Target], Awaitable[None]]
+"""Accepts a WebSocket at a subresource (exec, attach) and talks on it."""
 
 
 def _anybody(_: Caller) -> User:
@@ -68,6 +72,7 @@ class Policy:
     """Who may come in, what they may do, what is made of it, and who answers what the API does not answer itself.
 
     paths     path (`/version`, `/openapi/v3/{rest:path}`, as starlette writes it) -> handler; open ones need no user
+    sockets   the same for those who ask to speak over a WebSocket
     parts     (`core/pods`, `log`) or (`authorization.k8s.io/selfsubjectaccessreviews`, "") -> handler
     """
 
@@ -78,3 +83,4 @@ class Policy:
     paths: Mapping[str, Handler] = field(default_factory=dict)
     open_paths: frozenset[str] = frozenset(("/livez", "/readyz", "/healthz"))
     parts: Mapping[tuple[str, str], PartHandler] = field(default_factory=dict)
+    sockets: Mapping[tuple[str, str], SocketHandler] = field(default_factory=dict)

@@ -16,8 +16,8 @@ from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of,
 from schemas.positions import Position
 from schemas.selectors import parse_selector
 from schemas.times import Milliseconds
-from services.api.bodies import delete_options_of, object_of, patch_of, with_delete_options
-from services.api.failures import Failure, bad_request, failure, no_such_path, not_acceptable
+from services.api.bodies import delete_options_of, object_of, part_of, patch_of, with_delete_options
+from services.api.failures import Failure, bad_request, failure, not_acceptable
 from services.api.field_selectors import parse_field_selector
 from services.api.hub import ADDED, PLACES, Encoding, Selection
 from services.api.limits import InFlight
@@ -43,6 +43,7 @@ from services.commands.commands import Evict
 from services.commands.deciding import Decided, decide
 from services.commands.objects import (
     SCALE,
+    STATUS,
     Bind,
     CreateObject,
     PatchObject,
@@ -95,11 +96,16 @@ async def answer(asked: Asked, tools: Tools) -> Response:
     target = asked.target
     if target.kind.refusal:
         return await _refused(asked, tools)
-    verb = _PARTS.get((target.verb, target.subresource)) or _VERBS.get(target.verb)
+    verb: Verb | None
     if target.kind is BINDING:
         verb = bind
+    elif target.subresource in _WRITTEN_PARTS:
+        verb = _VERBS[target.verb]
+    else:
+        verb = _PARTS.get((target.verb, target.subresource))
     if verb is None or not (target.kind.is_stored or target.kind.stored_as or target.kind is BINDING):
-        raise no_such_path()
+        what = f"{target.kind.plural}/{target.subresource}" if target.subresource else target.kind.plural
+        raise failure(501, "NotImplemented", f"{target.verb} of {what} is not served here")
     return await verb(asked, tools)
 
 
@@ -226,10 +232,13 @@ async def delete_collection(asked: Asked, tools: Tools) -> Response:
     found = await tools.reads.snapshot(selection.resource, selection.namespace)
     chosen = [obj for obj in found.objects if selection.has(obj)]
     for begin in range(0, len(chosen), DELETED_AT_ONCE):
-        keys = [key_of_object(obj) for obj in chosen[begin : begin + DELETED_AT_ONCE]]
+        some = [(key_of_object(obj), uid_of(obj)) for obj in chosen[begin : begin + DELETED_AT_ONCE]]
 
-        def decided(sources: ReplicaSources, now: Milliseconds, keys: list[Key] = keys) -> Decided:
-            present = [key for key in keys if sources.get(key) is not None]
+        def decided(
+            sources: ReplicaSources, now: Milliseconds, some: list[tuple[Key, str]] = some
+        ) -> Decided:
+            found = ((key, uid, sources.get(key)) for key, uid in some)
+            present = [key for key, uid, obj in found if obj is not None and uid_of(obj) == uid]
             each = [decide_delete(key, options, sources, now) for key in present]
             for key in present:
                 _admit_deletion(asked, tools, sources, key, now)
@@ -248,7 +257,7 @@ async def evict(asked: Asked, tools: Tools) -> Response:
     """Delete a pod if its budget lets it go (registry/core/pod/storage/eviction.go)."""
     target = asked.target
     eviction = object_of(asked.body, asked.content_type, target)
-    options = with_delete_options(target.options, eviction.get("deleteOptions") or {})
+    options = with_delete_options(target.options, part_of(eviction, "deleteOptions"))
     command = Evict(target.key, options.grace_seconds, options.expected_uid, options.expected_version)
 
     def decided(sources: ReplicaSources, now: Milliseconds) -> Decided:
@@ -455,4 +464,6 @@ _VERBS: Mapping[str, Verb] = {
     "delete": delete,
     "deletecollection": delete_collection,
 }
+_WRITTEN_PARTS = ("", STATUS, SCALE)
+"""The object itself and the parts of it that are read and written like it."""
 _PARTS: Mapping[tuple[str, str], Verb] = {("create", "eviction"): evict, ("create", "binding"): bind}

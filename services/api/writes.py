@@ -99,11 +99,12 @@ class Writes:
         return await asyncio.get_running_loop().run_in_executor(self._executor, run, decide, intent)
 
     def _try(self, decide: Decide, intent: Intent) -> Written:
-        """Decide as if to commit, and append nothing."""
+        """Decide as if to commit, and append nothing; a Secret gets no key, since its values go nowhere."""
         log, _ = self._tools()
         self._catch_up(log.last())
         decided = self._decided(decide)
-        prepared = prepare(Proposal(decided.changes, decided.rests_on), self._sources, intent, self._edges)
+        unsealed = Edges(self._edges.clock, self._edges.new_uid)
+        prepared = prepare(Proposal(decided.changes, decided.rests_on), self._sources, intent, unsealed)
         return _written(decided, prepared.changed, 0)
 
     def _carry_out(self, decide: Decide, intent: Intent) -> Written:
@@ -149,6 +150,8 @@ def _written(
     decided: Decided, changed: tuple[tuple[Object | None, Object | None], ...], version: Position
 ) -> Written:
     """Return what became of the first object that was decided upon; without events it is as it was."""
+    if not decided.changes:
+        return Written({}, decided.warnings)
     first = decided.changes[0]
     subject = first.object if isinstance(first, Create) else first.old
     key = key_of_object(subject)

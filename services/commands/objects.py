@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from schemas.canonical import Canonical, canonical
 from schemas.changes import Create, Replace
+from schemas.documents import MAX_BYTES
 from schemas.errors import AlreadyExists, BadRequest, Cause, Invalid, Outdated
 from schemas.event_shapes import core_event_of, events_event_of
 from schemas.kinds import EVENT, LEASE, NAMESPACE, NODE, SERVICE, SUBRESOURCES, Kind
@@ -33,6 +34,8 @@ from services.commands.sources import Sources, existing, subject_of
 
 STATUS = "status"
 SCALE = "scale"
+MOST_OPERATIONS = 10_000
+"""Of a JSON patch, as many as the API server takes."""
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 _OURS = (
     "uid",
@@ -294,7 +297,14 @@ def _with_our_metadata(clear: Object, wanted: Object) -> Object:
 
 def _patched(target: Object, command: PatchObject, definition: str) -> Json:
     if command.type == JSON_PATCH:
-        return apply_json_patch(target, command.patch)
+        if isinstance(command.patch, list) and len(command.patch) > MOST_OPERATIONS:
+            raise BadRequest(
+                f"a JSON patch of {len(command.patch)} operations is too long: at most {MOST_OPERATIONS}"
+            )
+        patched = apply_json_patch(target, command.patch)
+        if not _is_within(patched, MAX_BYTES):
+            raise BadRequest(f"the patch makes more than {MAX_BYTES} bytes of the object")
+        return patched
     if not isinstance(command.patch, dict):
         raise BadRequest("a merge patch is an object")
     if command.type == MERGE_PATCH:
@@ -302,6 +312,25 @@ def _patched(target: Object, command: PatchObject, definition: str) -> Json:
     from schemas.strategic import apply_strategic_patch
 
     return apply_strategic_patch(target, command.patch, definition)
+
+
+def _is_within(value: Json, most: int) -> bool:
+    """Say whether a value is at most some bytes long, roughly; what is shared within it counts each time.
+
+    A few copies of copies in a JSON patch are longer than any memory once they are written out.
+    """
+    size, rest = 0, [value]
+    while rest:
+        each = rest.pop()
+        size += 2 + (len(each) if isinstance(each, str) else 0)
+        if size > most:
+            return False
+        if isinstance(each, dict):
+            rest.extend(each)
+            rest.extend(each.values())
+        elif isinstance(each, list):
+            rest.extend(each)
+    return True
 
 
 def _check_identity(old: Object, new: Json) -> None:

@@ -139,7 +139,14 @@ def test_a_password_of_an_external_server_is_never_shown(
         cluster.apply(a_set(1))
         assert cluster.run("rollout", "status", "sts/db").code == 0
         assert_whole(cluster)
-        assert sorted(cluster.members()) == ["agents", "dispatcher", "projector", "worker-1", "worker-2"]
+        assert sorted(cluster.members()) == [
+            "agents",
+            "api",
+            "dispatcher",
+            "projector",
+            "worker-1",
+            "worker-2",
+        ]
         wrong = cluster.environ["CHRONOSET_LOG_URL"].replace(PASSWORD, f"{PASSWORD}-wrong")
         refused = cluster.run("scale", "sts/db", "--replicas", "2", CHRONOSET_LOG_URL=wrong)
         assert refused.code == 3 and "refuses this user" in refused.err, refused

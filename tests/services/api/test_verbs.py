@@ -9,6 +9,7 @@ import pytest
 from events.codec import decode
 from tests.services.api.apis import (
     CONFIG_MAPS,
+    PATCH_TYPES,
     PODS,
     STATEFUL_SETS,
     AnApi,
@@ -392,3 +393,28 @@ def test_an_event_is_one_object_under_two_names(api: AnApi) -> None:
     assert [each["note"] for each in listed] == ["twice"]
     api.delete(f"{where}/web-0.1")
     api.fails(404, "GET", "/api/v1/namespaces/default/events/web-0.1")
+
+
+def test_a_field_that_nothing_acts_on_is_warned_of(api: AnApi) -> None:
+    pod = a_pod("warned")
+    pod["spec"]["hostPID"] = True
+    warnings = api.ask("POST", PODS, pod).headers.get_list("warning")
+    assert warnings == ['299 - "spec.hostPID is stored, but nothing acts on it (see docs/differences.md)"']
+
+
+def test_a_part_that_is_not_served_says_so(api: AnApi) -> None:
+    api.create(PODS, a_pod("mute"))
+    assert api.fails(501, "GET", f"{PODS}/mute/log")["message"] == "get of pods/log is not served here"
+
+
+def test_an_empty_collection_is_deleted_without_an_event(api: AnApi) -> None:
+    end = api.log.last()
+    assert api.delete(f"{CONFIG_MAPS}?labelSelector=nobody%3Dhere")["items"] == []
+    assert api.log.last() == end
+
+
+def test_a_patch_of_copies_of_copies_is_refused(api: AnApi) -> None:
+    api.create(CONFIG_MAPS, a_config_map("bomb", a="1"))
+    copies = [{"op": "copy", "from": "/data", "path": f"/data/{number}"} for number in range(60)]
+    status = api.fails(400, "PATCH", f"{CONFIG_MAPS}/bomb", copies, content_type=PATCH_TYPES["json"])
+    assert "the patch makes more than" in status["message"]

@@ -75,10 +75,8 @@ class Api:
     async def _of_object(self, request: Request, caller: Caller) -> Response:
         user = self.tools.policy.authenticate(caller)
         with self.tools.in_flight.request(user.name):
-            target = target_of(request.method, request.url.path, request.url.query)
+            target = self._authorized(user, request.method, request)
             request.state.target = target
-            if (why := self.tools.policy.authorize(user, target)) is not None:
-                raise _forbidden(user, target, why)
             handler = self.tools.policy.parts.get((target.kind.resource, target.subresource))
             body = b""
             if request.method in _WITH_BODY:
@@ -111,7 +109,7 @@ class Api:
         """Return the target of a request that its user may make. Raises Failure."""
         scope = connection.scope
         target = target_of(method, scope["path"], scope["query_string"].decode("latin-1"))
-        if why := self.tools.policy.authorize(user, target):
+        if (why := self.tools.policy.authorize(user, target)) is not None:
             raise _forbidden(user, target, why)
         return target
 

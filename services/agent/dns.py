@@ -22,10 +22,9 @@ from dnslib import EDNS0, QTYPE, RCODE, RR, SRV, A, DNSError, DNSRecord
 
 from schemas.errors import ChronosetError, Unavailable
 from schemas.positions import Position
-from services.agent.hosts import published_names
-from services.agent.names import DOMAIN
 from services.agent.port import ControlPlane
 from services.agent.zones import Zone, zone_of
+from services.headless import DOMAIN
 
 ADDRESS = "127.0.0.1"
 TTL = 1
@@ -66,7 +65,7 @@ class PublishedZone:
     def _make(self) -> None:
         position = self._control_plane.wait(0, 0.0)
         if position != self._position:
-            self._zone = zone_of(published_names(self._control_plane), self._domain)
+            self._zone = zone_of(self._control_plane.published(), self._domain)
             self._position = position
         self._made_at = time.monotonic()
 

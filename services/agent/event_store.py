@@ -1,6 +1,6 @@
 """The control plane as an agent on the log's own machine reaches it: straight from the event store.
 
-For now: a client of the HTTP API takes its place once there is one, so that nothing on a node touches Redis.
+Agents on other machines are clients of the HTTP API (services.agent.remote): nothing on a node touches Redis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.changes import Change, Create, Delete, Replace
 from schemas.deletion import DATA_FINALIZER, deletion_of
 from schemas.envelopes import Actor
 from schemas.errors import Conflict, NotFound, Unavailable
-from schemas.kinds import NODE, POD, SECRET, VOLUME
+from schemas.kinds import NODE, POD, SECRET, SERVICE, VOLUME
 from schemas.objects import (
     Key,
     Object,
@@ -27,6 +27,7 @@ from schemas.objects import (
     key_of,
     key_of_object,
     name_of,
+    namespace_of,
     uid_of,
     version_of,
     with_fields,
@@ -36,6 +37,7 @@ from schemas.positions import Position
 from schemas.selectors import matches_node
 from schemas.times import Milliseconds
 from services.broker.leases import Heartbeats
+from services.headless import Record, records_of
 
 CATCH_UP_SECONDS = 10.0
 OWN_WRITE_SECONDS = 1.0
@@ -91,7 +93,19 @@ class EventStore:
         return self._unseal(found) if found is not None and resource == SECRET.resource else found
 
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
+        """Return the objects of a resource, of all namespaces where `namespace` is empty."""
         return self._replica.list(resource, namespace)
+
+    def published(self) -> tuple[Record, ...]:
+        return records_of(self.list(SERVICE.resource), self.list(POD.resource))
+
+    def addresses_of_others(self, namespace: str, name: str) -> set[str]:
+        """As the protocol says, of all nodes: those of this store share one machine."""
+        pods = [
+            pod for pod in self.list(POD.resource) if (namespace_of(pod), name_of(pod)) != (namespace, name)
+        ]
+        found = {str(address) for pod in pods if (address := (pod.get("status") or {}).get("podIP"))}
+        return found | {address for node in self.list(NODE.resource) for address in _addresses_of(node)}
 
     def wait(self, after: Position, timeout: float) -> Position:
         self._replica.wait_for(after + 1, timeout)
@@ -237,6 +251,10 @@ class BatchEventStore(EventStore):
                         self._changed[key] = each.event.position
             self._noted = applied[-1].event.position
             self._moved.notify_all()
+
+
+def _addresses_of(node: Object) -> list[str]:
+    return [str(each["address"]) for each in (node.get("status") or {}).get("addresses") or ()]
 
 
 def _annotations(obj: Object) -> Object:

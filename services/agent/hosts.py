@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from schemas.kinds import POD, SERVICE
-from services.agent.names import Record, hosts_of, records_of
-from services.agent.port import ControlPlane
+from services.agent.names import hosts_of
 from services.agent.surroundings import Surroundings
 from services.agent.works import Work
+from services.headless import Record
 
 
 class HostsFiles:
@@ -18,11 +17,11 @@ class HostsFiles:
 
     def write(self, work: Work) -> None:
         """Write the file of one pod. Raises OSError."""
-        self._write(work, published_names(self._around.control_plane))
+        self._write(work, self._around.control_plane.published())
 
     def write_all(self) -> None:
         """Write the files of all pods. Raises OSError after the others were written."""
-        records = published_names(self._around.control_plane)
+        records = self._around.control_plane.published()
         failures: list[OSError] = []
         for work in self._around.works.values():
             try:
@@ -41,8 +40,3 @@ class HostsFiles:
         if self._written.get(work.uid) != text:
             self._around.runtime.write_hosts(work.uid, text)
             self._written[work.uid] = text
-
-
-def published_names(control_plane: ControlPlane) -> tuple[Record, ...]:
-    """Return what the headless services of the cluster publish now."""
-    return records_of(control_plane.list(SERVICE.resource), control_plane.list(POD.resource))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from schemas.errors import LostHistory
-from schemas.kinds import NODE, POD
 from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
@@ -143,20 +142,6 @@ class Intake:
         settings = self._around.settings
         if pod["spec"].get("hostNetwork"):
             return settings.address
-        title = (namespace_of(pod), name_of(pod))
-        taken = {
-            other["status"]["podIP"]
-            for other in self._around.control_plane.list(POD.resource)
-            if (namespace_of(other), name_of(other)) != title and (other.get("status") or {}).get("podIP")
-        }
+        taken = self._around.control_plane.addresses_of_others(namespace_of(pod), name_of(pod))
         taken |= {work.place.address for work in self._around.works.values()}
-        taken |= {
-            address
-            for node in self._around.control_plane.list(NODE.resource)
-            for address in _addresses_of(node)
-        }
         return address_of(identity_of(pod, settings.cluster), taken)
-
-
-def _addresses_of(node: Object) -> list[str]:
-    return [str(each["address"]) for each in (node.get("status") or {}).get("addresses") or ()]

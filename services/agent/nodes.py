@@ -16,8 +16,8 @@ from schemas.taints import DISK_PRESSURE, NOT_READY
 from schemas.times import Milliseconds, rfc3339
 from services.agent.addresses import address_of
 from services.agent.disks import Disk
-from services.agent.names import DOMAIN
 from services.agent.networks import NOT_READY_REASON, UP, Network, sentence_of
+from services.headless import DOMAIN
 from services.node_servers import SOCKET_ANNOTATION
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}

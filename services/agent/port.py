@@ -1,4 +1,4 @@
-"""What an agent needs of the control plane. Today an adapter over the event store; later a client of the API."""
+"""What an agent needs of the control plane: over the event store on its own machine, else over the HTTP API."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from schemas.objects import Object
 from schemas.positions import Position
+from services.headless import Record
 
 
 class ControlPlane(Protocol):
@@ -36,12 +37,19 @@ class ControlPlane(Protocol):
         """Return one object (`core/persistentvolumes`, "", "pv-1"), or None."""
         ...
 
-    def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
-        """Return the objects of a resource, of all namespaces where `namespace` is empty."""
+    def published(self) -> tuple[Record, ...]:
+        """Return what the headless services of the cluster publish now."""
+        ...
+
+    def addresses_of_others(self, namespace: str, name: str) -> set[str]:
+        """Return the addresses in use on this machine, those of the pod of this name aside."""
         ...
 
     def wait(self, after: Position, timeout: float) -> Position:
-        """Block until something newer than `after` was folded or `timeout` seconds are over; return the newest."""
+        """Block until something newer than `after` was folded or `timeout` seconds are over; return the newest.
+
+        What is returned grows whenever something was learned, and is no older than the newest position.
+        """
         ...
 
     def report(self, pod: Object, status: Object) -> None:

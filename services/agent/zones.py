@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from services.agent.names import DOMAIN, Record
+from services.headless import DOMAIN, Record
 
 
 @dataclass(frozen=True, slots=True)

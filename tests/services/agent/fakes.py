@@ -9,13 +9,15 @@ from typing import TypeVar
 
 from schemas.deletion import DATA_FINALIZER
 from schemas.errors import ChronosetError, NotFound
-from schemas.kinds import NODE, POD, VOLUME
+from schemas.kinds import NODE, POD, SERVICE, VOLUME
 from schemas.objects import (
     Key,
     Object,
     is_terminating,
     key_of,
     key_of_object,
+    name_of,
+    namespace_of,
     split_key,
     uid_of,
     version_of,
@@ -23,6 +25,7 @@ from schemas.objects import (
     with_metadata,
 )
 from schemas.positions import Position
+from services.headless import Record, records_of
 
 T = TypeVar("T")
 
@@ -85,6 +88,20 @@ class MemoryControlPlane:
                 for key, obj in self._objects.items()
                 if split_key(key)[0] == resource and namespace in ("", split_key(key)[1])
             ]
+
+    def published(self) -> tuple[Record, ...]:
+        return records_of(self.list(SERVICE.resource), self.list(POD.resource))
+
+    def addresses_of_others(self, namespace: str, name: str) -> set[str]:
+        self._check()
+        pods = [
+            pod for pod in self.list(POD.resource) if (namespace_of(pod), name_of(pod)) != (namespace, name)
+        ]
+        found = {pod["status"]["podIP"] for pod in pods if (pod.get("status") or {}).get("podIP")}
+        nodes = self.list(NODE.resource)
+        return found | {
+            each["address"] for node in nodes for each in (node.get("status") or {}).get("addresses") or ()
+        }
 
     def wait(self, after: Position, timeout: float) -> Position:
         with self._moved:

@@ -46,8 +46,6 @@ def test_only_the_pods_of_the_node_are_on_it(plane: Plane) -> None:
     mine, other = plane.put(a_pod("mine")), plane.put(a_pod("other", nodeName="n2"))
     assert [uid_of(pod) for pod in plane.port.pods_on("n1")] == [uid_of(mine)]
     assert [uid_of(pod) for pod in plane.port.pods_on("n2")] == [uid_of(other)]
-    assert {uid_of(pod) for pod in plane.port.list("core/pods")} == {uid_of(mine), uid_of(other)}
-    assert plane.port.list("core/pods", "elsewhere") == []
 
 
 def test_a_missing_object_is_none(plane: Plane) -> None:

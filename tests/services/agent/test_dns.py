@@ -14,8 +14,8 @@ from dnslib import EDNS0, QR, QTYPE, RCODE, DNSRecord
 from schemas.errors import Unavailable
 from schemas.objects import with_fields
 from services.agent.dns import NameServer, PublishedZone, answer
-from services.agent.names import Port, Record
 from services.agent.zones import Zone, zone_of
+from services.headless import Port, Record
 from tests.services.agent.builders import a_container, a_pod, a_service
 from tests.services.agent.fakes import MemoryControlPlane, eventually
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.objects import Object
-from services.agent.names import hosts_of, records_of
+from services.agent.names import hosts_of
+from services.headless import records_of
 from tests.services.agent.builders import a_pod, a_service, terminating
 
 

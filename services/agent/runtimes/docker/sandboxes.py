@@ -7,13 +7,13 @@ from typing import Any
 from docker.errors import APIError
 
 from schemas.objects import Object, name_of, uid_of
-from services.agent.names import DOMAIN
 from services.agent.runtimes.docker.engines import Engine, sentence_of
 from services.agent.runtimes.docker.labels import PAUSE, labels_of, ours, title_of
 from services.agent.runtimes.docker.pauses import ensure_pause_image
 from services.agent.runtimes.docker.resolvers import host_resolver, resolver_of
 from services.agent.runtimes.docker.specs import host_ports_of, namespaces_of
 from services.agent.runtimes.port import Refused
+from services.headless import DOMAIN
 
 _TAKEN = ("port is already allocated", "address already in use")
 LONGEST_HOSTNAME = 63

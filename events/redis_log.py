@@ -42,7 +42,10 @@ _TRANSIENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLo
 
 
 class RedisLog:
-    """A Log on a Redis server. `patience` is how many seconds a call tries again while the server is away."""
+    """A Log on a Redis server. `patience` is how many seconds a call tries again while the server is away.
+
+    `heard` is called at every answer of the server, by the thread that got it.
+    """
 
     def __init__(
         self,
@@ -50,8 +53,10 @@ class RedisLog:
         cluster: str = "chronoset",
         patience: float = 30.0,
         clock: Callable[[], int] = wall_clock,
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
         self.cluster = cluster
+        self._heard = heard
         self._client = client
         self._patience = patience
         self._clock = clock
@@ -130,6 +135,7 @@ class RedisLog:
             raise Unavailable(f"the log's server cannot be reached: {error}") from error
         except redis.exceptions.ResponseError as error:
             raise Unavailable(f"the log's server refuses: {error}") from error
+        self._heard()
         return [_entry(each) for each in found[0][1]] if found else []
 
     def interrupt(self) -> None:
@@ -180,7 +186,9 @@ class RedisLog:
         pause = 0.02
         while True:
             try:
-                return call()
+                answer = call()
+                self._heard()
+                return answer
             except redis.exceptions.AuthenticationError as error:
                 raise Forbidden(f"the log's server refuses this user: {error}") from error
             except _TRANSIENT as error:

@@ -22,10 +22,11 @@ from schemas.canonical import canonical
 from schemas.changes import Create
 from schemas.envelopes import EPOCH, LOG_KEY, READER_VERSION, SCHEMA_VERSION, Actor, Event
 from schemas.errors import AlreadyExists, LostHistory, NotFound
-from schemas.kinds import NAMESPACE, STORAGE_CLASS
+from schemas.kinds import NAMESPACE, PRIORITY_CLASS, STORAGE_CLASS
 from schemas.objects import Key, Object, key_of_object
 from schemas.positions import Position, position_of, stream_id_of
 from schemas.storage import IS_DEFAULT, LOCAL_CLASS, PROVISIONER
+from services.commands.admission import SYSTEM_PRIORITIES
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 """The namespaces every cluster begins with (kubernetes.io, "Initial namespaces")."""
@@ -43,31 +44,28 @@ def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None, accepts_lo
     """
     remembered = _remembered(data_dir)
     try:
-        log_id = log.log_id()
+        log_id, last = _identified(log, data_dir, remembered)
     except NotFound:
-        if remembered:
-            raise LostHistory(
-                f"the log {remembered[0]} that {data_dir} remembers is gone from its server: put its files back, "
-                f"or begin a new history in another directory (--data-dir)"
-            ) from None
         log_id = _created(log)
-    last = log.last()
-    if remembered and remembered[0] != log_id:
-        raise LostHistory(
-            f"the log's server holds log {log_id}, but {data_dir} remembers {remembered[0]}: name the right server "
-            f"or put the right files back, or follow that log from another directory (--data-dir)"
-        )
+        last = log.last()
     if remembered and last < remembered[1]:
         if not accepts_loss:
-            raise LostHistory(
-                f"the log ends at {stream_id_of(last)}, but {data_dir} saw it at {stream_id_of(remembered[1])}: "
-                f"acknowledged events are missing; put the files back, or go on without them (up --accept-loss)",
-                last,
-            )
+            raise _too_short(data_dir, last, remembered[1])
         last = _start_epoch(log, log_id, remembered[1])
     _create_first_objects(log, edges or Edges())
     remember_log(data_dir, log_id, last)
     return log_id
+
+
+def check_log(log: Log, data_dir: Path) -> None:
+    """Refuse a log that is not the one this data directory knows; where it knows none, any will do. Changes nothing.
+
+    Raises NotFound where there never was a log, LostHistory as `prepare_log` does.
+    """
+    remembered = _remembered(data_dir)
+    _, last = _identified(log, data_dir, remembered)
+    if remembered and last < remembered[1]:
+        raise _too_short(data_dir, last, remembered[1])
 
 
 def remember_log(data_dir: Path, log_id: str, last: Position) -> None:
@@ -86,6 +84,33 @@ def remember_end(data_dir: Path, log_id: str, last: Position) -> None:
     remembered = _remembered(data_dir)
     if remembered is not None and remembered[0] == log_id and remembered[1] < last:
         remember_log(data_dir, log_id, last)
+
+
+def _identified(log: Log, data_dir: Path, remembered: tuple[str, Position] | None) -> tuple[str, Position]:
+    """Return a log's id and end. Raises NotFound where there never was one, LostHistory where it is not the one."""
+    try:
+        log_id = log.log_id()
+    except NotFound:
+        if not remembered:
+            raise
+        raise LostHistory(
+            f"the log {remembered[0]} that {data_dir} remembers is gone from its server: put its files back, "
+            f"or begin a new history in another directory (--data-dir)"
+        ) from None
+    if remembered and remembered[0] != log_id:
+        raise LostHistory(
+            f"the log's server holds log {log_id}, but {data_dir} remembers {remembered[0]}: name the right server "
+            f"or put the right files back, or follow that log from another directory (--data-dir)"
+        )
+    return log_id, log.last()
+
+
+def _too_short(data_dir: Path, last: Position, seen: Position) -> LostHistory:
+    return LostHistory(
+        f"the log ends at {stream_id_of(last)}, but {data_dir} saw it at {stream_id_of(seen)}: acknowledged events "
+        f"are missing; put the files back, or go on without them (up --accept-loss, init --accept-loss)",
+        last,
+    )
 
 
 def _remembered(data_dir: Path) -> tuple[str, Position] | None:
@@ -136,12 +161,30 @@ def _start_epoch(log: Log, log_id: str, seen: Position) -> Position:
 
 
 def first_objects() -> dict[Key, Object]:
-    """Return what a cluster begins with, by key: its namespaces, and a default class of volumes on its nodes."""
+    """Return what a cluster begins with, by key: its namespaces, the system's priority classes, and a default class of
+    volumes on its nodes."""
     manifests: list[Object] = [
         {"apiVersion": "v1", "kind": NAMESPACE.kind, "metadata": {"name": name}} for name in NAMESPACES
     ]
+    manifests += map(_priority_class, SYSTEM_PRIORITIES)
     objects = [canonical(each).object for each in (*manifests, _LOCAL_CLASS)]
     return {key_of_object(each): each for each in objects}
+
+
+_PRIORITIES = {
+    "system-node-critical": "must not be moved from their current node.",
+    "system-cluster-critical": "must run in the cluster, but can be moved to another node if necessary.",
+}
+
+
+def _priority_class(name: str) -> Object:
+    return {
+        "apiVersion": PRIORITY_CLASS.api_version,
+        "kind": PRIORITY_CLASS.kind,
+        "metadata": {"name": name},
+        "value": SYSTEM_PRIORITIES[name],
+        "description": f"Used for system critical pods that {_PRIORITIES[name]}",
+    }
 
 
 _LOCAL_CLASS: Object = {

@@ -71,6 +71,11 @@ def log_to_file(path: Path, program: str, level: int = logging.INFO, takes_over:
     )
 
 
+def log_to_stdout(program: str, level: int = logging.INFO) -> None:
+    """Send all that this process logs to stdout, as JSON lines that name the program: whoever runs it keeps them."""
+    _configure(sys.stdout, structlog.processors.JSONRenderer(_json), program, level)
+
+
 def log_to_terminal(program: str, level: int = logging.INFO) -> None:
     """Send all that this process logs to stderr: in colours on a terminal, else plain."""
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())

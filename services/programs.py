@@ -14,7 +14,7 @@ import structlog
 from setproctitle import setproctitle
 
 from schemas.errors import ChronosetError
-from services.logs import log_to_file
+from services.logs import log_to_file, log_to_stdout
 from services.processes import Forked, die_with_parent
 from services.settings import Settings
 
@@ -67,11 +67,29 @@ def run_program(program: Program, name: str, log_file: Path, settings: Settings)
     os.dup2(null, 0)
     os.close(null)
     log_to_file(log_file, name)
+    return _carry_out(program.run, name, settings)
+
+
+def run_in_foreground(run: Callable[[Settings], None], name: str, settings: Settings) -> int:
+    """Run a program as all that this process does, with its log on stdout, and return its exit code.
+
+    SIGTERM and SIGINT end it in good order; before it has begun to run, at once.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
+    log_to_stdout(name)
+    try:
+        return _carry_out(run, name, settings)
+    except SystemExit:
+        return 0
+
+
+def _carry_out(run: Callable[[Settings], None], name: str, settings: Settings) -> int:
     setproctitle(f"chronoset: {name} ({settings.cluster})")
     log = structlog.get_logger()
     log.info("program started")
     try:
-        program.run(settings)
+        run(settings)
     except ChronosetError as error:
         log.error("program failed", error=str(error), exit_code=error.exit_code)
         return error.exit_code

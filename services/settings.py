@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from schemas.errors import BadRequest, NotFound, Unavailable
 from schemas.times import Milliseconds
@@ -23,6 +23,9 @@ DEFAULT_CLUSTER = "chronoset"
 DEFAULT_DATA_DIR = ".chronoset"
 KUBECONFIG = "kubeconfig"
 """The file in the data directory by which kubectl finds the API."""
+DEFAULT_API_ADDRESS = "127.0.0.1"
+API_FOLDER = "api"
+"""Where the data directory has the API's keys and certificates."""
 DEFAULT_NODE_GRACE: Milliseconds = 40_000
 SHORTEST_NODE_GRACE = 1
 LONGEST_NODE_GRACE = 86_400
@@ -73,6 +76,14 @@ class Settings:
     """What runs containers, one of RUNTIMES; empty: what ran them last time, else plain processes."""
     docker_host: str = ""
     """Where the Docker daemon answers, unix:// or tcp://; empty: at its usual socket."""
+    node_name: str = ""
+    """The node that `run agent` plays; empty: one of this machine's name."""
+    api_address: str = DEFAULT_API_ADDRESS
+    """The address that the HTTP API listens on."""
+    health_file: Path | None = None
+    """What a program touches when the log answers it (services.health_files)."""
+    log_dir: Path | None = None
+    """Where the files of the log's server can be seen, if they can: its disk is watched then."""
     node_listen: str = ""
     """The TCP address at which the agents' server is reached from elsewhere, `host:port`; empty: none."""
     node_token_file: Path | None = None
@@ -116,6 +127,10 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
         runtime=checked_runtime(value("RUNTIME"), "CHRONOSET_RUNTIME"),
         docker_host=environ.get("DOCKER_HOST", ""),
+        node_name=value("NODE_NAME"),
+        api_address=value("API_ADDRESS", DEFAULT_API_ADDRESS),
+        health_file=path("HEALTH_FILE"),
+        log_dir=path("LOG_DIR"),
         node_listen=value("NODE_LISTEN"),
         node_token_file=path("NODE_TOKEN_FILE"),
         node_certificate=path("NODE_CERT"),
@@ -307,7 +322,16 @@ def _url(environ: Mapping[str, str], name: str) -> str:
             f"CHRONOSET_{name}_URL: {_shown(url)!r} is no server: write redis://host:6379/0, "
             "rediss://user:password@host:6380/0 or unix:///path/to/socket"
         )
-    return url
+    return _with_password(url, environ.get(f"CHRONOSET_{name}_PASSWORD", ""))
+
+
+def _with_password(url: str, password: str) -> str:
+    """Return a URL with a password of any characters, which may be told apart from it; its own one wins."""
+    if not password or has_password(url):
+        return url
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{place}"))
 
 
 def _shown(url: str) -> str:

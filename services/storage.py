@@ -13,6 +13,7 @@ from pathlib import Path
 import redis
 
 from events.keys import heads_key
+from schemas.positions import Position, position_of
 
 GIB = 1 << 30
 DISK_SHARE = 0.05
@@ -90,6 +91,13 @@ class StorageGuard:
             return in_force
         self.client.hset(heads_key(self.cluster), "refuse", wanted)
         return wanted
+
+    def end(self) -> tuple[str, Position] | None:
+        """Return the log's id and its end, of one moment; None where there is no log. Raises redis' errors."""
+        log_id, tail = self.client.hmget(heads_key(self.cluster), ["log", "tail"])
+        if isinstance(log_id, bytes) and isinstance(tail, bytes):
+            return log_id.decode(), position_of(tail)
+        return None
 
 
 def _disk_verdict(usage: StorageUsage, relief: float) -> str:

@@ -25,7 +25,6 @@ import structlog
 
 from events.keys import heads_key
 from schemas.errors import LostHistory, Unavailable
-from schemas.positions import position_of
 from services.bootstrap import remember_end
 from services.clusters import ClusterRecord, Member, read_record, remove_record, write_record
 from services.connections import connect
@@ -298,9 +297,8 @@ class Supervisor:
         if self._guard is None or not self._ready or any(child.state == "halted" for child in self._children):
             return
         with suppress(redis.RedisError, OSError):
-            log_id, tail = self._guard.client.hmget(heads_key(self.settings.cluster), ["log", "tail"])
-            if isinstance(log_id, bytes) and isinstance(tail, bytes):
-                remember_end(self.settings.data_dir, log_id.decode(), position_of(tail))
+            if found := self._guard.end():
+                remember_end(self.settings.data_dir, *found)
 
     def _until_next(self) -> float:
         now = time.monotonic()

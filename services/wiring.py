@@ -42,6 +42,7 @@ from services.controllers.nodes import NODES, heartbeats
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
+from services.health_files import telling
 from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
@@ -66,6 +67,8 @@ CONTROLLERS: tuple[Controller[Any], ...] = (
 )
 """All controllers. What a program needs of the last one is its key; a worker's own listens (`fitted`)."""
 WORKERS = 2
+LOG_PATIENCE = 30.0
+"""Seconds a program tries to reach a log that is away before a call of it fails."""
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
 LEISURE = 0.25
@@ -82,9 +85,10 @@ CREW_INSPECTION = 0.25
 _log = structlog.get_logger()
 
 
-def open_log(settings: Settings, name: str) -> RedisLog:
+def open_log(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> RedisLog:
     """Return the cluster's log. Its client does not retry: the log re-sends under command ids."""
-    return RedisLog(connect(settings.log_url, name, retries=0), settings.cluster)
+    client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
+    return RedisLog(client, settings.cluster, patience, heard=heard)
 
 
 def edges_of(settings: Settings) -> Edges:
@@ -170,7 +174,8 @@ def run_api(settings: Settings) -> None:
     data_dir = settings.data_dir.absolute()
     credentials = credentials_of(data_dir)
     known = data_dir / "api" / "port"
-    listening = listen(settings.api_port, int(known.read_text()) if known.exists() else 0)
+    before = int(known.read_text()) if known.exists() else 0
+    listening = listen(settings.api_port, before, settings.api_address)
     port = listening.getsockname()[1]
     write_private(known, str(port).encode())
     parts = Parts(
@@ -194,7 +199,7 @@ def run_agents(settings: Settings) -> None:
     stopping = threading.Event()
     on_sigterm(stopping.set)
     runtimes = open_runtimes(with_runtime(settings))
-    log = RedisLog(connect(settings.log_url, "agents", retries=0), settings.cluster, AGENT_PATIENCE)
+    log = open_log(settings, "agents", AGENT_PATIENCE)
     replica = Replica(log)
     replica.load()
     replica.start()

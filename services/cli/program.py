@@ -63,6 +63,8 @@ COMMANDS: dict[str, Place] = {
     "log": Place("histories", "log", "show the log's raw entries"),
     "projections": Place("projections", "app", "show how far the projections are, or build them anew"),
     "up": Place("up", "up", "run a cluster in the foreground"),
+    "init": Place("running", "init", "create a cluster's log where there never was one"),
+    "run": Place("running", "run", "run one program, for a supervisor of your own"),
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "kubeconfig": Place(

@@ -9,6 +9,8 @@ bound to the Secret's uid and the value's name.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import os
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from schemas.objects import Object, uid_of, with_metadata
 SEALED = "sealed:v1:"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _NONCE = 12
+_COMMANDS = "commands"
+"""The name of the key by which commands that carry values are digested."""
 
 
 class Keyring:
@@ -46,13 +50,7 @@ class Keyring:
         found = self.key(uid)
         if found is not None:
             return found
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_durably(self._folder / f"{uid}.key", AESGCM.generate_key(256))
-        except OSError as error:
-            raise Unavailable(
-                f"the key of Secret {uid} cannot be written to {self._folder}: {error}"
-            ) from error
+        self._write(uid)
         written = self.key(uid)
         assert written is not None
         return written
@@ -61,6 +59,11 @@ class Keyring:
         """Destroy the key of a Secret: no version of it can be read any more, by anyone."""
         self._known.pop(uid, None)
         (self._folder / f"{uid}.key").unlink(missing_ok=True)
+
+    def digest(self, content: bytes) -> str:
+        """Return a digest of what holds a Secret's values: nobody without the keys can try out what it was made of."""
+        key = hmac.new(self._raw(_COMMANDS), content, hashlib.sha256)
+        return key.hexdigest()[:32]
 
     def seal(self, new: Object, old: Object | None) -> Object:
         """Return `new` with a Secret's values encrypted; a value that has not changed keeps its text in `old`.
@@ -86,6 +89,22 @@ class Keyring:
         return _with_values(
             obj, {name: _opened(key, uid_of(obj), name, text) for name, text in _values(obj).items()}
         )
+
+    def _write(self, name: str) -> None:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_durably(self._folder / f"{name}.key", AESGCM.generate_key(256))
+        except OSError as error:
+            raise Unavailable(f"the key of {name} cannot be written to {self._folder}: {error}") from error
+
+    def _raw(self, name: str) -> bytes:
+        path = self._folder / f"{name}.key"
+        if not path.exists():
+            self._write(name)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise Unavailable(f"the key of {name} cannot be read: {error}") from error
 
     def _sealed(self, uid: str, name: str, text: str, before: str) -> str:
         if text == before:

@@ -79,7 +79,7 @@ class Session:
         from events.commit import Edges
         from services.commands.execution import Executor
 
-        return Executor(self.log, self.sources, self.catch_up, Edges(seal=self._seal))
+        return Executor(self.log, self.sources, self.catch_up, Edges(seal=self._seal), self._digest)
 
     def catch_up(self, position: Position) -> None:
         """Wait until the projections show `position`; also while they are being built for the first time.
@@ -130,6 +130,9 @@ class Session:
             "socket" if local else "none",
             f"user:{name.removeprefix('user:')}",
         )
+
+    def _digest(self, content: bytes) -> str:
+        return self.keyring.digest(content)
 
     def _seal(self, new: Object, old: Object | None) -> Object:
         return self.keyring.seal(new, old) if new["kind"] == SECRET.kind else new

@@ -5,12 +5,14 @@ A command is content only. Who wishes, under which id, is the intent's (events.c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
 from events.commit import digest_of
-from schemas.objects import Key, Object
+from schemas.kinds import SECRET
+from schemas.objects import Key, Object, split_key
 from schemas.patching import Json
 
 STRICT = "Strict"
@@ -115,6 +117,21 @@ class Taint:
 Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Switch | Cordon | Taint
 
 
-def digest(command: Command) -> str:
-    """Return the digest of a command as it was given: the same command id with another one is refused."""
-    return digest_of(orjson.dumps([type(command).__name__, command], option=orjson.OPT_SORT_KEYS))
+def digest(command: Command, of_values: Callable[[bytes], str] = digest_of) -> str:
+    """Return the digest of a command as it was given: the same command id with another one is refused.
+
+    It is remembered beside the log. One that carries a Secret's values is made by `of_values` (events.secrets.Keyring),
+    since a plain digest of a short value tells it to whoever tries long enough.
+    """
+    content = orjson.dumps([type(command).__name__, command], option=orjson.OPT_SORT_KEYS)
+    return of_values(content) if _carries_values(command) else digest_of(content)
+
+
+def _carries_values(command: Command) -> bool:
+    match command:
+        case Apply():
+            return bool(command.manifest["kind"] == SECRET.kind)
+        case Patch():
+            return split_key(command.key)[0] == SECRET.resource
+        case _:
+            return False

@@ -94,3 +94,9 @@ def test_other_kinds_are_left_alone(tmp_path: Path) -> None:
     keyring = Keyring(tmp_path)
     config = {**a_secret(password="x"), "kind": "ConfigMap"}
     assert keyring.seal(config, None) is config and keyring.unseal(config) is config
+
+
+def test_a_digest_of_values_needs_the_keys_and_is_the_same_for_all_who_have_them(tmp_path: Path):
+    one, other = Keyring(tmp_path / "keys"), Keyring(tmp_path / "keys")
+    assert one.digest(b"hunter2") == other.digest(b"hunter2") != one.digest(b"hunter3")
+    assert Keyring(tmp_path / "stolen").digest(b"hunter2") != one.digest(b"hunter2")

@@ -226,3 +226,14 @@ def test_the_digest_tells_commands_apart_by_kind_and_content() -> None:
     ]
     assert len({digest(command) for command in commands}) == len(commands)
     assert digest(Scale(DB, 1)) == digest(Scale(DB, 1))
+
+
+def test_only_commands_that_carry_a_secrets_values_are_digested_with_its_keys() -> None:
+    def sealed(_content: bytes) -> str:
+        return "sealed"
+
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    carrying = [Apply(secret), Patch("core/secrets/default/s", "merge", {"stringData": {"a": "b"}})]
+    assert [digest(each, sealed) for each in carrying] == ["sealed", "sealed"]
+    assert digest(Scale(DB, 1), sealed) == digest(Scale(DB, 1))
+    assert digest(Patch(DB, "merge", {}), sealed) != "sealed"

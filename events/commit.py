@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from events.admission import admitted_pod
 from events.codec import Entry, decode, encode
 from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
 from events.memory import wall_clock
@@ -32,7 +33,7 @@ from schemas.envelopes import (
 )
 from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, LostHistory, NotFound
 from schemas.event_types import changed_type, created_type, deleted_type
-from schemas.kinds import CONTROLLER_REVISION, NAMESPACE
+from schemas.kinds import CONTROLLER_REVISION, NAMESPACE, POD
 from schemas.objects import (
     Key,
     Object,
@@ -138,7 +139,8 @@ def prepare(proposal: Proposal, reader: Reader, intent: Intent, edges: Edges) ->
     """Return the events that a proposal comes to, with every head they expect.
 
     A change that changes nothing appends nothing. A StatefulSet or DaemonSet whose template changed brings its
-    ControllerRevisions along (SEMANTICS: derivation). Raises Conflict, NotFound, Forbidden (namespace), BadRequest.
+    ControllerRevisions along (SEMANTICS: derivation); a new pod is completed (events.admission). Raises Conflict,
+    NotFound, Forbidden (namespace, admission), BadRequest.
     """
     now = edges.clock()
     batch = _Preparation(reader, edges, now)
@@ -206,6 +208,8 @@ class _Preparation:
 
     def _create(self, key: Key, obj: Object, derived_from: int) -> None:
         self._expect_namespace(obj)
+        if obj["kind"] == POD.kind:
+            obj = admitted_pod(obj, self._reader.get, self._reader.list)
         metadata = dict(obj["metadata"])
         metadata.pop("resourceVersion", None)
         metadata["uid"] = self._edges.new_uid()

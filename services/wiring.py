@@ -38,6 +38,7 @@ from services.controllers.daemonset import DAEMONSET
 from services.controllers.disruption import DISRUPTION
 from services.controllers.finished import finished
 from services.controllers.garbage import GARBAGE
+from services.controllers.namespaces import NAMESPACES
 from services.controllers.nodes import NODES, heartbeats
 from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
@@ -50,7 +51,7 @@ from services.pulses import deaf, listen
 from services.runtimes import Runtimes, end_pods, open_runtimes, with_runtime
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
-from services.settings import DEFAULT_FINISHED_PODS, KUBECONFIG, Settings
+from services.settings import API_FOLDER, DEFAULT_FINISHED_PODS, KUBECONFIG, Settings
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
@@ -62,6 +63,7 @@ CONTROLLERS: tuple[Controller[Any], ...] = (
     VOLUMES,
     NODES,
     DISRUPTION,
+    NAMESPACES,
     finished(DEFAULT_FINISHED_PODS),
     heartbeats(deaf),
 )
@@ -167,27 +169,32 @@ def run_projector(settings: Settings) -> None:
 
 def run_api(settings: Settings) -> None:
     """Answer the HTTP API until SIGTERM, and write the kubeconfig by which kubectl finds it."""
-    from services.api.credentials import credentials_of, kubeconfig_of, write_private
+    from services.api.identity.authorities import write_private
+    from services.api.identity.policies import policy_over
+    from services.api.keepers import Keeper
     from services.api.program import Parts, Server, listen, serve
-    from services.api.seams import Policy
 
     data_dir = settings.data_dir.absolute()
-    credentials = credentials_of(data_dir)
-    known = data_dir / "api" / "port"
+    folder, kubeconfig = data_dir / API_FOLDER, data_dir / KUBECONFIG
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    known = folder / "port"
     before = int(known.read_text()) if known.exists() else 0
     listening = listen(settings.api_port, before, settings.api_address)
     port = listening.getsockname()[1]
     write_private(known, str(port).encode())
-    parts = Parts(
-        open_log=partial(open_log, settings, "api"),
-        edges=edges_of(settings),
-        unseal=Keyring(settings.keys_dir).unseal,
-        policy=Policy(authenticate=credentials.authenticate),
+    edges, unseal = edges_of(settings), Keyring(settings.keys_dir).unseal
+    keeper = Keeper(folder, settings.cluster, listening.getsockname()[:2], edges)
+    server = Server(
+        Parts(
+            open_log=partial(open_log, settings, "api"),
+            edges=edges,
+            unseal=unseal,
+            policy=partial(policy_over, unseal=unseal, clock=edges.clock),
+        )
     )
-    server = Server(parts)
-    url = f"https://127.0.0.1:{port}"
-    write_private(data_dir / KUBECONFIG, kubeconfig_of(url, settings.cluster, credentials))
-    serve(server, listening, credentials.certificate, credentials.key)
+    keeper.write_kubeconfig(kubeconfig)
+    with keeper.keeping(kubeconfig, partial(open_log, settings, "api"), server.replica):
+        serve(server, listening, keeper.tls)
 
 
 def run_agents(settings: Settings) -> None:

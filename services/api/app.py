@@ -19,6 +19,7 @@ from events.replica import Replica
 from schemas.errors import ChronosetError
 from schemas.kinds import NAMESPACE
 from schemas.objects import Object
+from services.api.connections import CERTIFICATE
 from services.api.documents import DOCUMENTS
 from services.api.failures import failure, no_such_path
 from services.api.limits import read_body
@@ -65,9 +66,9 @@ class Api:
             if scope["type"] == "http" and is_of_objects(scope["path"]):
                 response = await objects(Request(scope, receive))
                 await response(scope, receive, send)
-            else:
             elif scope["type"] == "websocket":
                 await self._of_socket(WebSocket(scope, receive, send))
+            else:
                 await routed(scope, receive, send)
 
         return application
@@ -90,7 +91,6 @@ class Api:
             )
             return await answer(asked, self.tools)
 
-    def _at_path(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def _of_socket(self, socket: WebSocket) -> None:
         """Let somebody speak over a WebSocket, or refuse with a Status before it is one."""
         target = None
@@ -113,6 +113,7 @@ class Api:
             raise _forbidden(user, target, why)
         return target
 
+    def _at_path(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def authorized(request: Request, caller: Caller) -> Response:
             policy, path = self.tools.policy, request.url.path
             if path in policy.open_paths:
@@ -174,7 +175,7 @@ def caller_of(request: HTTPConnection) -> Caller:
     headers = request.headers
     return Caller(
         authorization=headers.get("authorization", ""),
-        certificate=request.scope.get("certificate", b""),
+        certificate=request.scope.get("state", {}).get(CERTIFICATE, b""),
         address=request.client.host if request.client else "",
         agent=headers.get("user-agent", ""),
         request=uuid.uuid4().hex,

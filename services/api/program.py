@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -23,6 +23,7 @@ from events.replica import Replica
 from schemas.errors import BadRequest
 from schemas.objects import Object
 from services.api.app import Api
+from services.api.connections import Connection
 from services.api.hub import Hub
 from services.api.limits import InFlight, Limits
 from services.api.reads import Reads
@@ -33,9 +34,9 @@ from services.api.writes import ReplicaSources, Writes
 
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
-WRITERS = 8
 READERS = 2
 """Threads that ask where the log ends and read its past: apart from the writers, which may all be waiting."""
+WRITERS = 8
 """Threads that append, each on a connection of its own: as many appends share an fsync."""
 KEEP_ALIVE = 300
 """Seconds that an idle connection is kept: longer than Go's clients keep theirs, so that it is they who close."""
@@ -47,12 +48,12 @@ COLLECTION = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the API is made of: logs, where its edges are, what opens Secrets, what others decide."""
+    """What the API is made of: logs, where its edges are, what opens Secrets, what others decide by what is there."""
 
     open_log: Callable[[], Log]
     edges: Edges
     unseal: Callable[[Object], Object]
-    policy: Policy = field(default_factory=Policy)
+    policy: Callable[[Replica], Policy] = lambda _: Policy()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -71,7 +72,7 @@ class Server:
             writes=Writes(parts.open_log, self.replica, sources, parts.edges, self._writers),
             renderer=Renderer(parts.unseal, parts.edges.clock),
             in_flight=InFlight(parts.limits),
-            policy=parts.policy,
+            policy=parts.policy(self.replica),
         )
         self.application: ASGIApp = Api(tools, self.replica).application(self._running)
         self.on_failure: Callable[[], None] = lambda: None
@@ -119,30 +120,29 @@ class _Uvicorn(uvicorn.Server):
             self._hub.loop.call_soon_threadsafe(self._hub.close)
 
 
-def serve(server: Server, listening: socket.socket, certificate: Path, key: Path) -> None:
+def serve(server: Server, listening: socket.socket, tls: ssl.SSLContext) -> None:
     """Answer on a socket until SIGTERM. Raises what the replica failed with."""
     server.replica.load()
-    running = running_on(server, certificate, key)
+    running = running_on(server, tls)
     running.run(sockets=[listening])
     if server.replica.failure is not None:
         raise server.replica.failure
 
 
-def running_on(server: Server, certificate: Path | None = None, key: Path | None = None) -> uvicorn.Server:
-    """Return what answers for a server whose replica is loaded; without a certificate over plain HTTP."""
+def running_on(server: Server, tls: ssl.SSLContext | None = None) -> uvicorn.Server:
+    """Return what answers for a server whose replica is loaded; without TLS over plain HTTP."""
     config = uvicorn.Config(
         server.application,
         loop="uvloop",
-        http="httptools",
-        ws="none",
+        http=Connection,
+        ws="websockets-sansio",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
+        ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
     running = _Uvicorn(config, server.hub)
 

@@ -82,7 +82,8 @@ class Reads:
         self._replaying = asyncio.Semaphore(1)
 
     async def catch_up(self) -> None:
-        """Wait until the hub, and so the replica, is where the log is now. Raises Unavailable."""
+        """Wait until the hub, and so the replica, is where the log is now. Raises Unavailable, the replica's failure."""
+        self._raise_failure()
         head = await self._heads.current()
         if not await self.hub.reach(head, PATIENCE):
             self._raise_failure()

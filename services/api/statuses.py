@@ -120,8 +120,10 @@ def _invalid(error: Invalid, target: Target | None) -> Failure:
 def _forbidden(message: str, target: Target | None) -> Failure:
     if target is None:
         return failure(403, "Forbidden", f"forbidden: {message}")
-    why = message.removeprefix(f"{target.key}: ") if target.kind.resource in BY_RESOURCE else message
     subject = target.subject if target.name else target.resource
+    why = message.removeprefix(f"{subject} is forbidden: ")
+    if target.kind.resource in BY_RESOURCE:
+        why = why.removeprefix(f"{target.key}: ")
     details = _details(target.name, target.kind.group, target.kind.plural)
     return failure(403, "Forbidden", f"{subject} is forbidden: {why}", **details)
 

@@ -193,7 +193,8 @@ async def update(asked: Asked, tools: Tools) -> Response:
     obj = object_of(asked.body, asked.content_type, target)
     obj = with_metadata(obj, name=target.name)
     command = UpdateObject(target.key, obj, target.subresource, target.options.field_validation)
-    return _written(asked, tools, await _write(asked, tools, command, target), 200)
+    written = await _write(asked, tools, command, target)
+    return _written(asked, tools, written, 201 if written.made else 200)
 
 
 async def patch(asked: Asked, tools: Tools) -> Response:
@@ -261,7 +262,9 @@ async def evict(asked: Asked, tools: Tools) -> Response:
     command = Evict(target.key, options.grace_seconds, options.expected_uid, options.expected_version)
 
     def decided(sources: ReplicaSources, now: Milliseconds) -> Decided:
-        return decide(command, sources, now)
+        found = decide(command, sources, now)
+        _admit_deletion(asked, tools, sources, target.key, now)
+        return found
 
     await _carry_out(asked, tools, decided, options.dry_run)
     return _json(asked, {**success(replace(target, name="")), "code": 201}, 201)

@@ -44,12 +44,13 @@ Decide = Callable[["ReplicaSources", Milliseconds], Decided]
 class Written:
     """What came of a write: the object as it is now (of a deletion: as it was), and warnings.
 
-    `gone` is True where the object does not exist any more.
+    `gone` is True where the object does not exist any more, `made` where it did not before.
     """
 
     object: Object
     warnings: tuple[str, ...] = ()
     gone: bool = False
+    made: bool = False
 
 
 class ReplicaSources:
@@ -158,7 +159,7 @@ def _written(
     for old, new in changed:
         if new is not None and key_of_object(new) == key:
             now = with_metadata(new, resourceVersion=str(version)) if version else new
-            return Written(now, decided.warnings)
+            return Written(now, decided.warnings, made=old is None)
         if new is None and old is not None and key_of_object(old) == key:
             last = first.old if isinstance(first, Delete) else getattr(first, "new", old)
             return Written(

@@ -14,6 +14,7 @@ from schemas.errors import BadRequest, Cause, Invalid
 from schemas.kinds import STATEFUL_SET
 from schemas.objects import Object, split_key
 from schemas.times import Milliseconds
+from services.commands.admission import check_deletion
 from services.commands.commands import (
     Apply,
     Command,
@@ -94,6 +95,7 @@ def _decide_scale(command: Scale, sources: Sources) -> Change:
 
 def _decide_delete(command: Delete, sources: Sources, now: Milliseconds) -> Change:
     old = existing(sources, command.key)
+    check_deletion(old)
     propagation = _PROPAGATIONS.get(command.cascade)
     if propagation is None:
         raise BadRequest(f"--cascade: {command.cascade!r} is unknown; write one of {', '.join(CASCADES)}")

@@ -110,10 +110,14 @@ def _replacement(live: Object, clear: Object, wanted: Object, field_validation: 
 
 
 def _admitted(verdict: Verdict, sources: Sources) -> Verdict:
-    for change in verdict[0]:
-        if isinstance(change, Replace):
-            admitted(change.old, change.new, sources)
-    return verdict
+    changes, warnings = verdict
+    return tuple(_admitted_change(change, sources) for change in changes), warnings
+
+
+def _admitted_change(change: Change, sources: Sources) -> Change:
+    if isinstance(change, Replace):
+        return Replace(change.old, admitted(change.old, change.new, sources))
+    return change
 
 
 def _with_what_is_ours(live: Object, wanted: Object) -> Object:

@@ -207,7 +207,7 @@ def test_the_kubeconfig_is_for_its_owner_alone_and_chronoset_prints_it(cluster: 
 
 def test_without_the_token_nobody_comes_in(cluster: Cluster) -> None:
     config = yaml.safe_load((cluster.data_dir / KUBECONFIG).read_text())
-    context = ssl.create_default_context(cafile=str(cluster.data_dir / "api" / "tls.crt"))
+    context = ssl.create_default_context(cafile=str(cluster.data_dir / "api" / "ca.crt"))
     request = urllib.request.Request(config["clusters"][0]["cluster"]["server"] + "/api/v1/pods")
     request.add_header("Authorization", "Bearer guess")
     with pytest.raises(urllib.error.HTTPError) as refused:

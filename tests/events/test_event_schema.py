@@ -74,6 +74,7 @@ def test_the_events_about_the_log_itself_fit(tmp_path: Path) -> None:
     assert {entry.type for entry in entries} == {
         "LogCreated",
         "NamespaceCreated",
+        "PriorityClassCreated",
         "StorageClassCreated",
         "EpochStarted",
     }

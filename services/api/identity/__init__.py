@@ -1,1 +1,1 @@
-"""Who asks and what they may do: certificates, tokens, roles, nodes, and the reviews that tell. `policies` joins them."""
+"""Who asks and what they may do: certificates, tokens, roles, nodes, the reviews that tell. `policies` joins them."""

@@ -6,12 +6,12 @@ First what it may ask for at all (plugin/pkg/auth/authorizer/node), then what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from events.state import State
 from schemas.errors import Forbidden
-from schemas.kinds import CLAIM, CONFIG_MAP, EVENT, LEASE, NODE, POD, SECRET, VOLUME, Kind
-from schemas.objects import Key, Object, key_of, labels_of, name_of, namespace_of
+from schemas.kinds import CLAIM, CONFIG_MAP, LEASE, NODE, POD, SECRET
+from schemas.objects import Object, key_of, labels_of, name_of, namespace_of
 from schemas.selectors import matches_node
 from services.api.identity.rules import READ, Attributes, Rule
 from services.api.requests import User
@@ -38,7 +38,7 @@ _OPEN_LABELS = frozenset(
     )
 )
 _OPEN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
-"""Of the labels below kubernetes.io and k8s.io, those that a node may give itself (kubeletapis/well_known_labels.go)."""
+"""Of the labels below kubernetes.io and k8s.io, those that a node may give itself (kubelet/apis, well_known_labels)."""
 
 _RULES = (
     Rule(READ, ("",), ("nodes", "services")),
@@ -74,8 +74,10 @@ def refusal(node: str, asked: Attributes, state: State) -> str | None:
         return _refusal_of_lease(node, asked)
     if whole == NODE.plural and asked.verb == "get" and asked.name != node:
         return f"node '{node}' cannot read '{asked.name}', only its own Node object"
-    if whole == NODE.plural and asked.verb in ("list", "watch") and not _selects(
-        asked.field_selector, "metadata.name", node
+    if (
+        whole == NODE.plural
+        and asked.verb in ("list", "watch")
+        and not _selects(asked.field_selector, "metadata.name", node)
     ):
         return f"node '{node}' cannot read all nodes, only its own Node object"
     if any(rule.allows(asked) for rule in _RULES):
@@ -100,7 +102,9 @@ def restrict(node: str, wish: Wish, state: State) -> None:
             _restrict_volume(node, wish, state)
         case "Lease", _:
             if (namespace_of(subject), name_of(subject)) != (LEASES, node):
-                raise Forbidden(f'can only access node lease with the same name as the requesting node ("{node}")')
+                raise Forbidden(
+                    f'can only access node lease with the same name as the requesting node ("{node}")'
+                )
 
 
 def named_by(pod: Object) -> Iterator[tuple[str, str]]:
@@ -178,7 +182,7 @@ def _refusal_of_lease(node: str, asked: Attributes) -> str | None:
 def _restrict_pod(node: str, wish: Wish) -> None:
     pod, verb = wish.old, wish.target.verb
     if verb == "create" and not wish.target.subresource:
-        raise Forbidden(f'pod does not have "kubernetes.io/config.mirror" annotation, node "{node}" can only create mirror pods')
+        raise Forbidden(f'node "{node}" can only create mirror pods, and there are none here')
     if pod is not None and pod["spec"].get("nodeName") != node:
         deed = "evict" if wish.target.subresource else "delete"
         raise Forbidden(f'node "{node}" can only {deed} pods with spec.nodeName set to itself')
@@ -209,7 +213,7 @@ def _restrict_node(node: str, wish: Wish) -> None:
     before, after = labels_of(old), labels_of(new)
     moved = {key: "" for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     if forbidden := _forbidden_labels(moved):
-        raise Forbidden(f'is not allowed to modify labels: {forbidden}')
+        raise Forbidden(f"is not allowed to modify labels: {forbidden}")
 
 
 def _restrict_volume(node: str, wish: Wish, state: State) -> None:

@@ -83,12 +83,14 @@ class AnApi:
 
 
 @contextmanager
-def an_api(policy: Policy | None = None, limits: Limits | None = None) -> Iterator[AnApi]:
-    """Run an API over a new log, with the first namespaces in it."""
-    log = MemoryLog()
+def an_api(
+    policy: Policy | None = None, limits: Limits | None = None, log: MemoryLog | None = None
+) -> Iterator[AnApi]:
+    """Run an API over a log; over a new one, with the first namespaces in it, where none is given."""
+    log = log or MemoryLog()
     with tempfile.TemporaryDirectory() as folder:
         prepare_log(log, Path(folder))
-    server = Server(Parts(lambda: log, Edges(), lambda obj: obj, policy or Policy(), limits or Limits()))
+    server = Server(Parts(lambda: log, Edges(), lambda obj: obj, lambda _: policy or Policy(), limits or Limits()))
     server.replica.load()
     listening = _any_port()
     running = running_on(server)

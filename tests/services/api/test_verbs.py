@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.services.api.apis import (
     a_config_map,
     a_pod,
     a_set,
+    an_api,
 )
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -136,7 +138,9 @@ def test_an_update_that_means_another_object_of_the_name_conflicts(api: AnApi) -
 def test_a_lease_that_is_put_is_created(api: AnApi) -> None:
     where = "/apis/coordination.k8s.io/v1/namespaces/default/leases/leader"
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "leader"}}
-    assert api.put(where, {**lease, "spec": {"holderIdentity": "a"}})["spec"] == {"holderIdentity": "a"}
+    made = _good(api.ask("PUT", where, {**lease, "spec": {"holderIdentity": "a"}}), 201)
+    assert made["spec"] == {"holderIdentity": "a"}
+    assert api.put(where, {**lease, "spec": {"holderIdentity": "b"}})["spec"] == {"holderIdentity": "b"}
 
 
 def test_a_write_of_the_object_leaves_its_status_and_a_write_of_the_status_all_else(api: AnApi) -> None:
@@ -418,3 +422,23 @@ def test_a_patch_of_copies_of_copies_is_refused(api: AnApi) -> None:
     copies = [{"op": "copy", "from": "/data", "path": f"/data/{number}"} for number in range(60)]
     status = api.fails(400, "PATCH", f"{CONFIG_MAPS}/bomb", copies, content_type=PATCH_TYPES["json"])
     assert "the patch makes more than" in status["message"]
+
+
+def test_writers_who_name_no_version_do_not_get_in_one_anothers_way(api: AnApi) -> None:
+    api.create(CONFIG_MAPS, a_config_map("shared"))
+    where = f"{CONFIG_MAPS}/shared"
+    with ThreadPoolExecutor(8) as people:
+        list(people.map(lambda number: api.patch(where, {"data": {f"n{number}": "1"}}), range(40)))
+    assert len(api.get(where)["data"]) == 40
+
+
+def test_two_servers_of_one_log_show_each_others_writes_at_once_and_share_pages() -> None:
+    with an_api() as one, an_api(log=one.log) as other:
+        for number in range(20):
+            maker, reader = (one, other) if number % 2 else (other, one)
+            made = maker.create(CONFIG_MAPS, a_config_map(f"both-{number:02}"))
+            assert reader.get(f"{CONFIG_MAPS}/both-{number:02}") == made
+            assert reader.fails(409, "POST", CONFIG_MAPS, a_config_map(f"both-{number:02}"))
+        first = one.get(f"{CONFIG_MAPS}?limit=15")
+        second = other.get(f"{CONFIG_MAPS}?limit=15&continue={first['metadata']['continue']}")
+        assert len(first["items"]) + len(second["items"]) == 20

@@ -1,0 +1,99 @@
+"""Bearer tokens: 256 random bits, of which only a hash is kept, as a Secret in kube-system.
+
+A Secret, because every change of an object is an event: all API processes know a token as soon as it is in the log, who
+made it and who took it back is history like everything else, and its hash lies encrypted there. The part before the
+dot is public: it names the Secret. (The form is that of Kubernetes' bootstrap tokens.)
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.kinds import SECRET
+from schemas.objects import Key, Object, is_terminating, key_of
+from schemas.times import Milliseconds, parse_rfc3339, rfc3339
+from services.api.requests import User
+
+NAMESPACE = "kube-system"
+TYPE = "chronoset.dev/token"
+"""The type of the Secrets that are tokens. Whoever may write them may be anybody: see escalations."""
+_PREFIX = "token-"
+_TOKEN = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Whom a token stands for, and until when (0: for ever)."""
+
+    user: User
+    ends: Milliseconds = 0
+
+
+def new_token() -> str:
+    """Return a token: 8 bytes that name it, a dot, 32 that are secret."""
+    return f"{secrets.token_hex(8)}.{secrets.token_urlsafe(32)}"
+
+
+def key_of_token(token: str) -> Key | None:
+    """Return the key of the Secret that knows a token; None for what is no token of ours."""
+    found = _TOKEN.fullmatch(token)
+    return key_of(SECRET.resource, NAMESPACE, _PREFIX + found[1]) if found else None
+
+
+def secret_of(token: str, name: str, groups: Sequence[str], ends: Milliseconds) -> Object:
+    """Return the Secret by which a token is known."""
+    found = _TOKEN.fullmatch(token)
+    assert found is not None
+    data = {"user": name, "groups": ",".join(groups), "hash": _hash(token)}
+    if ends:
+        data["expiration"] = rfc3339(ends)
+    encoded = {field: base64.b64encode(value.encode()).decode() for field, value in data.items()}
+    return {
+        "apiVersion": SECRET.api_version,
+        "kind": SECRET.kind,
+        "metadata": {"name": _PREFIX + found[1], "namespace": NAMESPACE},
+        "type": TYPE,
+        "data": encoded,
+    }
+
+
+def is_token(obj: Object) -> bool:
+    """Say whether an object is a token's Secret, by its type or by where one is looked for."""
+    metadata = obj["metadata"]
+    placed = metadata.get("namespace") == NAMESPACE and metadata["name"].startswith(_PREFIX)
+    return obj["kind"] == SECRET.kind and (obj.get("type") == TYPE or placed)
+
+
+def grant_of(secret: Object) -> Grant | None:
+    """Return what a token's Secret, in the clear, grants; None where it cannot be read."""
+    try:
+        data = {
+            name: base64.b64decode(value, validate=True).decode() for name, value in secret["data"].items()
+        }
+        ends = parse_rfc3339(data["expiration"]) if "expiration" in data else 0
+        groups = tuple(group for group in data.get("groups", "").split(",") if group)
+        return Grant(User(data["user"], groups, authenticated="token"), ends)
+    except (ValueError, KeyError, AttributeError):
+        return None
+
+
+def holds(secret: Object, token: str, now: Milliseconds) -> Grant | None:
+    """Return what a token grants by its Secret, in the clear; None where it is another, over, or being deleted."""
+    if secret.get("type") != TYPE or is_terminating(secret):
+        return None
+    grant = grant_of(secret)
+    if grant is None or (grant.ends and grant.ends <= now):
+        return None
+    known = base64.b64decode(secret["data"].get("hash", ""))
+    return grant if hmac.compare_digest(known, _hash(token).encode()) else None
+
+
+def _hash(token: str) -> str:
+    """SHA-256 at once: what has 256 random bits needs no slow hash."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""What an API server looks after while it runs: its certificate, the administrator's kubeconfig, what it publishes."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from events.commit import Committer, Edges, Intent, Proposal
+from events.log import Log
+from events.replica import Replica
+from schemas.envelopes import Actor
+from schemas.errors import ChronosetError
+from services.api.identity.authorities import (
+    authority_in,
+    client_pem,
+    names_of_machine,
+    server_pem,
+    tls_context,
+    write_private,
+)
+from services.api.identity.bindings import MASTERS
+from services.api.identity.kubeconfigs import encoded, kubeconfig
+from services.api.published import Place, publications
+
+ADMIN = "admin"
+EVERY = 10.0
+"""Seconds between two looks at what is published (the interval of Kubernetes' own)."""
+RENEWED_EVERY = 86_400.0
+ADMIN_LIFETIME = timedelta(days=365)
+PATIENCE = 5.0
+_EVERYWHERE = ("0.0.0.0", "::", "")
+
+_log = structlog.get_logger()
+
+
+class Keeper:
+    """Keeps an API server of a cluster known and trusted. `folder` holds the authority, for its owner alone."""
+
+    def __init__(self, folder: Path, cluster: str, address: tuple[str, int], edges: Edges) -> None:
+        self._cluster = cluster
+        self._edges = edges
+        host, self._port = address
+        self._names = (*names_of_machine(), *((host,) if host not in _EVERYWHERE else ()))
+        self._host = "127.0.0.1" if host in _EVERYWHERE else host
+        self._authority = authority_in(folder, edges.clock())
+        self.tls = tls_context(self._authority, server_pem(self._authority, self._names, edges.clock()))
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write the administrator's kubeconfig, with a certificate of a year."""
+        lifetime, now = ADMIN_LIFETIME, self._edges.clock()
+        certificate, key = client_pem(self._authority, ADMIN, (MASTERS,), lifetime, now)
+        credentials = {"client-certificate-data": encoded(certificate), "client-key-data": encoded(key)}
+        url = f"https://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
+        user = f"{self._cluster}-{ADMIN}"
+        write_private(path, kubeconfig(url, self._authority.pem, self._cluster, user, credentials))
+
+    @contextmanager
+    def keeping(self, kubeconfig_path: Path, log: Callable[[], Log], replica: Replica) -> Iterator[None]:
+        """Publish, and renew what ends, in a thread of its own until the block ends."""
+        stopping = threading.Event()
+        run = partial(self._run, stopping, kubeconfig_path, log(), replica)
+        thread = threading.Thread(target=run, name="keeper", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join(PATIENCE)
+
+    def _run(self, stopping: threading.Event, path: Path, log: Log, replica: Replica) -> None:
+        committer = Committer(log, replica, lambda position: _wait(replica, position), self._edges)
+        place = Place(self._host, self._port, self._authority.pem.decode())
+        waited = 0.0
+        while True:
+            try:
+                if publications(place, replica):
+                    intent = Intent(Actor("system:apiserver", "socket"), uuid.uuid4().hex)
+                    committer.commit(lambda: Proposal(publications(place, replica)), intent)
+                if waited >= RENEWED_EVERY:
+                    waited = 0.0
+                    self.tls.load_cert_chain(server_pem(self._authority, self._names, self._edges.clock()))
+                    self.write_kubeconfig(path)
+            except (ChronosetError, OSError) as error:
+                _log.warning("could not look after the API's place", error=str(error))
+            if stopping.wait(EVERY):
+                return
+            waited += EVERY
+
+
+def _wait(replica: Replica, position: int) -> None:
+    replica.wait_for(position, PATIENCE)

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from services.agent.runtimes.docker.pauses import import_layer
+
 SCRIPT = Path(__file__).parents[1] / ".ci" / "dockerd"
 SKIPPED = "NO DOCKER DAEMON"
 """How the reason of every test that is skipped for want of one begins."""
@@ -74,5 +76,4 @@ def import_busybox(client: Any, *names: str) -> None:
             folder.type, folder.mode = tarfile.DIRTYPE, mode
             tar.addfile(folder)
     for name in [name for name in names if not client.images(name)]:
-        repository, _, tag = name.rpartition(":")
-        client.import_image_from_data(layer.getvalue(), repository, tag, changes=["ENV PATH=/bin"])
+        import_layer(client, layer.getvalue(), name, "ENV PATH=/bin")

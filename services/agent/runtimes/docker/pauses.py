@@ -11,9 +11,12 @@ import struct
 import tarfile
 from typing import Any
 
+from docker.errors import ImageNotFound
+
 from schemas.errors import Unavailable
 
-IMAGE = "chronoset/pause:1"
+IMAGE = "localhost/chronoset/pause:1"
+"""With the registry in its name, since podman would look for it in others."""
 _X86_64, _AARCH64 = 62, 183
 _PROGRAMS = {
     # mov eax, 13 (rt_sigaction); mov edi, 17; lea rsi, [ignore]; xor edx, edx; mov r10d, 8; syscall
@@ -36,16 +39,25 @@ _LOADED_AT = 0x400000
 
 
 def ensure_pause_image(client: Any) -> str:
-    """Return the name of the image, made where the daemon has none. Raises Unavailable on a machine of another kind."""
-    if not client.images(IMAGE):
+    """Return the id of the image, made where the daemon has none. Raises Unavailable on a machine of another kind."""
+    try:
+        return str(client.inspect_image(IMAGE)["Id"])
+    except ImageNotFound:
         machine = _ARCHITECTURES.get(client.version()["Arch"], client.version()["Arch"])
         if machine not in _PROGRAMS:
-            raise Unavailable(f"the docker runtime runs on {' and '.join(_PROGRAMS)}, not on {machine!r}")
-        repository, _, tag = IMAGE.partition(":")
-        client.import_image_from_data(
-            pause_layer(machine), repository, tag, changes=['ENTRYPOINT ["/pause"]']
-        )
-    return IMAGE
+            raise Unavailable(
+                f"the docker runtime runs on {' and '.join(_PROGRAMS)}, not on {machine!r}"
+            ) from None
+        import_layer(client, pause_layer(machine), IMAGE, 'ENTRYPOINT ["/pause"]')
+    return str(client.inspect_image(IMAGE)["Id"])
+
+
+def import_layer(client: Any, layer: bytes, name: str, change: str) -> None:
+    """Make an image of one layer, a tar, under `name` (with its tag, which podman forgets while it imports)."""
+    repository, _, tag = name.rpartition(":")
+    client.import_image_from_data(layer, repository, tag, changes=[change])
+    if not client.images(name):
+        client.tag(f"{repository}:latest", repository, tag)
 
 
 def pause_layer(machine: str) -> bytes:

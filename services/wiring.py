@@ -73,6 +73,8 @@ LOG_PATIENCE = 30.0
 """Seconds a program tries to reach a log that is away before a call of it fails."""
 AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
+API_PATIENCE = 5.0
+"""Seconds the API tries to reach the log before it answers 503: its clients ask again by themselves."""
 LEISURE = 0.25
 """Seconds between two reads of a worker's replica while it has nothing to look at."""
 FAILURE_CHECK = 2.0
@@ -186,14 +188,14 @@ def run_api(settings: Settings) -> None:
     keeper = Keeper(folder, settings.cluster, listening.getsockname()[:2], edges)
     server = Server(
         Parts(
-            open_log=partial(open_log, settings, "api"),
+            open_log=partial(open_log, settings, "api", API_PATIENCE),
             edges=edges,
             unseal=unseal,
             policy=partial(policy_over, unseal=unseal, clock=edges.clock),
         )
     )
     keeper.write_kubeconfig(kubeconfig)
-    with keeper.keeping(kubeconfig, partial(open_log, settings, "api"), server.replica):
+    with keeper.keeping(kubeconfig, partial(open_log, settings, "api", API_PATIENCE), server.replica):
         serve(server, listening, keeper.tls)
 
 

@@ -82,7 +82,7 @@ class Reads:
         self._replaying = asyncio.Semaphore(1)
 
     async def catch_up(self) -> None:
-        """Wait until the hub, and so the replica, is where the log is now. Raises Unavailable, the replica's failure."""
+        """Wait until the hub, and so the replica, is where the log is now. Raises Unavailable."""
         self._raise_failure()
         head = await self._heads.current()
         if not await self.hub.reach(head, PATIENCE):

@@ -54,7 +54,7 @@ def _apply(state: State, event: Event) -> None:
             elif state.failures:
                 _forget_owner(state, old)
         else:
-            new = _folded(event, old)
+            new = folded(event, old)
             state.put(key, old, new)
             if key.startswith(_POD_PREFIX):
                 _remember_pod(state, old, new)
@@ -94,7 +94,8 @@ def _check(event: Event, old: Object | None) -> None:
         raise _lost(event, f"the object was last changed at {found}, not {stream_id_of(event.previous)}")
 
 
-def _folded(event: Event, old: Object | None) -> Object:
+def folded(event: Event, old: Object | None) -> Object:
+    """Return the object after an event that does not delete it; raises LostHistory where the event says none."""
     body = event.body
     if body is None:
         raise _lost(event, "it has no body")

@@ -99,6 +99,10 @@ class Replica:
         with self.reading() as state:
             return state.list(resource, namespace)
 
+    def tell(self, on_applied: Callable[[Sequence[Applied]], None]) -> None:
+        """Call `on_applied` as the one given at the beginning would be; from now on, and instead of it."""
+        self._on_applied = on_applied
+
     def load(self) -> None:
         """Fold the log up to its present end, in this thread. Raises NotFound, Unavailable, LostHistory."""
         self._check_identity()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import structlog
 
 from events.commit import REMEMBER_CONTROLLER, Committer, Edges, Intent, Proposal
 from events.log import Log
-from events.replica import Replica
+from events.replica import Applied, Replica
+from events.state import State
 from schemas.changes import Create, Decision
 from schemas.envelopes import Actor
 from schemas.errors import ChronosetError, LostHistory, Unavailable
@@ -32,6 +33,8 @@ RETRY_FIRST_MS = 100
 RETRY_MOST_MS = 60_000
 FOLLOWED_AT_MOST = 8
 """Looks in a row that one hint may lead to, each at what the one before has changed; beyond that they are marked."""
+EVENTS_REMEMBERED = 300
+"""Among which the cause of a decision is looked for: a worker looks at most keys some events later."""
 
 _log = structlog.get_logger()
 
@@ -43,6 +46,31 @@ class Look:
     decision: Decision
     position: Position
     appended: int
+
+
+class Causes:
+    """The newest event that concerned a key: what a decision for it is because of.
+
+    An event that a controller does not look at made nothing necessary, however new it is; a deleted object leads to
+    decisions and can be seen in no state. Asked only where something was decided: to ask all controllers about every
+    event would cost more than folding it.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._recent: tuple[Applied, ...] = ()
+        replica.tell(self._note)
+
+    def of(self, controller: Controller[Any], key: Key, state: State) -> Position:
+        """Return the position of the newest event that makes a controller look at a key; 0 where it was long ago."""
+        for each in reversed(self._recent):
+            if each.old is None and each.new is None:
+                continue
+            if key in controller.triggers(state, each.old, each.new):
+                return each.event.position
+        return 0
+
+    def _note(self, applied: Sequence[Applied]) -> None:
+        self._recent = (*self._recent, *applied)[-EVENTS_REMEMBERED:]
 
 
 class Reconciler:
@@ -64,6 +92,7 @@ class Reconciler:
         self._replica = replica
         self._hints = hints
         self._controllers: Mapping[str, Controller[Any]] = {each.name: each for each in controllers}
+        self._causes = Causes(replica)
         self._edges = edges
         self._committer = Committer(log, replica, self._catch_up, edges)
         self._breaker = Breaker()
@@ -148,12 +177,13 @@ class Reconciler:
             else:
                 view = controller.view_of(state, key)
                 decision = controller.reconcile(view, now) if view is not None else Decision()
+            cause = self._causes.of(controller, key, state) if decision.changes else 0
             guard = f"guard/{controller.name}/{key}"
             proposal = Proposal(
                 decision.changes,
                 decision.rests_on,
                 (guard, state.guards.get(guard, 0)),
-                _cause_of(decision, obj),
+                cause or _cause_of(decision, obj),
             )
             return decision, proposal, state.position
 
@@ -189,7 +219,7 @@ class Reconciler:
 
 
 def _cause_of(decision: Decision, obj: Object | None) -> Position:
-    """Return the latest change among what was decided for and upon: the position that led here."""
+    """Return the latest change among what was decided for and upon, where no event of late led to it (a timer did)."""
     read = [change.old for change in decision.changes if not isinstance(change, Create)]
     return max(
         (version_of(each) for each in (*read, *decision.rests_on, *((obj,) if obj else ()))), default=0

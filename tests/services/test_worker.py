@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from events.codec import decode
 from events.log import Batch
 from schemas.changes import Create
+from schemas.deletion import deletion_of
 from schemas.errors import Unavailable
 from schemas.objects import version_of
 from services.broker.hints import Hint
@@ -56,3 +58,20 @@ def test_a_look_that_failed_is_repeated_after_longer_and_longer() -> None:
     cluster.log.append = append  # type: ignore[method-assign]
     worker.look(*HINT)
     assert len(owned_pods(cluster.state, cluster.state.objects[WEB])) == 1
+
+
+def test_a_commit_names_the_event_that_made_it_necessary() -> None:
+    """A new set, and the end of the pod before: never the status that happened to be written last."""
+    cluster = a_cluster()
+    cluster.settle()
+    pod = cluster.pods()[0]
+    assert cluster.try_commit(deletion_of(pod, cluster.now, 0, "Background"))
+    cluster.settle()
+    events = [decode(entry) for entry in cluster.log.read(0, 1000)]
+    at = {event.position: event for event in events}
+    created = [
+        event for event in events if event.type == "PodCreated" and event.actor.name.startswith("controller")
+    ]
+    assert [at[event.cause].type for event in created] == ["StatefulSetCreated", "PodDeleted"]
+    bound = [event for event in events if event.type == "PodBound"]
+    assert [at[event.cause].type for event in bound] == ["PodCreated", "PodCreated"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from events.codec import Entry
+from events.state import State
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -104,8 +105,44 @@ class Log(Protocol):
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
         """As `read`, but wait up to `timeout` seconds for the first entry."""
 
+    def snapshot(self, until: Position | None = None) -> State | None:
+        """Return the newest state that was kept, of a position up to `until`, to begin a fold with; else None."""
+
     def interrupt(self) -> None:
         """Have a `follow` that waits in another thread return, or raise Unavailable, at once: its user ends."""
 
     def close(self) -> None:
         """Let go of the connections."""
+
+
+class Sealed(NamedTuple):
+    """What a log's server knows of the archive: the manifest that holds (empty: none yet), and where it ends."""
+
+    manifest: str = ""
+    end: Position = 0
+
+
+class Sealable(Log, Protocol):
+    """A log whose beginning one historian at a time may move into an archive.
+
+    Who takes over gets a new epoch. With an older one nothing can be changed any more: a historian that was paused and
+    outrun neither takes back a manifest nor trims.
+    """
+
+    def sealed(self) -> Sealed:
+        """Return which manifest holds. Raises NotFound where there is no log."""
+
+    def take_over(self) -> int:
+        """Return a new epoch, greater than every one before. Raises NotFound where there is no log."""
+
+    def switch(self, epoch: int, sealed: Sealed) -> bool:
+        """Let another manifest hold, that ends no earlier; False where the epoch is not the last."""
+
+    def trim(self, epoch: int, until: Position) -> bool:
+        """Drop the entries up to `until`, a sealed end of a batch; False where the epoch is not the last.
+
+        Raises BadRequest where they are not sealed, or nothing would be left.
+        """
+
+    def held(self) -> tuple[Position, int]:
+        """Return the position of the first entry that is still here, and how many are."""

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
-from events.log import MAX_BYTES, MAX_CLOCK_SKEW_MS, MAX_EVENTS, Appended, Batch, Remembered
+from events.log import MAX_BYTES, MAX_CLOCK_SKEW_MS, MAX_EVENTS, Appended, Batch, Remembered, Sealed
+from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
@@ -23,7 +24,7 @@ from schemas.errors import (
     NotFound,
 )
 from schemas.objects import Key
-from schemas.positions import MAX_SEQUENCE, SEQUENCE_BITS, Position
+from schemas.positions import MAX_SEQUENCE, SEQUENCE_BITS, Position, stream_id_of
 
 
 def wall_clock() -> int:
@@ -47,6 +48,8 @@ class MemoryLog:
         self._known = ""
         self._grown = threading.Condition()
         self._interruptions = 0
+        self._epoch = 0
+        self._sealed = Sealed()
 
     def create(self) -> str:
         with self._grown:
@@ -105,6 +108,41 @@ class MemoryLog:
             before = self._interruptions
             self._grown.wait_for(lambda: self._has_grown(after) or self._interruptions != before, timeout)
         return self.read(after, limit)
+
+    def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+        return None
+
+    def sealed(self) -> Sealed:
+        self.log_id()
+        return self._sealed
+
+    def take_over(self) -> int:
+        self.log_id()
+        with self._grown:
+            self._epoch += 1
+            return self._epoch
+
+    def switch(self, epoch: int, sealed: Sealed) -> bool:
+        with self._grown:
+            if epoch == self._epoch and sealed.end < self._sealed.end:
+                raise BadRequest(f"the log refused its historian: shorter {stream_id_of(self._sealed.end)}")
+            if epoch == self._epoch:
+                self._sealed = sealed
+            return epoch == self._epoch
+
+    def trim(self, epoch: int, until: Position) -> bool:
+        with self._grown:
+            if epoch == self._epoch and until > self._sealed.end:
+                raise BadRequest("the log refused its historian: malformed not sealed")
+            if epoch == self._epoch and until >= self._positions[-1]:
+                raise BadRequest("the log refused its historian: malformed nothing would be left")
+            if epoch == self._epoch:
+                count = bisect.bisect_right(self._positions, until)
+                del self._entries[:count], self._positions[:count]
+            return epoch == self._epoch
+
+    def held(self) -> tuple[Position, int]:
+        return (self._positions[0] if self._positions else 0), len(self._positions)
 
     def interrupt(self) -> None:
         with self._grown:

@@ -19,8 +19,9 @@ from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
 from events.lines import Line, script_of
-from events.log import Appended, Batch, Remembered
+from events.log import Appended, Batch, Remembered, Sealed
 from events.memory import check_limits, clock_skew, wall_clock
+from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
@@ -38,6 +39,8 @@ T = TypeVar("T")
 
 _CREATE = script_of(files("events").joinpath("create.lua").read_text())
 _APPEND = script_of(files("events").joinpath("append.lua").read_text())
+_SWITCH = script_of(files("events").joinpath("switch.lua").read_text())
+_TRIM = script_of(files("events").joinpath("trim.lua").read_text())
 _TRANSIENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, ConnectionError)
 
 
@@ -138,6 +141,33 @@ class RedisLog:
         self._heard()
         return [_entry(each) for each in found[0][1]] if found else []
 
+    def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+        return None
+
+    def sealed(self) -> Sealed:
+        fields = "log", "archive", "sealed"
+        log_id, manifest, end = self._insist(lambda: self._line.call("HMGET", self._heads, *fields))
+        if log_id is None:
+            raise NotFound(f"cluster {self.cluster} has no log on this server")
+        return Sealed(manifest.decode(), position_of(end)) if manifest else Sealed()
+
+    def take_over(self) -> int:
+        self.log_id()
+        return int(self._insist(lambda: self._line.call("HINCRBY", self._heads, "historian", 1)))
+
+    def switch(self, epoch: int, sealed: Sealed) -> bool:
+        args = [str(epoch), sealed.manifest, stream_id_of(sealed.end)]
+        return self._is_done(self._insist(lambda: self._line.run(_SWITCH, [self._heads], args)))
+
+    def trim(self, epoch: int, until: Position) -> bool:
+        keys, args = [self._log, self._heads], [str(epoch), stream_id_of(until)]
+        return self._is_done(self._insist(lambda: self._line.run(_TRIM, keys, args)))
+
+    def held(self) -> tuple[Position, int]:
+        first = self._insist(lambda: self._line.call("XRANGE", self._log, "-", "+", "COUNT", 1))
+        count = self._insist(lambda: self._line.call("XLEN", self._log))
+        return (position_of(first[0][0]) if first else 0), int(count)
+
     def interrupt(self) -> None:
         self._following.interrupt()
 
@@ -145,6 +175,15 @@ class RedisLog:
         self._line.close()
         self._following.close()
         self._client.close()
+
+    def _is_done(self, answer: list[Any]) -> bool:
+        match [part.decode() if isinstance(part, bytes) else part for part in answer]:
+            case ["switched" | "trimmed", *_]:
+                return True
+            case ["outrun", *_]:
+                return False
+            case other:
+                raise BadRequest(f"the log refused its historian: {' '.join(map(str, other))}")
 
     def _arguments(self, batch: Batch) -> list[Any]:
         args: list[Any] = [

@@ -1,4 +1,8 @@
-"""The state at any moment of the past: a fold of the log up to there. Pure but for the log that is handed in."""
+"""The state at any moment of the past: a fold of the log up to there. Pure but for the log that is handed in.
+
+The log says where a fold may begin (`Log.snapshot`), and hands out its old entries as well as its new ones, wherever
+they are kept by now.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Iterator
 from events.codec import decode
 from events.fold import apply, whole_batches
 from events.log import Log
+from events.snapshots import collecting_nothing
 from events.state import State
 from schemas.envelopes import Event
 from schemas.errors import BadRequest
@@ -31,14 +36,15 @@ def replay(log: Log, until: Position) -> State:
 
     Raises BadRequest for a position before the log began, LostHistory where the log does not fold.
     """
-    state = State()
-    pending: list[Event] = []
-    for event in events_between(log, 0, until):
-        pending.append(event)
-        if whole_batches(pending):
-            for each in pending:
-                apply(state, each)
-            pending = []
+    with collecting_nothing():
+        state = log.snapshot(until) or State()
+        pending: list[Event] = []
+        for event in events_between(log, state.position, until):
+            pending.append(event)
+            if whole_batches(pending):
+                for each in pending:
+                    apply(state, each)
+                pending = []
     if state.position == 0:
         first = log.read(0, 1)
         began = f"it began at {stream_id_of(first[0].position)}" if first else "it is empty"

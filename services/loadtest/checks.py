@@ -7,7 +7,7 @@ from itertools import islice
 
 import redis
 
-from events.keys import heads_key
+from events.keys import LOG_FIELDS, heads_key
 from events.log import Log
 from events.replay import replay
 from events.state import State
@@ -19,7 +19,7 @@ from services.loadtest.watching import Watch
 from services.processes import wait_until
 from services.projections.reader import Views
 
-_NO_HEADS = {b"log", b"tail", b"refuse", b"readonly"}
+_NO_HEADS = {field.encode() for field in LOG_FIELDS}
 _SHOWN = 3
 CALM_CHECKS = 30
 """Looks, 10 ms apart, during which the log must not move and nobody may have anything to do."""

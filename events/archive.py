@@ -1,0 +1,307 @@
+"""The archive: the log's older part as sealed segments, snapshots of the fold, and manifests that name them.
+
+A manifest is immutable, like all else here; which one holds, the log's server says (`Sealable.sealed`), so it moves in
+one step that no outrun writer can take. An archive that stands alone, as a backup does, is read by its newest
+manifest. What is needed and cannot be read is LostHistory that names the file; a damaged snapshot is passed over with a
+word, since the one before it will do.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import orjson
+import structlog
+
+from events.codec import Entry
+from events.segments import (
+    FIRST_READ,
+    Contents,
+    Footer,
+    digest_of,
+    footer_length,
+    unpack_block,
+    unpack_contents,
+    unpack_footer,
+)
+from events.snapshots import unpack_state
+from events.state import State
+from events.stores import Store
+from schemas.errors import LostHistory, NotFound
+from schemas.positions import Position, stream_id_of
+
+FORMAT = 1
+"""Of manifests: what this program writes, and the newest it reads."""
+SEGMENTS, SNAPSHOTS, MANIFESTS = "segments", "snapshots", "manifests"
+_KEPT_BLOCKS = 16
+_KEPT_FOOTERS = 64
+_SHORT = 16
+"""Digits of a digest in a file's name."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sealed piece of the log: its entries behind `after`, from `first` to `last`. `bytes` is the file's size."""
+
+    name: str
+    after: Position
+    first: Position
+    last: Position
+    events: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state at a position, in a file of `bytes`."""
+
+    name: str
+    position: Position
+    objects: int
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an archive holds: segments without a gap from the log's beginning, snapshots in order."""
+
+    log: str
+    cluster: str
+    number: int = 0
+    segments: tuple[Segment, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+
+    @property
+    def end(self) -> Position:
+        """The last position that is sealed; 0 where nothing is."""
+        return self.segments[-1].last if self.segments else 0
+
+    @property
+    def digest(self) -> str:
+        """The digest of the last segment, which the next one names."""
+        return self.segments[-1].digest if self.segments else ""
+
+    def segment_behind(self, after: Position) -> int:
+        """Return the index of the segment that holds the first entry behind a position."""
+        return bisect_right(self.segments, after, key=lambda each: each.last)
+
+    def snapshots_until(self, until: Position) -> tuple[Snapshot, ...]:
+        """Return the snapshots of positions up to `until`."""
+        return self.snapshots[: bisect_right(self.snapshots, until, key=lambda each: each.position)]
+
+    def with_segment(self, segment: Segment) -> Manifest:
+        return replace(self, number=self.number + 1, segments=(*self.segments, segment))
+
+    def with_snapshot(self, snapshot: Snapshot) -> Manifest:
+        return replace(self, number=self.number + 1, snapshots=(*self.snapshots, snapshot))
+
+
+def manifest_name(number: int, content: bytes) -> str:
+    """Return the name of a manifest: the later of two sorts behind; its digest is in it."""
+    return f"{MANIFESTS}/{number:010d}-{digest_of(content)[:_SHORT]}.json"
+
+
+def segment_name(first: Position, content: bytes) -> str:
+    """Return the name of a segment. Two writers of different ones never write the same file."""
+    return f"{SEGMENTS}/{stream_id_of(first)}-{digest_of(content)[:_SHORT]}.seg"
+
+
+def snapshot_name(position: Position, log: str, content: bytes) -> str:
+    """Return the name of a snapshot: its position and its log."""
+    return f"{SNAPSHOTS}/{stream_id_of(position)}-{log[:8]}-{digest_of(content)[:_SHORT]}.snap"
+
+
+def pack_manifest(manifest: Manifest) -> bytes:
+    """Return a manifest as JSON."""
+    return orjson.dumps({"format": FORMAT, **asdict(manifest)})
+
+
+def unpack_manifest(content: bytes, name: str) -> Manifest:
+    """Return the manifest of a file. Raises LostHistory where it is damaged, or newer than this program."""
+    if name != manifest_name(_number_of(name), content):
+        raise LostHistory(f"manifest {name} is damaged: its digest is another")
+    found: dict[str, Any] = orjson.loads(content)
+    if found["format"] > FORMAT:
+        raise LostHistory(
+            f"manifest {name} has format {found['format']}, this program reads up to {FORMAT}: "
+            "upgrade the readers first"
+        )
+    return Manifest(
+        found["log"],
+        found["cluster"],
+        found["number"],
+        tuple(Segment(**each) for each in found["segments"]),
+        tuple(Snapshot(**each) for each in found["snapshots"]),
+    )
+
+
+class Archive:
+    """Reads an archive. Thread-safe.
+
+    `current` returns the name of the manifest that holds, empty where there is none yet; without it the newest one that
+    can be read does. `complain` is told of what was damaged and could be done without.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        current: Callable[[], str] | None = None,
+        complain: Callable[[str], None] = lambda why: _log.warning("the archive is damaged", why=why),
+    ) -> None:
+        self.store = store
+        self._current = current
+        self._complain = complain
+        self._lock = threading.Lock()
+        self._name = ""
+        self._manifest = Manifest("", "")
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._blocks: OrderedDict[tuple[str, int], list[Entry]] = OrderedDict()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as it was last read."""
+        return self._manifest
+
+    def refresh(self) -> Manifest:
+        """Read the manifest again if another holds by now. Raises LostHistory where it is missing or damaged."""
+        name = self._current() if self._current else self._newest()
+        if name != self._name:
+            manifest = self._read_manifest(name) if name else Manifest("", "")
+            with self._lock:
+                self._name, self._manifest = name, manifest
+        return self._manifest
+
+    def read(self, after: Position, limit: int, until: Position | None = None) -> list[Entry]:
+        """Return at most `limit` sealed entries behind `after`, none beyond `until`. Raises LostHistory."""
+        manifest, found = self._manifest, list[Entry]()
+        for segment in manifest.segments[manifest.segment_behind(after) :]:
+            if len(found) >= limit or (until is not None and segment.first > until):
+                break
+            footer = self.footer(segment)
+            first = bisect_right(footer.blocks, after, key=lambda each: each.last)
+            for number in range(first, len(footer.blocks)):
+                if len(found) >= limit:
+                    break
+                found += self._behind(self.block(segment, number), after)
+        if until is not None:
+            del found[bisect_right(found, until, key=lambda each: each.position) :]
+        return found[:limit]
+
+    def snapshot(self, until: Position | None = None) -> State | None:
+        """Return the newest state that was kept, of a position up to `until`; None where there is none."""
+        manifest = self._manifest
+        rows = manifest.snapshots if until is None else manifest.snapshots_until(until)
+        for row in reversed(rows):
+            try:
+                state = unpack_state(self._get(row.name), row.name)
+                if (state.log_id, state.position) == (manifest.log, row.position):
+                    return state
+                self._complain(f"snapshot {row.name} is of another log or position")
+            except LostHistory as why:
+                self._complain(f"{why}; the one before it is used")
+        return None
+
+    def footer(self, segment: Segment) -> Footer:
+        """Return a segment's footer. Raises LostHistory that names the segment."""
+        with self._lock:
+            if found := self._footers.get(segment.name):
+                return found
+        tail = self.part(segment.name, -FIRST_READ, FIRST_READ)
+        length = footer_length(tail, segment.name)
+        if length > len(tail):
+            tail = self.part(segment.name, -length, length)
+        footer = unpack_footer(tail, segment.name)
+        if (footer.log, footer.first, footer.last) != (self._manifest.log, segment.first, segment.last):
+            raise LostHistory(f"segment {segment.name} is not the one that the manifest names", segment.first)
+        with self._lock:
+            self._footers[segment.name] = footer
+            if len(self._footers) > _KEPT_FOOTERS:
+                self._footers.popitem(last=False)
+        return footer
+
+    def contents(self, segment: Segment) -> Contents:
+        """Return which objects and actors are where in a segment. Raises LostHistory."""
+        start, length = self.footer(segment).contents
+        return unpack_contents(self.part(segment.name, start, length), segment.name)
+
+    def block(self, segment: Segment, number: int) -> list[Entry]:
+        """Return the entries of a block of a segment. Raises LostHistory."""
+        with self._lock:
+            if found := self._blocks.get((segment.name, number)):
+                return found
+        place = self.footer(segment).blocks[number]
+        entries = unpack_block(self.part(segment.name, place.start, place.length), segment.name)
+        with self._lock:
+            self._blocks[segment.name, number] = entries
+            if len(self._blocks) > _KEPT_BLOCKS:
+                self._blocks.popitem(last=False)
+        return entries
+
+    def part(self, name: str, start: int, length: int) -> bytes:
+        """Return a part of a file that the manifest names. Raises LostHistory where it is missing."""
+        try:
+            return self.store.part(name, start, length)
+        except NotFound as error:
+            raise LostHistory(f"{name} is missing from the archive {self.store.place}") from error
+
+    def check(self) -> Iterator[str]:
+        """Read every file that the manifest names, and yield what is wrong with them."""
+        before = Manifest(self._manifest.log, "")
+        for segment in self._manifest.segments:
+            try:
+                content = self._get(segment.name)
+                if digest_of(content) != segment.digest:
+                    yield f"segment {segment.name} is damaged: its digest is another"
+                elif unpack_footer(content, segment.name).previous != before.digest:
+                    yield f"segment {segment.name} does not follow the one before it"
+                if segment.after != before.end:
+                    yield f"entries are missing between {stream_id_of(before.end)} and {stream_id_of(segment.first)}"
+            except LostHistory as why:
+                yield str(why)
+            before = before.with_segment(segment)
+        for snapshot in self._manifest.snapshots:
+            try:
+                if digest_of(self._get(snapshot.name)) != snapshot.digest:
+                    yield f"snapshot {snapshot.name} is damaged: its digest is another"
+            except LostHistory as why:
+                yield str(why)
+
+    def _behind(self, entries: list[Entry], after: Position) -> list[Entry]:
+        if entries[0].position > after:
+            return entries
+        return entries[bisect_left(entries, after + 1, key=lambda each: each.position) :]
+
+    def _get(self, name: str) -> bytes:
+        try:
+            return self.store.get(name)
+        except NotFound as error:
+            raise LostHistory(f"{name} is missing from the archive {self.store.place}") from error
+
+    def _read_manifest(self, name: str) -> Manifest:
+        return unpack_manifest(self._get(name), name)
+
+    def _newest(self) -> str:
+        for name in reversed(self.store.names(MANIFESTS)):
+            try:
+                self._read_manifest(name)
+            except LostHistory as why:
+                self._complain(f"{why}; the one before it is used")
+            else:
+                return name
+        return ""
+
+
+def _number_of(name: str) -> int:
+    try:
+        return int(name.rpartition("/")[2].partition("-")[0])
+    except ValueError:
+        raise LostHistory(f"{name} is no manifest") from None

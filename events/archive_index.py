@@ -1,0 +1,171 @@
+"""Where each object's entries and each actor's are in the archive: a SQLite file beside it, made of the segments.
+
+It holds nothing that the segments do not say themselves; where it is missing, behind or broken, they are asked, which
+takes longer, and `chronoset archive index` makes it anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgpack
+
+from events.archive import Archive, Segment
+from events.segments import BLOCK, Block
+from schemas.errors import Unavailable
+from schemas.objects import Key
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS changes (object INTEGER, segment INTEGER, places BLOB NOT NULL,
+  PRIMARY KEY (object, segment)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS actors (name TEXT, segment INTEGER, blocks BLOB NOT NULL,
+  PRIMARY KEY (name, segment)) WITHOUT ROWID;
+"""
+_PATIENCE = 5.0
+
+
+class Place(NamedTuple):
+    """Some of an object's entries: in which block of which file, and which of the entries there."""
+
+    segment: str
+    start: int
+    length: int
+    ordinals: tuple[int, ...]
+
+
+class ArchiveIndex:
+    """The index of an archive. One process writes it; any number read. Thread-safe. Without a `path` there is none."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._reading: sqlite3.Connection | None = None
+
+    def add(self, archive: Archive) -> int:
+        """Bring the index up to the archive's manifest; return how many segments were added.
+
+        One of another archive, or one that is broken, is made anew. Raises Unavailable where it cannot be written.
+        """
+        if self.path is None:
+            return 0
+        try:
+            return _add(self.path, archive)
+        except sqlite3.DatabaseError:
+            self.close()
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        try:
+            return _add(self.path, archive)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the archive's index {self.path} cannot be written: {error}") from error
+
+    def places_of(self, archive: Archive, key: Key) -> Iterator[Place]:
+        """Yield where an object's entries are, newest first. Raises LostHistory where a segment is damaged."""
+        segments = archive.manifest.segments
+        known, rows = self._ask(
+            segments,
+            "SELECT segment, places FROM changes JOIN objects ON object = id WHERE key = ? AND segment < ? "
+            "ORDER BY segment DESC",
+            key,
+        )
+        for segment in reversed(segments[known:]):
+            places = _places(archive.footer(segment).blocks, archive.contents(segment).objects.get(key, ()))
+            yield from (Place(segment.name, *each) for each in reversed(places))
+        for number, packed in rows:
+            for start, length, ordinals in reversed(msgpack.unpackb(packed)):
+                yield Place(segments[number].name, start, length, tuple(ordinals))
+
+    def blocks_by(self, archive: Archive, actor: str) -> Iterator[tuple[Segment, int]]:
+        """Yield the blocks in which an actor wrote, oldest first. Raises as `places_of`."""
+        segments = archive.manifest.segments
+        query = "SELECT segment, blocks FROM actors WHERE name = ? AND segment < ? ORDER BY segment"
+        known, rows = self._ask(segments, query, actor)
+        for number, packed in rows:
+            yield from ((segments[number], block) for block in msgpack.unpackb(packed))
+        for segment in segments[known:]:
+            yield from ((segment, block) for block in archive.contents(segment).actors.get(actor, ()))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._reading is not None:
+                self._reading.close()
+                self._reading = None
+
+    def _ask(self, segments: Sequence[Segment], query: str, name: str) -> tuple[int, list[tuple[int, bytes]]]:
+        """Return how many of the segments, from the first, the index knows, and what it says of a name in those.
+
+        An index that is not there, not of this archive or broken knows none.
+        """
+        if self.path is None:
+            return 0, []
+        with self._lock:
+            try:
+                if self._reading is None:
+                    where = f"{self.path.absolute().as_uri()}?mode=ro"
+                    self._reading = sqlite3.connect(
+                        where, uri=True, timeout=_PATIENCE, check_same_thread=False
+                    )
+                known = _common(self._reading, segments) or 0
+                return known, self._reading.execute(query, (name, known)).fetchall()
+            except sqlite3.Error:
+                self._reading = None
+                return 0, []
+
+
+def _add(path: Path, archive: Archive) -> int:
+    segments = archive.manifest.segments
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=_PATIENCE)) as database:
+        database.executescript(_SCHEMA)
+        known = _common(database, segments)
+        if known is None:
+            raise sqlite3.DatabaseError("it is of another archive")
+        for number in range(known, len(segments)):
+            with database:
+                _add_segment(database, archive, number, segments[number])
+    return len(segments) - known
+
+
+def _common(database: sqlite3.Connection, segments: Sequence[Segment]) -> int | None:
+    """Return how many of the segments a database knows, from the first; None where it is of another archive."""
+    ((count,),) = database.execute("SELECT count(*) FROM segments").fetchall()
+    last = min(count, len(segments)) - 1
+    if last < 0:
+        return 0
+    found = database.execute("SELECT name FROM segments WHERE number = ?", (last,)).fetchall()
+    return last + 1 if found == [(segments[last].name,)] else None
+
+
+def _add_segment(database: sqlite3.Connection, archive: Archive, number: int, segment: Segment) -> None:
+    blocks, contents = archive.footer(segment).blocks, archive.contents(segment)
+    database.executemany(
+        "INSERT OR IGNORE INTO objects (key) VALUES (?)", ((key,) for key in contents.objects)
+    )
+    database.executemany(
+        "INSERT OR REPLACE INTO changes SELECT id, ?, ? FROM objects WHERE key = ?",
+        (
+            (number, msgpack.packb(_places(blocks, ordinals)), key)
+            for key, ordinals in contents.objects.items()
+        ),
+    )
+    database.executemany(
+        "INSERT OR REPLACE INTO actors VALUES (?, ?, ?)",
+        ((name, number, msgpack.packb(found)) for name, found in contents.actors.items()),
+    )
+    database.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (number, segment.name))
+
+
+def _places(blocks: Sequence[Block], ordinals: Iterable[int]) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Return where entries of a segment are: start and length of each block, and which of its entries."""
+    by_block: dict[int, list[int]] = {}
+    for ordinal in ordinals:
+        by_block.setdefault(ordinal // BLOCK, []).append(ordinal % BLOCK)
+    return [(blocks[at].start, blocks[at].length, tuple(found)) for at, found in by_block.items()]

@@ -1,0 +1,77 @@
+"""A log whose beginning may have been sealed into an archive: who reads it need not know where the entries are.
+
+Entries name the one before them, so a gap shows: then the archive's manifest is read again, and the archive. Where that
+does not hold them either, what was found is returned as it is, and whoever folds it finds the gap.
+"""
+
+from __future__ import annotations
+
+from events.archive import Archive
+from events.codec import Entry
+from events.log import Appended, Batch, Log, Remembered
+from events.state import State
+from schemas.objects import Key
+from schemas.positions import Position
+
+
+class ArchivedLog:
+    """A Log: `log`, continued backwards by `archive`."""
+
+    def __init__(self, log: Log, archive: Archive) -> None:
+        self.cluster = log.cluster
+        self.archive = archive
+        self._log = log
+
+    def read(self, after: Position, limit: int, until: Position | None = None) -> list[Entry]:
+        entries = self._log.read(after, limit, until)
+        if self._is_whole(entries, after, until):
+            return entries
+        return self._archived(after, limit, until) or self._log.read(after, limit, until)
+
+    def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
+        entries = self._log.follow(after, limit, timeout)
+        if not entries or entries[0].after <= after:
+            return entries
+        return self._archived(after, limit, None) or entries
+
+    def snapshot(self, until: Position | None = None) -> State | None:
+        self.archive.refresh()
+        return self.archive.snapshot(until)
+
+    def create(self) -> str:
+        return self._log.create()
+
+    def log_id(self) -> str:
+        return self._log.log_id()
+
+    def append(self, batch: Batch) -> Appended:
+        return self._log.append(batch)
+
+    def command(self, command: str) -> Remembered | None:
+        return self._log.command(command)
+
+    def set_read_only(self, reason: str) -> None:
+        self._log.set_read_only(reason)
+
+    def last(self) -> Position:
+        return self._log.last()
+
+    def heads(self, keys: list[Key]) -> dict[Key, Position]:
+        return self._log.heads(keys)
+
+    def interrupt(self) -> None:
+        self._log.interrupt()
+
+    def close(self) -> None:
+        self._log.close()
+
+    def _is_whole(self, entries: list[Entry], after: Position, until: Position | None) -> bool:
+        if entries:
+            return entries[0].after <= after
+        return until is None or until <= after or self.archive.refresh().end <= after
+
+    def _archived(self, after: Position, limit: int, until: Position | None) -> list[Entry]:
+        """Return what the archive holds behind a position; nothing where that is not sealed."""
+        if self.archive.refresh().end <= after:
+            return []
+        return self.archive.read(after, limit, until)

@@ -1,0 +1,148 @@
+"""The log's memory, for whoever asks about the past: any moment, any stretch, any object, any actor.
+
+It reads snapshots, sealed segments and the live stream; who asks need not know which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from events.archive import Archive
+from events.archive_index import ArchiveIndex
+from events.archived_log import ArchivedLog
+from events.codec import Entry, decode
+from events.fold import folded
+from events.log import Log
+from events.replay import CHUNK, events_between, position_at, replay
+from events.segments import unpack_some
+from events.state import State
+from schemas.envelopes import CREATE, DELETE, REPLACE, Event
+from schemas.objects import Key, Object
+from schemas.positions import Position
+from schemas.times import Milliseconds
+
+
+class Version(NamedTuple):
+    """A change of an object: the event, and the object before and after it (None where it did not exist)."""
+
+    event: Event
+    old: Object | None
+    new: Object | None
+
+
+class Difference(NamedTuple):
+    """An object that is not the same at two moments (None where it does not exist)."""
+
+    key: Key
+    old: Object | None
+    new: Object | None
+
+
+class History:
+    """Reads the past of a log. Thread-safe where the log is."""
+
+    def __init__(self, log: Log, index: ArchiveIndex | None = None) -> None:
+        """`log` may be an ArchivedLog; then `index` finds an object's entries in its archive without reading all."""
+        self.log = log
+        self._archive: Archive | None = log.archive if isinstance(log, ArchivedLog) else None
+        self._index = index or ArchiveIndex(None)
+
+    def position_at(self, moment: Milliseconds) -> Position:
+        """Return the position up to which the log was written at a time. Raises BadRequest for another one's."""
+        return position_at(self.log, moment)
+
+    def state_at(self, position: Position) -> State:
+        """Return the state at a position; inside a batch: at the end of the batch before.
+
+        Raises BadRequest before the log began, LostHistory where it cannot be read; that names the segment or position.
+        """
+        return replay(self.log, position)
+
+    def events_between(self, after: Position, until: Position) -> Iterator[Event]:
+        """Yield the events behind `after` up to and including `until`, in order."""
+        return events_between(self.log, after, until)
+
+    def changes_of(self, key: Key, limit: int, until: Position | None = None) -> list[Event]:
+        """Return the last `limit` events of an object up to `until`, oldest first; also of one that is gone.
+
+        All objects that ever had this name are meant: a new uid begins with a `create`.
+        """
+        return list(islice(self._backwards(key, until), limit))[::-1]
+
+    def versions_of(self, key: Key, limit: int, until: Position | None = None) -> list[Version]:
+        """Return the last `limit` changes of an object with the object before and after each, oldest first."""
+        events: list[Event] = []
+        for event in self._backwards(key, until):
+            events.append(event)
+            is_whole = event.op in (CREATE, REPLACE, DELETE) and len(events) > limit
+            if is_whole or (event.op == CREATE and len(events) == limit):
+                break
+        return _versions(events[::-1])[-limit:]
+
+    def events_by(self, actor: str, after: Position, until: Position) -> Iterator[Event]:
+        """Yield the events between two positions that an actor (by its name, not its claim) wrote, in order."""
+        archive = self._archive
+        if archive is not None and archive.refresh().end > after:
+            for segment, number in self._index.blocks_by(archive, actor):
+                if segment.last > after and segment.first <= until:
+                    found = map(decode, archive.block(segment, number))
+                    yield from (
+                        each for each in found if each.actor.name == actor and after < each.position <= until
+                    )
+            after = archive.manifest.end
+        live = events_between(self.log, after, until) if after < until else iter(())
+        yield from (each for each in live if each.actor.name == actor)
+
+    def differences(self, one: Position, other: Position) -> list[Difference]:
+        """Return every object that is not the same at two positions, by key."""
+        return differences(self.state_at(one), self.state_at(other))
+
+    def _backwards(self, key: Key, until: Position | None) -> Iterator[Event]:
+        archive = self._archive
+        end = archive.refresh().end if archive else 0
+        live = (entry for entry in self._live(end, until) if entry.key == key)
+        yield from map(decode, reversed(list(live)))
+        if archive is None or not end:
+            return
+        for place in self._index.places_of(archive, key):
+            packed = archive.part(place.segment, place.start, place.length)
+            for entry in reversed(unpack_some(packed, place.ordinals, place.segment)):
+                if until is None or entry.position <= until:
+                    yield decode(entry)
+
+    def _live(self, after: Position, until: Position | None) -> Iterator[Entry]:
+        """Yield the entries that are not sealed: hardly more than one segment has."""
+        last = self.log.last() if until is None else until
+        while after < last and (entries := self.log.read(after, CHUNK, last)):
+            yield from entries
+            after = entries[-1].position
+
+
+def differences(one: State, other: State) -> list[Difference]:
+    """Return every object that is not the same in two states, by key."""
+    found = []
+    for key in one.objects.keys() | other.objects.keys():
+        old, new = one.objects.get(key), other.objects.get(key)
+        if old is not new and _version(old) != _version(new):
+            found.append(Difference(key, old, new))
+    return sorted(found, key=lambda each: each.key)
+
+
+def _version(obj: Object | None) -> tuple[str, str] | None:
+    return (obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]) if obj else None
+
+
+def _versions(events: list[Event]) -> list[Version]:
+    """Return what each event made of its object; what comes before the first whole object is left out."""
+    versions: list[Version] = []
+    known: Object | None = None
+    is_known = False
+    for event in events:
+        is_known = is_known or event.op in (CREATE, REPLACE, DELETE)
+        new = None if event.op == DELETE else folded(event, known) if is_known else None
+        if is_known:
+            versions.append(Version(event, known, new))
+        known = new
+    return versions

@@ -13,6 +13,7 @@ from schemas.names import (
     dns_label_problems,
     dns_subdomain_problems,
     label_value_problems,
+    path_segment_problems,
     qualified_name_problems,
 )
 from schemas.objects import Object
@@ -21,6 +22,10 @@ MAX_ANNOTATIONS = 256 * 1024
 _NAME_RULES: dict[str, Callable[[str], Iterator[str]]] = {
     "Namespace": dns_label_problems,
     "Service": dns_1035_problems,
+    "Role": path_segment_problems,
+    "RoleBinding": path_segment_problems,
+    "ClusterRole": path_segment_problems,
+    "ClusterRoleBinding": path_segment_problems,
 }
 
 

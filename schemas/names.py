@@ -131,3 +131,10 @@ def env_name_problems(value: str) -> Iterator[str]:
         yield (
             "a valid environment variable name must consist only of printable ASCII characters other than '='"
         )
+
+
+def path_segment_problems(value: str) -> Iterator[str]:
+    """What may stand between two slashes of a path (names of roles and their bindings, as `system:node`)."""
+    if value in (".", ".."):
+        yield f"may not be '{value}'"
+    yield from (f"may not contain '{each}'" for each in "/%" if each in value)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import orjson
 import structlog
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -179,7 +180,15 @@ def caller_of(request: HTTPConnection) -> Caller:
         address=request.client.host if request.client else "",
         agent=headers.get("user-agent", ""),
         request=uuid.uuid4().hex,
+        wanted=_wanted_user(headers),
     )
+
+
+def _wanted_user(headers: Headers) -> User | None:
+    """Return as whom a request is made (transport.ImpersonateUserHeader and its like); None: as its sender."""
+    name, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
+    groups = tuple(headers.getlist("impersonate-group"))
+    return User(name, groups, uid) if name or groups or uid else None
 
 
 def status_response(status: Object) -> Response:

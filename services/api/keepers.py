@@ -52,6 +52,11 @@ class Keeper:
         self._authority = authority_in(folder, edges.clock())
         self.tls = tls_context(self._authority, server_pem(self._authority, self._names, edges.clock()))
 
+    @property
+    def authority(self) -> bytes:
+        """The certificate of the cluster's authority, in PEM."""
+        return self._authority.pem
+
     def write_kubeconfig(self, path: Path) -> None:
         """Write the administrator's kubeconfig, with a certificate of a year."""
         lifetime, now = ADMIN_LIFETIME, self._edges.clock()

@@ -10,12 +10,16 @@ from schemas.objects import Key, key_of
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks, and how that is known (`token`, `cert`, `none`): Kubernetes' user.Info."""
+    """Who asks, and how that is known (`token`, `cert`, `none`): Kubernetes' user.Info.
+
+    `impersonator` is the name of who really asks, where somebody asks as another one (kubectl --as).
+    """
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
     authenticated: str = "none"
+    impersonator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Caller:
     certificate     the client's, verified by TLS, in DER; empty where it showed none
     address         of the peer
     request         the id that the answer carries in `Audit-Id`, and the event as its command
+    wanted          as whom the sender wants to ask (the Impersonate-* headers); None: as himself
     """
 
     authorization: str = ""
@@ -33,6 +38,7 @@ class Caller:
     address: str = ""
     agent: str = ""
     request: str = ""
+    wanted: User | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,10 @@ def intent_of(user: User, caller: Caller) -> Intent:
     name = user.name
     known = f"node:{name.removeprefix(_SYSTEM_NODE)}" if name.startswith(_SYSTEM_NODE) else f"user:{name}"
     origin = Origin(user.groups, caller.address, caller.agent[:256])
-    return Intent(Actor(known, user.authenticated), caller.request, origin=origin)
+    actor = Actor(known, user.authenticated)
+    if user.impersonator:
+        actor = Actor(f"user:{user.impersonator}", user.authenticated, known)
+    return Intent(actor, caller.request, origin=origin)
 
 
 def decide_delete(key: Key, options: Options, sources: ReplicaSources, now: Milliseconds) -> Decided:

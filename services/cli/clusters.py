@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from schemas.errors import Unavailable
 from services.cli.options import DataDir, WriteFormat, WriteOutput
 from services.cli.streams import show_json
 from services.cli.tables import printable
-from services.settings import KUBECONFIG, exports, joined, settings_from, shown_path
+from services.settings import exports, joined, settings_from, shown_path
 
 
 def env(data_dir: DataDir = None) -> None:
@@ -25,24 +24,6 @@ def env(data_dir: DataDir = None) -> None:
     """
     for name, value in exports(joined(settings_from(os.environ, data_dir))).items():
         print(f"export {name}={shlex.quote(value)}")
-
-
-def kubeconfig(data_dir: DataDir = None) -> None:
-    """Print the configuration by which kubectl, and any Kubernetes client, reaches a running cluster.
-
-    \b
-    Example:
-      chronoset kubeconfig > ~/.kube/chronoset
-      kubectl --kubeconfig ~/.kube/chronoset get pods
-    """
-    settings = joined(settings_from(os.environ, data_dir))
-    try:
-        print((settings.data_dir / KUBECONFIG).read_text(), end="")
-    except OSError as error:
-        place = shown_path(settings.data_dir / KUBECONFIG)
-        raise Unavailable(
-            f"{place} is not there ({error.strerror}): is the API running? chronoset doctor tells"
-        ) from error
 
 
 def down(

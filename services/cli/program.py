@@ -68,7 +68,7 @@ COMMANDS: dict[str, Place] = {
     "down": Place("clusters", "down", "stop the cluster of a data directory"),
     "env": Place("clusters", "env", "print the variables by which other programs join a cluster"),
     "kubeconfig": Place(
-        "clusters", "kubeconfig", "print the configuration by which kubectl reaches a cluster"
+        "kubeconfigs", "kubeconfig", "print the configuration by which kubectl reaches a cluster"
     ),
     "doctor": Place("clusters", "doctor", "say what is wrong with this machine or a cluster"),
     "completion": Place("completion", "completion", "print the script by which a shell completes on Tab"),

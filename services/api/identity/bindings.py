@@ -13,6 +13,7 @@ from services.api.requests import User
 MASTERS = "system:masters"
 """The group that may do everything, whatever is bound."""
 AUTHENTICATED = "system:authenticated"
+ACCOUNT = "system:serviceaccount:"
 
 
 def rules_of(user: User, namespace: str, reader: Reader) -> Iterator[Rule]:
@@ -51,7 +52,14 @@ def rules_of_role(binding: Object, reader: Reader) -> tuple[Rule, ...]:
 
 def service_account_name(namespace: str, name: str) -> str:
     """Return the name of a service account as a user."""
-    return f"system:serviceaccount:{namespace}:{name}"
+    return f"{ACCOUNT}{namespace}:{name}"
+
+
+def service_account_groups(user: str) -> tuple[str, ...]:
+    """Return the groups of a service account by its name as a user; none for other users."""
+    if not user.startswith(ACCOUNT):
+        return ()
+    return "system:serviceaccounts", f"system:serviceaccounts:{user.split(':')[2]}"
 
 
 def _is_subject(subject: Object, user: User, namespace: str) -> bool:

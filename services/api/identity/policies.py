@@ -11,8 +11,10 @@ from schemas.times import Milliseconds
 from services.api.identity.authentication import Authenticator
 from services.api.identity.authorization import Authorizer
 from services.api.identity.escalations import check_escalation
+from services.api.identity.impersonation import impersonated
 from services.api.identity.nodes import node_of, restrict
 from services.api.identity.reviews import review_handlers
+from services.api.requests import Caller, User
 from services.api.seams import Admitted, Policy, Wish
 from services.commands.admission import admitted, check_deletion
 
@@ -35,8 +37,11 @@ def policy_over(
             check_deletion(wish.old)
         return Admitted(None)
 
+    def authenticate(caller: Caller) -> User:
+        return impersonated(authenticator(caller), caller.wanted, authorizer)
+
     return Policy(
-        authenticate=authenticator,
+        authenticate=authenticate,
         authorize=authorizer.of_target,
         authorize_path=authorizer.of_path,
         admit=admit,

@@ -55,7 +55,8 @@ class Api:
     def application(self, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
         """Return the ASGI application; `lifespan` is what runs around it.
 
-        Paths of objects are nearly all that is asked for, so they are told by their length and pass by the router.
+        Paths of objects are nearly all that is asked for, so they are told by their length and pass by the router. A
+        slash at the end means nothing (Python clients ask for `/version/`).
         """
         paths = {**DOCUMENTS, **self._health(), **self.tools.policy.paths}
         objects = self._guarded(self._of_object)
@@ -65,6 +66,8 @@ class Api:
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and is_of_objects(scope["path"]):
+            if scope["type"] != "lifespan" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
+                scope = {**scope, "path": scope["path"].rstrip("/")}
                 response = await objects(Request(scope, receive))
                 await response(scope, receive, send)
             elif scope["type"] == "websocket":
@@ -165,7 +168,6 @@ class Api:
 
 def is_of_objects(path: str) -> bool:
     """Say whether a path lies below a group-version: `/api/v1/pods`, `/apis/apps/v1/daemonsets`."""
-    path = path.rstrip("/")
     return (path.startswith("/api/") and path.count("/") > 2) or (
         path.startswith("/apis/") and path.count("/") > 3
     )

@@ -367,11 +367,11 @@ async def _write(asked: Asked, tools: Tools, command: Write, target: Target) -> 
 
         return decide_write(command, sources, admission)
 
-    return await _carry_out(asked, tools, decided, target.options.dry_run)
+    return await _carry_out(replace(asked, target=target), tools, decided, target.options.dry_run)
 
 
 async def _carry_out(asked: Asked, tools: Tools, decided: Decide, dry_run: bool) -> Written:
-    return await tools.writes.write(decided, intent_of(asked.user, asked.caller), dry_run)
+    return await tools.writes.write(asked.target.key, decided, intent_of(asked.user, asked.caller), dry_run)
 
 
 def _admit_deletion(asked: Asked, tools: Tools, sources: ReplicaSources, key: Key, now: Milliseconds) -> None:

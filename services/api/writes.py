@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from events.commit import Committer, Edges, Intent, Proposal, prepare
 from events.log import Log
@@ -93,11 +94,19 @@ class Writes:
         self._edges = edges
         self._executor = executor
         self._mine = threading.local()
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
-    async def write(self, decide: Decide, intent: Intent, dry_run: bool = False) -> Written:
-        """Decide and commit. Raises what `decide` and Committer.commit raise."""
+    async def write(self, key: Key, decide: Decide, intent: Intent, dry_run: bool = False) -> Written:
+        """Decide and commit; of the writes of one key one after the other, since they would only conflict.
+
+        Raises what `decide` and Committer.commit raise.
+        """
         run = self._try if dry_run else self._carry_out
-        return await asyncio.get_running_loop().run_in_executor(self._executor, run, decide, intent)
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Lock()
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, run, decide, intent)
 
     def _try(self, decide: Decide, intent: Intent) -> Written:
         """Decide as if to commit, and append nothing; a Secret gets no key, since its values go nowhere."""

@@ -442,3 +442,8 @@ def test_two_servers_of_one_log_show_each_others_writes_at_once_and_share_pages(
         first = one.get(f"{CONFIG_MAPS}?limit=15")
         second = other.get(f"{CONFIG_MAPS}?limit=15&continue={first['metadata']['continue']}")
         assert len(first["items"]) + len(second["items"]) == 20
+
+
+def test_a_slash_at_the_end_of_a_path_means_nothing(api: AnApi) -> None:
+    for path in ("/version", "/api", "/apis", "/api/v1", "/apis/apps/v1", CONFIG_MAPS):
+        assert api.get(f"{path}/")["kind" if path != "/version" else "gitVersion"]

@@ -31,13 +31,15 @@ def events_between(log: Log, after: Position, until: Position) -> Iterator[Event
         after = entries[-1].position
 
 
-def replay(log: Log, until: Position) -> State:
+def replay(log: Log, until: Position, beginning: State | None = None) -> State:
     """Return the state at `until`. A position inside a batch stands for the end of the batch before it.
+
+    The fold begins with the newest snapshot before, or with `beginning`, which it moves: an empty State checks all.
 
     Raises BadRequest for a position before the log began, LostHistory where the log does not fold.
     """
     with collecting_nothing():
-        state = log.snapshot(until) or State()
+        state = beginning or log.snapshot(until) or State()
         pending: list[Event] = []
         for event in events_between(log, state.position, until):
             pending.append(event)

@@ -143,6 +143,13 @@ def unpack_block(packed: bytes, name: str) -> list[Entry]:
     return list(map(Entry, positions, keys, types, [after, *positions[:-1]], datas))
 
 
+def entries_of(content: bytes) -> list[Entry]:
+    """Return all entries of a segment's bytes. Raises LostHistory."""
+    blocks = unpack_footer(content, "in memory").blocks
+    packed = (content[each.start : each.start + each.length] for each in blocks)
+    return [entry for each in packed for entry in unpack_block(each, "in memory")]
+
+
 def unpack_some(packed: bytes, ordinals: Sequence[int], name: str) -> list[Entry]:
     """Return some entries of a block, by their ordinals in it. Raises LostHistory."""
     after, positions, keys, types, datas = _unpacked(packed, name)

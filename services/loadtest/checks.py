@@ -45,7 +45,7 @@ def differences(log: Log, client: redis.Redis, views: Views, watch: Watch) -> li
     The log must be at rest. `client` is of the log's server.
     """
     end = log.last()
-    replayed = replay(log, end)
+    replayed = replay(log, end, State())
     if not watch.replica.wait_for(end, 10) or not views.wait_for(end, 10):
         return [f"the live replica or the projections do not reach the log's end {stream_id_of(end)}"]
     with watch.replica.reading() as live:

@@ -11,11 +11,13 @@ import jsonschema_rs
 import msgpack
 import pytest
 
-from events.codec import FIELDS, Entry
-from events.commit import Edges
+from events.codec import FIELDS, Entry, decode
+from events.commit import Committer, Edges, Intent, Proposal
 from events.memory import MemoryLog
 from events.secrets import Keyring
+from events.state import State
 from schemas.changes import Create
+from schemas.envelopes import Actor, Origin
 from schemas.positions import position_of, stream_id_of
 from services.bootstrap import prepare_log, remember_log
 from tests.events.test_fold import random_history
@@ -79,6 +81,19 @@ def test_the_events_about_the_log_itself_fit(tmp_path: Path) -> None:
         "EpochStarted",
     }
     assert problems_of(entries) == []
+
+
+def test_where_a_write_came_from_fits_and_is_left_out_where_it_came_over_no_wire() -> None:
+    log = MemoryLog()
+    log.create()
+    origin = Origin(("admins",), "10.0.0.1", "kubectl/v1.33")
+    intent = Intent(Actor("user:alice", "token"), "c1", origin=origin)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    Committer(log, State(), lambda _: None).commit(lambda: Proposal([Create(namespace)]), intent)
+    genesis, created = log.read(0, 10)
+    assert problems_of([genesis, created]) == []
+    assert decode(created).origin == origin
+    assert "from" not in msgpack.unpackb(genesis.data)
 
 
 def test_the_schema_knows_the_fields_that_the_codec_writes() -> None:

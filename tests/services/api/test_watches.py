@@ -231,3 +231,15 @@ def test_a_watcher_that_does_not_read_is_dropped() -> None:
         assert watcher.ended and watcher.is_slow
 
     asyncio.run(scenario())
+
+
+def test_the_changes_of_a_batch_come_in_one_piece() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        encoding = Encoding("plain", lambda type_, obj: f"{type_} {obj['metadata']['name']}\n".encode())
+        watcher = hub.watch(Selection(MAPS), encoding, 0)
+        hub._deliver([a_change(9, "x"), a_change(9, "y")], 9)
+        assert await watcher.next() == b"ADDED x\nADDED y\n"
+        assert watcher.position == 9
+
+    asyncio.run(scenario())

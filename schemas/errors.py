@@ -158,3 +158,9 @@ class LostHistory(ChronosetError):
     def __init__(self, message: str, position: int = 0) -> None:
         self.position = position
         super().__init__(message)
+
+
+class Damaged(LostHistory):
+    """What was verified is not what was written: of the log, or of what was made of it (projections, snapshots)."""
+
+    exit_code = 65

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from schemas.errors import BadRequest
@@ -32,6 +34,39 @@ def test_a_time_is_the_last_position_it_can_have(text: str, ms: int) -> None:
     assert parse_moment(text, NOON) == Moment(end_of_time(ms), True)
 
 
+@pytest.mark.parametrize(
+    ("text", "ms", "note"),
+    [
+        ("11:00Z", NOON - 3_600_000, "11:00Z is 2026-11-23T11:00:00+00:00"),
+        ("11:00:30+01:00", NOON - 7_170_000, "11:00:30+01:00 is 2026-11-23T11:00:30+01:00"),
+        ("9:30 Europe/Berlin", NOON - 12_600_000, "9:30 Europe/Berlin is 2026-11-23T09:30:00+01:00"),
+        ("2026-11-23 12:00 Europe/Berlin", NOON - 3_600_000, ""),
+    ],
+)
+def test_a_time_of_day_is_todays_and_it_is_said_which_moment_that_is(text: str, ms: int, note: str) -> None:
+    assert parse_moment(text, NOON) == Moment(end_of_time(ms), True, note)
+
+
+@pytest.mark.parametrize(("zone", "ms"), [("UTC", NOON - 3_600_000), ("America/New_York", NOON)])
+def test_without_a_zone_a_time_of_day_is_this_machines(
+    zone: str, ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = "11:00" if zone == "UTC" else "07:00"
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        moment = parse_moment(clock, NOON)
+        monkeypatch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        with pytest.raises(BadRequest, match="comes twice that day"):
+            parse_moment("02:30", 1_792_929_600_000)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert moment.position == end_of_time(ms)
+    assert "by this machine's zone" in moment.note
+
+
 def test_a_position_is_a_stream_id_or_a_resource_version() -> None:
     assert parse_moment("1795435200000-3", NOON) == Moment((NOON << 20) + 3, False)
     assert parse_moment(str((NOON << 20) + 3), NOON) == Moment((NOON << 20) + 3, False)
@@ -40,7 +75,15 @@ def test_a_position_is_a_stream_id_or_a_resource_version() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("14:03", "is no time"),
+        ("25:03", "is no time"),
+        ("14:03 EST", "'EST' is no time zone"),
+        ("14:03 Mars/Olympus", "is no time zone"),
+        (
+            "2026-10-25 02:30 Europe/Berlin",
+            r"twice that day.* write 2026-10-25T02:30:00\+02:00 or 2026-10-25T02:30:00\+01:00",
+        ),
+        ("2026-03-29 02:30 Europe/Berlin", "never comes that day"),
+        ("23:00Z", "is in the future"),
         ("2026-11-23T11:00:00", "has no time zone"),
         ("2026-11-23", "has no time zone"),
         ("yesterday", "is no time"),
@@ -52,7 +95,7 @@ def test_a_position_is_a_stream_id_or_a_resource_version() -> None:
     ],
 )
 def test_what_could_mean_two_things_or_none_is_refused(text: str, problem: str) -> None:
-    with pytest.raises(BadRequest, match=rf"^--at: '{text}' .*{problem}"):
+    with pytest.raises(BadRequest, match=rf"^--at: .*{problem}"):
         parse_moment(text, NOON)
 
 

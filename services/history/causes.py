@@ -1,0 +1,140 @@
+"""Why something is as it is: the chain of events from there back to the command of a person.
+
+Every event of a controller or a node names the one that made it necessary. The chain follows these, and leaves out what
+explains nothing: statuses, and the turns of a set's other pods (each of which had the same cause).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.envelopes import DELETE, Event
+from schemas.kinds import POD
+from schemas.objects import Key, Object, split_key
+from schemas.positions import Position
+from services.history.changes import Change, changes_of, is_status_only
+
+MOST_HOPS = 20_000
+"""Of one chain; a set of 5,000 pods that are updated one after the other takes some four for each."""
+_RUNS = "PodBound"
+
+
+class Memory(Protocol):
+    """What a chain of causes is read from."""
+
+    def changes_of(self, key: Key, limit: int, until: Position | None = None) -> list[Event]:
+        """Return the last `limit` events of an object up to `until`, oldest first."""
+
+    def batch_at(self, position: Position) -> Sequence[Event]:
+        """Return the batch of the event at a position; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One event of a chain. `turns` counts the events of other pods left out between this one and its cause."""
+
+    event: Event
+    change: Change | None = None
+    turns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Why an object is as it is (`obj`), or is gone (None), newest event first; `whole`: back to where it began."""
+
+    key: Key
+    obj: Object | None
+    links: tuple[Link, ...]
+    whole: bool
+
+
+def chain_of(memory: Memory, key: Key, until: Position) -> Chain | None:
+    """Return why an object is as it is at a position; None where there never was one until then."""
+    events = memory.changes_of(key, 10**9, until)
+    if not events:
+        return None
+    changes = list(changes_of(events))
+    last = changes[-1]
+    own = {change.event.position: change for change in changes}
+    start = _starts(changes)
+    hops: list[Event] = []
+    for change in start:
+        hops.append(change.event)
+    root, whole = _followed(memory, hops[-1], hops)
+    links = _told(key, hops, own, root)
+    return Chain(key, last.after, tuple(_with_changes(memory, links)), whole)
+
+
+def cause_of(memory: Memory, event: Event) -> Event | None:
+    """Return the event that led to another one, of its own object where the batch that is named holds one.
+
+    Objects carry the version of their batch's last event, and so do causes that were taken from objects.
+    """
+    if not event.cause:
+        return None
+    batch = memory.batch_at(event.cause)
+    named = next((each for each in batch if each.position == event.cause), None)
+    if named is None or event.position <= batch[-1].position or named.offset < named.size - 1:
+        return named
+    return next((each for each in batch if each.key == event.key), named)
+
+
+def _starts(changes: Sequence[Change]) -> list[Change]:
+    """Return the object's own events that matter for what it is now, newest first; the last leads on.
+
+    Of a pod that runs: that it was bound, and that it was created. Of what is gone, or any other object: the last event
+    that was more than a status, or else the last.
+    """
+    last = changes[-1]
+    if last.event.op == DELETE:
+        return [last]
+    born = next((at for at in range(len(changes) - 1, -1, -1) if changes[at].before is None), 0)
+    present = changes[born:]
+    if split_key(last.event.key)[0] == POD.resource:
+        leaving = [each for each in present if each.event.type == "PodDeletionRequested"][-1:]
+        if leaving:
+            return leaving
+        bound = [each for each in present if each.event.type == _RUNS][-1:]
+        return [*bound, present[0]]
+    telling = [each for each in present if not is_status_only(each.event)]
+    return [telling[-1] if telling else last]
+
+
+def _followed(memory: Memory, event: Event, hops: list[Event]) -> tuple[Event, bool]:
+    """Follow causes to the beginning, adding to `hops`; say whether it was reached."""
+    for _ in range(MOST_HOPS):
+        cause = cause_of(memory, event)
+        if cause is None:
+            return event, not event.cause
+        hops.append(cause)
+        event = cause
+    return event, False
+
+
+def _told(key: Key, hops: Sequence[Event], own: dict[Position, Change], root: Event) -> list[Link]:
+    """Return the links that explain something; what is left out of other pods is counted."""
+    links: list[Link] = []
+    for event in hops:
+        is_other_pod = (
+            event.key != key and split_key(event.key)[0] == POD.resource if _has_kind(event) else False
+        )
+        if event is root or not (is_other_pod or is_status_only(event)):
+            links.append(Link(event, own.get(event.position)))
+        elif is_other_pod and not is_status_only(event) and links:
+            links[-1] = Link(links[-1].event, links[-1].change, links[-1].turns + 1)
+    return links
+
+
+def _with_changes(memory: Memory, links: Sequence[Link]) -> list[Link]:
+    """Give the last link, the wish that began it all, what it changed of its object."""
+    if not links or links[-1].change is not None or not _has_kind(links[-1].event):
+        return list(links)
+    root = links[-1].event
+    changes = list(changes_of(memory.changes_of(root.key, 10**9, root.position)))
+    return [*links[:-1], Link(root, changes[-1] if changes else None, links[-1].turns)]
+
+
+def _has_kind(event: Event) -> bool:
+    return event.key.count("/") >= 2

@@ -81,6 +81,11 @@ class Replica:
     def position(self) -> Position:
         return self._state.position
 
+    @property
+    def log_id(self) -> str:
+        """The id of the log that was folded; empty before its genesis was."""
+        return self._state.log_id
+
     @contextmanager
     def reading(self) -> Iterator[State]:
         """Hold the state still. Raises its failure where the replica has stopped."""

@@ -15,6 +15,11 @@ def rfc3339(ms: Milliseconds) -> str:
     return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def micro_time(ms: Milliseconds) -> str:
+    """Return `2026-11-23T02:17:59.123000Z` (metav1.MicroTime)."""
+    return f"{rfc3339(ms)[:-1]}.{ms % 1000:03d}000Z"
+
+
 def parse_rfc3339(text: str) -> Milliseconds:
     """Return milliseconds since 1970 of an RFC 3339 time with zone. Raises ValueError where it has none."""
     parsed = datetime.fromisoformat(text)

@@ -23,7 +23,6 @@ from schemas.kinds import NODE, POD, SECRET, SERVICE, VOLUME
 from schemas.objects import (
     Key,
     Object,
-    is_terminating,
     key_of,
     key_of_object,
     name_of,
@@ -34,8 +33,8 @@ from schemas.objects import (
     with_metadata,
 )
 from schemas.positions import Position
-from schemas.selectors import matches_node
 from schemas.times import Milliseconds
+from services.agent.registrations import is_on, registered, to_be_reclaimed
 from services.broker.leases import Heartbeats
 from services.headless import Record, records_of
 
@@ -43,7 +42,6 @@ CATCH_UP_SECONDS = 10.0
 OWN_WRITE_SECONDS = 1.0
 """How long a write waits to be folded here; after that it is done all the same."""
 _PODS = f"{POD.resource}/"
-_IDENTITY = ("type", "status", "reason")
 
 
 class EventStore:
@@ -147,15 +145,15 @@ class EventStore:
         """As the protocol says: those whose node affinity matches this node."""
         with self._replica.reading() as state:
             me = state.get(key_of(NODE.resource, "", node))
-            held = [volume for volume in state.list(VOLUME.resource) if _is_to_be_reclaimed(volume)]
-        return [volume for volume in held if me is not None and matches_node(_affinity_of(volume), me)]
+            held = to_be_reclaimed(state.list(VOLUME.resource))
+        return [volume for volume in held if me is not None and is_on(volume, me)]
 
     def release_volume(self, node: str, volume: Object) -> None:
         key = key_of_object(volume)
 
         def decide() -> Proposal:
             found = self._replica.get(key)
-            if found is None or uid_of(found) != uid_of(volume) or not _is_to_be_reclaimed(found):
+            if found is None or uid_of(found) != uid_of(volume) or not to_be_reclaimed([found]):
                 return Proposal(())
             kept = [each for each in found["metadata"]["finalizers"] if each != DATA_FINALIZER]
             return Proposal(
@@ -166,15 +164,7 @@ class EventStore:
 
     def _registration(self, wanted: Object) -> Change:
         found = self._replica.get(key_of_object(wanted))
-        if found is None:
-            return Create(wanted)
-        labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
-        annotations = {**_annotations(found), **_annotations(wanted)}
-        status = _keeping_conditions(found.get("status") or {}, wanted["status"])
-        changed = with_metadata(
-            with_fields(found, status=status), labels=labels, annotations=annotations or None
-        )
-        return Replace(found, changed)
+        return Create(wanted) if found is None else Replace(found, registered(found, wanted))
 
     def _statuses(self, reports: Sequence[tuple[Object, Object]]) -> Proposal:
         changes: list[Replace] = []
@@ -257,24 +247,9 @@ def _addresses_of(node: Object) -> list[str]:
     return [str(each["address"]) for each in (node.get("status") or {}).get("addresses") or ()]
 
 
-def _annotations(obj: Object) -> Object:
-    return obj["metadata"].get("annotations") or {}
-
-
 def _newest(objects: Iterable[Object]) -> Position:
     """Return the last of the positions that a batch follows from, which stands for all of them."""
     return max(map(version_of, objects), default=0)
-
-
-def _is_to_be_reclaimed(volume: Object) -> bool:
-    finalizers = volume["metadata"].get("finalizers") or ()
-    return is_terminating(volume) and DATA_FINALIZER in finalizers and bool(_affinity_of(volume))
-
-
-def _affinity_of(volume: Object) -> Object | None:
-    """Return what a node must match to be the volume's; one that matches every node is nobody's."""
-    required: Object | None = (volume["spec"].get("nodeAffinity") or {}).get("required")
-    return required
 
 
 def _ending(pod: Object) -> Change:
@@ -282,12 +257,3 @@ def _ending(pod: Object) -> Change:
     if pod["metadata"].get("finalizers"):
         return Replace(pod, with_metadata(pod, deletionGracePeriodSeconds=0))
     return Delete(pod)
-
-
-def _keeping_conditions(old: Object, new: Object) -> Object:
-    """Return `new` with the old conditions that say the same: a restart of an agent is no transition."""
-    before = {tuple(each.get(name) for name in _IDENTITY): each for each in old.get("conditions", ())}
-    kept = [
-        before.get(tuple(each.get(name) for name in _IDENTITY), each) for each in new.get("conditions", ())
-    ]
-    return {**new, "conditions": kept}

@@ -74,7 +74,7 @@ def sources_of(pod: Object, reader: Reader) -> Sources:
     """Return what `pod` names, as it is now; what is missing is left out. Raises what `reader` raises."""
     namespace = namespace_of(pod)
     found: dict[str, dict[str, Object]] = {CONFIG_MAP.resource: {}, SECRET.resource: {}}
-    for resource, name in set(_references_in(pod["spec"])):
+    for resource, name in set(references_of(pod["spec"])):
         if obj := reader.get(resource, namespace, name):
             found[resource][name] = obj
     node = reader.get(NODE.resource, "", pod["spec"].get("nodeName", "")) or {}
@@ -82,7 +82,7 @@ def sources_of(pod: Object, reader: Reader) -> Sources:
     return Sources(found[CONFIG_MAP.resource], found[SECRET.resource], allocatable)
 
 
-def _references_in(spec: Object) -> Iterator[tuple[str, str]]:
+def references_of(spec: Object) -> Iterator[tuple[str, str]]:
     """Yield (resource, name) of every ConfigMap and Secret that a pod's spec names."""
     for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         for entry in container.get("envFrom") or ():

@@ -30,6 +30,7 @@ from services.api.requests import Caller, Target, User
 from services.api.seams import Handler
 from services.api.statuses import status_of
 from services.api.verbs import Asked, Tools, answer
+from services.headless import LOG_HEADER
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))
@@ -65,9 +66,9 @@ class Api:
         routed = Starlette(routes=routes, lifespan=lifespan)
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and is_of_objects(scope["path"]):
             if scope["type"] != "lifespan" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
                 scope = {**scope, "path": scope["path"].rstrip("/")}
+            if scope["type"] == "http" and is_of_objects(scope["path"]):
                 response = await objects(Request(scope, receive))
                 await response(scope, receive, send)
             elif scope["type"] == "websocket":
@@ -82,7 +83,10 @@ class Api:
         with self.tools.in_flight.request(user.name):
             target = self._authorized(user, request.method, request)
             request.state.target = target
-            handler = self.tools.policy.parts.get((target.kind.resource, target.subresource))
+            policy, resource = self.tools.policy, target.kind.resource
+            handler = policy.parts.get((resource, target.subresource)) or policy.places.get(
+                (resource, target.namespace)
+            )
             body = b""
             if request.method in _WITH_BODY:
                 announced = request.headers.get("content-length", "")
@@ -148,6 +152,7 @@ class Api:
                 unexpected = ChronosetError(f"see this server's log for request {caller.request}")
                 response = status_response(status_of(unexpected))
             response.headers["Audit-Id"] = caller.request
+            response.headers[LOG_HEADER] = self.replica.log_id
             response.headers.setdefault("Cache-Control", "no-cache, private")
             return response
 

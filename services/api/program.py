@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 
 import uvicorn
@@ -20,17 +20,23 @@ from starlette.types import ASGIApp
 from events.commit import Edges
 from events.log import Log
 from events.replica import Replica
+from events.state import State
 from schemas.errors import BadRequest
-from schemas.objects import Object
+from schemas.kinds import NODE
+from schemas.objects import Object, name_of
 from services.api.app import Api
 from services.api.connections import Connection
 from services.api.hub import Hub
 from services.api.limits import InFlight, Limits
+from services.api.node_leases import PLACE, NodeLeases
+from services.api.node_paths import PATHS, NodePaths
 from services.api.reads import Reads
 from services.api.rendering import Renderer
+from services.api.ring import Ring
 from services.api.seams import Policy
 from services.api.verbs import Tools
 from services.api.writes import ReplicaSources, Writes
+from services.broker.leases import Heartbeats
 
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
@@ -55,27 +61,50 @@ class Parts:
     unseal: Callable[[Object], Object]
     policy: Callable[[Replica], Policy] = lambda _: Policy()
     limits: Limits = field(default_factory=Limits)
+    heartbeats: Heartbeats | None = None
+    authority: bytes = b""
+    """The certificate authority's certificate, in PEM, for those who join."""
 
 
 class Server:
     """The API over a log: `application` is what answers, and follows the log as long as it runs."""
 
     def __init__(self, parts: Parts) -> None:
-        self.hub = Hub()
+        log = parts.open_log()
+        state = log.snapshot() or State()
+        self.hub = Hub(Ring(state.position))
         self._log = parts.open_log()
-        self.replica = Replica(parts.open_log(), on_applied=self.hub.receive)
+        self.replica = Replica(log, state, on_applied=self.hub.receive)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="api-reads")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="api-writes")
         sources = ReplicaSources(self.replica, parts.unseal)
+        writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
+        in_flight = InFlight(parts.limits)
         tools = Tools(
             reads=Reads(self._log, self.replica, self.hub, self._readers),
-            writes=Writes(parts.open_log, self.replica, sources, parts.edges, self._writers),
+            writes=writes,
             renderer=Renderer(parts.unseal, parts.edges.clock),
-            in_flight=InFlight(parts.limits),
-            policy=parts.policy(self.replica),
+            in_flight=in_flight,
+            policy=self._with_nodes(parts, writes, in_flight),
         )
         self.application: ASGIApp = Api(tools, self.replica).application(self._running)
         self.on_failure: Callable[[], None] = lambda: None
+
+    def _with_nodes(self, parts: Parts, writes: Writes, in_flight: InFlight) -> Policy:
+        """Return the policy, and with it what nodes need beside Kubernetes' API."""
+        policy, heartbeats = parts.policy(self.replica), parts.heartbeats
+        leases = NodeLeases(heartbeats, self._nodes, parts.edges.clock) if heartbeats else None
+        paths = NodePaths(policy.authenticate, in_flight, writes, self.replica, self.hub, leases, parts.authority)
+        return replace(
+            policy,
+            paths={**policy.paths, **paths.handlers()},
+            open_paths=policy.open_paths | set(PATHS),
+            places={**policy.places, PLACE: leases} if leases else policy.places,
+        )
+
+    def _nodes(self) -> list[str]:
+        with self.replica.reading() as state:
+            return [name_of(node) for node in state.list(NODE.resource)]
 
     @asynccontextmanager
     async def _running(self, _app: Starlette) -> AsyncIterator[None]:

@@ -73,6 +73,7 @@ class Policy:
 
     paths     path (`/version`, `/openapi/v3/{rest:path}`, as starlette writes it) -> handler; open ones need no user
     sockets   the same for those who ask to speak over a WebSocket
+    places    (`coordination.k8s.io/leases`, `kube-node-lease`) -> handler of what a namespace has elsewhere
     parts     (`core/pods`, `log`) or (`authorization.k8s.io/selfsubjectaccessreviews`, "") -> handler
     """
 
@@ -84,3 +85,4 @@ class Policy:
     open_paths: frozenset[str] = frozenset(("/livez", "/readyz", "/healthz"))
     parts: Mapping[tuple[str, str], PartHandler] = field(default_factory=dict)
     sockets: Mapping[tuple[str, str], SocketHandler] = field(default_factory=dict)
+    places: Mapping[tuple[str, str], PartHandler] = field(default_factory=dict)

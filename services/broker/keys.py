@@ -69,3 +69,7 @@ class Keys:
     def heartbeat(self, node: str) -> str:
         """String with a TTL: the millisecond at which the node's agent wrote it."""
         return f"{{{self.cluster}}}:heartbeat:{node}"
+
+    def holder(self, node: str) -> str:
+        """String with a TTL: which agent is the node, where it says so (over the API)."""
+        return f"{{{self.cluster}}}:holder:{node}"

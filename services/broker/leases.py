@@ -29,6 +29,17 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
 
+RENEW_NODE = """
+local heard, held = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+if heard and not held then return 'an agent of the control plane' end
+if held and held ~= ARGV[3] then return held end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])
+return ''
+"""
+UNNAMED = "an agent of the control plane"
+"""Who holds a node whose agent writes its heartbeats itself."""
+
 
 class Lease:
     """Leadership by name. `holder` is for people (`host:pid`); a random token makes each `Lease` its own owner."""
@@ -114,6 +125,20 @@ class Heartbeats:
             for node in nodes:
                 pipeline.set(self.keys.heartbeat(node), now, px=self.ttl_ms)
             pipeline.execute()
+
+    @reaching_the_queue()
+    def renew(self, node: str, holder: str, now: Milliseconds) -> str:
+        """Say that a node is alive at `now`, as `holder`. Returns another that holds it; empty: it is ours."""
+        keys = [self.keys.heartbeat(node), self.keys.holder(node)]
+        other = self.client.eval(RENEW_NODE, 2, *keys, now, self.ttl_ms, holder)
+        return _text(other)
+
+    @reaching_the_queue()
+    def holder(self, node: str) -> str:
+        """Return which agent is the node; empty where none was heard within the TTL."""
+        keys = [self.keys.heartbeat(node), self.keys.holder(node)]
+        heard, held = self.client.mget(keys)
+        return "" if heard is None else UNNAMED if held is None else _text(held)
 
     @reaching_the_queue()
     def read(self, nodes: Sequence[str]) -> dict[str, Milliseconds]:

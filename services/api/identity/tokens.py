@@ -23,6 +23,8 @@ from services.api.requests import User
 NAMESPACE = "kube-system"
 TYPE = "chronoset.dev/token"
 """The type of the Secrets that are tokens. Whoever may write them may be anybody: see escalations."""
+BOOTSTRAPPERS = "system:bootstrappers"
+"""The group of join tokens: all that it may do is to join (services.api.node_paths)."""
 _PREFIX = "token-"
 _TOKEN = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
 

@@ -71,6 +71,8 @@ def a_volume(name: str = "pv-1", node: str = "n1", path: str = "volumes/pv-1", *
         "kind": "PersistentVolume",
         "metadata": {field: value for field, value in wanted.items() if value is not None},
         "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"},
             "local": {"path": path},
             "claimRef": {"namespace": "default", "name": "data-db-0", "uid": "uid-claim"},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},

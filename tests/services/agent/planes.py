@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +14,17 @@ from events.commit import Committer, Edges, Intent, Proposal
 from events.log import Appended, Batch
 from events.memory import MemoryLog
 from events.replica import Replica
+from schemas.canonical import canonical
 from schemas.changes import Change, Create, Replace
 from schemas.envelopes import Actor, Event
 from schemas.errors import Unavailable
-from schemas.objects import Object, key_of_object
+from schemas.objects import Object, key_of_object, version_of
 from services.agent.event_store import BatchEventStore, EventStore
+from services.agent.remote.connections import Api, Server
+from services.agent.remote.control_plane import ApiControlPlane
 from tests.events.worlds import a_namespace
 from tests.services.agent.fakes import MemoryControlPlane
+from tests.services.api.apis import an_api
 
 
 class FrailLog(MemoryLog):
@@ -93,6 +98,30 @@ def event_store() -> Iterator[Plane]:
     hands.put(a_namespace())
     yield Plane(EventStore(log, replica, None, Edges()), hands.put, log.break_off)
     replica.stop()
+
+
+@contextmanager
+def over_http() -> Iterator[Plane]:
+    """The adapter for an agent on another machine, over a real API."""
+    log = FrailLog()
+    with an_api(log=log) as api:
+        remote = Api(Server(str(api.client.base_url)))
+        control_plane = ApiControlPlane(remote, "n1", "a-holder")
+        assert control_plane.pods_on("n1") == [] and control_plane.published() == ()
+        hands = Hands(log, api.server.replica)
+        yield Plane(control_plane, lambda obj: _seen(control_plane, hands.put(canonical(obj).object)), log.break_off)
+        control_plane.close()
+        remote.close()
+
+
+def _seen(control_plane: ApiControlPlane, obj: Object) -> Object:
+    """Return an object once the node's watches have it, if it is theirs."""
+    node = (obj.get("spec") or {}).get("nodeName")
+    deadline = time.monotonic() + 10
+    while node and all(version_of(each) < version_of(obj) for each in control_plane.pods_on(node)):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return obj
 
 
 @contextmanager

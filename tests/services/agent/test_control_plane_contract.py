@@ -14,11 +14,12 @@ from schemas.errors import NotFound, Unavailable
 from schemas.objects import Object, name_of, uid_of
 from services.agent.nodes import NodeSettings, node_object
 from tests.services.agent.builders import NOW, a_pod, a_volume, terminating
-from tests.services.agent.planes import Plane, batch_event_store, event_store, in_memory
+from tests.services.agent.planes import Plane, batch_event_store, event_store, in_memory, over_http
 
 MAKERS: dict[str, Callable[[], AbstractContextManager[Plane]]] = {
     "memory": in_memory,
     "event store": event_store,
+    "over http": over_http,
     "batch event store": batch_event_store,
 }
 BATCH = ("memory", "batch event store")

@@ -17,7 +17,8 @@ from services.api.ring import Change, Ring, changes_of
 EVERYTHING = Selector()
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 MOST_PENDING = 10_000
-"""Events that may wait for a watcher that reads slowly; with one more it is dropped, and begins again where it was."""
+MOST_PENDING_BYTES = 16 * 1024 * 1024
+"""What may wait for a watcher that reads slowly; with more it is dropped, and begins again where it was."""
 SEND_PATIENCE = 30.0
 """Seconds that a client may take to read what is already sent before it is dropped."""
 
@@ -95,6 +96,7 @@ class Watcher:
         self.task: asyncio.Task[Any] | None = None
         self._pending: list[bytes] = []
         self._count = 0
+        self._size = 0
         self._waiting: asyncio.Future[None] | None = None
 
     def tell(self, lines: Sequence[bytes], position: Position) -> None:
@@ -103,7 +105,8 @@ class Watcher:
             return
         self.position = position
         self._count += len(lines)
-        if self._count > MOST_PENDING:
+        self._size += sum(map(len, lines))
+        if self._count > MOST_PENDING or self._size > MOST_PENDING_BYTES:
             self.is_slow = True
             self._pending = []
             self.end()
@@ -126,7 +129,7 @@ class Watcher:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
             self._waiting = None
-        lines, self._pending, self._count = self._pending, [], 0
+        lines, self._pending, self._count, self._size = self._pending, [], 0, 0
         return lines[0] if len(lines) == 1 else b"".join(lines)
 
 

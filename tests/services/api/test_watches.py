@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import pytest
+
 from schemas.selectors import parse_selector
 from services.api.hub import MOST_PENDING, Encoding, Hub, Selection, Watcher
 from services.api.limits import Limits
@@ -221,13 +223,14 @@ def test_an_agents_watch_is_told_of_the_pods_that_come_to_its_node_and_of_those_
         assert _told(events, 2) == [("ADDED", "comes"), ("DELETED", "comes")]
 
 
-def test_a_watcher_that_does_not_read_is_dropped() -> None:
+@pytest.mark.parametrize(("line", "count"), [(b"x\n", MOST_PENDING), (b"x" * 1024 * 1024, 16)])
+def test_a_watcher_that_does_not_read_is_dropped(line: bytes, count: int) -> None:
     async def scenario() -> None:
         watcher = Watcher(Selection(MAPS), Encoding("any", lambda _type, _obj: b""), 0)
-        for number in range(MOST_PENDING):
-            watcher.tell([b"x\n"], number)
+        for number in range(count):
+            watcher.tell([line], number)
         assert not watcher.ended
-        watcher.tell([b"x\n"], MOST_PENDING)
+        watcher.tell([line], count)
         assert watcher.ended and watcher.is_slow
 
     asyncio.run(scenario())

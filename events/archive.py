@@ -32,7 +32,7 @@ from events.segments import (
 from events.snapshots import unpack_state
 from events.state import State
 from events.stores import Store
-from schemas.errors import LostHistory, NotFound
+from schemas.errors import LostHistory, NotFound, Unavailable
 from schemas.positions import Position, stream_id_of
 
 FORMAT = 1
@@ -158,8 +158,8 @@ class Archive:
         complain: Callable[[str], None] = lambda why: _log.warning("the archive is damaged", why=why),
     ) -> None:
         self.store = store
+        self.complain = complain
         self._current = current
-        self._complain = complain
         self._lock = threading.Lock()
         self._name = ""
         self._manifest = Manifest("", "")
@@ -205,9 +205,9 @@ class Archive:
                 state = unpack_state(self._get(row.name), row.name)
                 if (state.log_id, state.position) == (manifest.log, row.position):
                     return state
-                self._complain(f"snapshot {row.name} is of another log or position")
-            except LostHistory as why:
-                self._complain(f"{why}; the one before it is used")
+                self.complain(f"snapshot {row.name} is of another log or position")
+            except (LostHistory, Unavailable) as why:
+                self.complain(f"{why}; the one before it is used")
         return None
 
     def footer(self, segment: Segment) -> Footer:
@@ -294,7 +294,7 @@ class Archive:
             try:
                 self._read_manifest(name)
             except LostHistory as why:
-                self._complain(f"{why}; the one before it is used")
+                self.complain(f"{why}; the one before it is used")
             else:
                 return name
         return ""

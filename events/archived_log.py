@@ -10,6 +10,7 @@ from events.archive import Archive
 from events.codec import Entry
 from events.log import Appended, Batch, Log, Remembered
 from events.state import State
+from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -35,7 +36,12 @@ class ArchivedLog:
         return self._archived(after, limit, None) or entries
 
     def snapshot(self, until: Position | None = None) -> State | None:
-        self.archive.refresh()
+        """As the protocol says. Without the archive a fold begins at the beginning: if that needs it, it will tell."""
+        try:
+            self.archive.refresh()
+        except (LostHistory, Unavailable) as why:
+            self.archive.complain(str(why))
+            return None
         return self.archive.snapshot(until)
 
     def create(self) -> str:

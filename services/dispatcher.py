@@ -51,7 +51,7 @@ class Dispatcher:
     def __init__(self, log: Log, queue: Queue, controllers: Sequence[Controller[Any]]) -> None:
         self._queue = queue
         self._controllers = controllers
-        self._replica = Replica(log, on_applied=self._on_applied)
+        self._replica = Replica(log, log.snapshot(), on_applied=self._on_applied)
         self._leading = False
         self._owes_all = True
         self._epoch = ""

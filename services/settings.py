@@ -6,7 +6,7 @@ Everything below takes a Settings value, so that no other module looks at the en
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,10 @@ SHORTEST_NODE_GRACE = 1
 LONGEST_NODE_GRACE = 86_400
 DEFAULT_FINISHED_PODS = 12_500
 MOST_FINISHED_PODS = 1_000_000
+DEFAULT_SEAL_EVENTS = 5_000
+MOST_SEAL_EVENTS = 9_000
+DEFAULT_SEAL_AGE: Milliseconds = 3_600_000
+DEFAULT_STREAM_EVENTS = 100_000
 RUNTIMES = ("process", "docker")
 SCHEMES = ("redis", "rediss", "unix")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -66,6 +70,14 @@ class Settings:
     """How long nothing may be heard of a node before it is NotReady."""
     api_port: int = 0
     """What the HTTP API listens on; 0: what it listened on before, 6443, or any that is free."""
+    archive: str = ""
+    """The folder or URL of the log's sealed part; empty: `archive` in the data directory."""
+    seal_events: int = DEFAULT_SEAL_EVENTS
+    """A segment is sealed when so many events wait for it,"""
+    seal_age: Milliseconds = DEFAULT_SEAL_AGE
+    """or when the first of them is so old."""
+    stream_events: int = DEFAULT_STREAM_EVENTS
+    """How many events the log's server keeps in memory though they are sealed."""
     finished_pods: int = DEFAULT_FINISHED_PODS
     """How many pods that have ended are kept; 0: all (--terminated-pod-gc-threshold)."""
     pod_pids: int | None = None
@@ -121,6 +133,10 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         queue_url=queue_url,
         views_url=_url(environ, "VIEWS") or queue_url,
         node_grace=_grace(value("NODE_GRACE", str(DEFAULT_NODE_GRACE // 1000))),
+        archive=value("ARCHIVE"),
+        seal_events=_count(value, "SEAL_EVENTS", DEFAULT_SEAL_EVENTS, range(100, MOST_SEAL_EVENTS + 1)),
+        seal_age=60_000 * _count(value, "SEAL_MINUTES", DEFAULT_SEAL_AGE // 60_000, range(1, 43_201)),
+        stream_events=_count(value, "STREAM_EVENTS", DEFAULT_STREAM_EVENTS, range(1_000_000_001)),
         api_port=checked_port(value("API_PORT", "0"), "CHRONOSET_API_PORT"),
         finished_pods=_finished_pods(value("FINISHED_PODS", str(DEFAULT_FINISHED_PODS))),
         pod_pids=_pod_pids(value("POD_PIDS")),
@@ -266,6 +282,17 @@ def _with_record(settings: Settings, record: ClusterRecord) -> Settings:
         queue_url=urls["QUEUE"],
         views_url=urls["VIEWS"],
         node_names=read_names(settings.data_dir) or record.node_names,
+    )
+
+
+def _count(value: Callable[[str, str], str], name: str, default: int, accepted: range) -> int:
+    """Return a whole number that a variable gives. Raises BadRequest where it is not accepted."""
+    text = value(name, str(default))
+    if text.isascii() and text.isdecimal() and len(text) < 11 and int(text) in accepted:
+        return int(text)
+    raise BadRequest(
+        f"CHRONOSET_{name}: {text[:40]!r} is not accepted: write a whole number from {accepted.start} to "
+        f"{accepted.stop - 1}"
     )
 
 

@@ -14,9 +14,11 @@ from typing import Any
 import dramatiq
 import structlog
 
+from events.archived_log import ArchivedLog
 from events.commit import Edges
 from events.redis_log import RedisLog
 from events.replica import Replica
+from events.sealing import Sealer
 from events.secrets import Keyring
 from schemas.errors import LostHistory, Unavailable
 from services.agent.agent import Agent, wall_clock
@@ -27,6 +29,7 @@ from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
 from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door
 from services.agent.serving.server import NodeServer
+from services.archives import archived, index_of, limits_of, remember_place, store_of
 from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
@@ -44,6 +47,7 @@ from services.controllers.statefulset import STATEFULSET
 from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
 from services.health_files import telling
+from services.historian import LEASE_TTL_MS, Historian
 from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
@@ -89,8 +93,13 @@ CREW_INSPECTION = 0.25
 _log = structlog.get_logger()
 
 
-def open_log(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> RedisLog:
-    """Return the cluster's log. Its client does not retry: the log re-sends under command ids."""
+def open_log(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> ArchivedLog:
+    """Return the cluster's log, whose older part may be in the archive."""
+    return archived(open_stream(settings, name, patience), settings)
+
+
+def open_stream(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> RedisLog:
+    """Return what the log's server holds. Its client does not retry: the log re-sends under command ids."""
     client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
     return RedisLog(client, settings.cluster, patience, heard=heard)
 
@@ -104,6 +113,7 @@ def prepare(settings: Settings, accepts_loss: bool = False) -> None:
     """Refuse a log server that could forget; create the log where there never was one, and the first namespaces."""
     with reaching("the log's server", settings.log_url), connect(settings.log_url, "init", 1) as client:
         check_durability(client, settings.durability)
+    remember_place(settings)
     log = open_log(settings, "init")
     try:
         prepare_log(log, settings.data_dir, edges_of(settings), accepts_loss)
@@ -140,7 +150,7 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     stopping = threading.Event()
     on_sigterm(stopping.set)
     log = open_log(settings, "worker")
-    replica = Replica(log, every=LEISURE)
+    replica = Replica(log, log.snapshot(), every=LEISURE)
     replica.load()
     replica.start()
     client, keys = connect(settings.queue_url, "worker"), Keys(settings.cluster)
@@ -167,6 +177,17 @@ def run_projector(settings: Settings) -> None:
     stopping = threading.Event()
     on_sigterm(stopping.set)
     projector.run(open_log(settings, "projector"), connect(settings.views_url, "projector"), stopping)
+
+
+def run_historian(settings: Settings) -> None:
+    """Seal the log's older part until SIGTERM."""
+    stopping = threading.Event()
+    on_sigterm(stopping.set)
+    stream, queue = open_stream(settings, "historian"), connect(settings.queue_url, "historian")
+    holder = f"{socket.gethostname()}:{os.getpid()}"
+    lease = Lease(queue, Keys(settings.cluster).lease("historian"), holder, LEASE_TTL_MS)
+    store, limits, index = store_of(settings), limits_of(settings), index_of(settings)
+    Historian(lambda: Sealer(stream, store, limits, index), lease, wall_clock, stopping).run()
 
 
 def run_api(settings: Settings) -> None:
@@ -209,7 +230,7 @@ def run_agents(settings: Settings) -> None:
     on_sigterm(stopping.set)
     runtimes = open_runtimes(with_runtime(settings))
     log = open_log(settings, "agents", AGENT_PATIENCE)
-    replica = Replica(log)
+    replica = Replica(log, log.snapshot())
     replica.load()
     replica.start()
     queue = connect(settings.queue_url, "agents", retries=0)
@@ -297,6 +318,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program("dispatcher", run_dispatcher),
     Program("worker", run_worker, count=WORKERS),
     Program("api", run_api),
+    Program("historian", run_historian),
     Program("agents", run_agents, grace=PODS_GRACE + 15),
 )
-"""What `up` runs, in the order of their start: six processes that follow the log."""
+"""What `up` runs, in the order of their start: six processes that follow the log, and the historian, which only looks
+at it now and then."""

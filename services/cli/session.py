@@ -21,6 +21,8 @@ from schemas.times import Milliseconds
 from services.settings import Settings, joined, settings_from, socket_of
 
 if TYPE_CHECKING:
+    from events.archived_log import ArchivedLog
+    from events.history import History
     from events.redis_log import RedisLog
     from events.secrets import Keyring
     from services.commands.execution import Executor
@@ -47,12 +49,27 @@ class Session:
         self._retries = {} if patient else {"retries": 0}
 
     @cached_property
-    def log(self) -> RedisLog:
+    def stream(self) -> RedisLog:
+        """What the log's server holds of the log."""
         from events.redis_log import RedisLog
         from services.connections import connect
 
         client = connect(self.settings.log_url, "cli", retries=0)
         return RedisLog(client, self.settings.cluster, self._patience)
+
+    @cached_property
+    def log(self) -> ArchivedLog:
+        """The whole log, wherever its older part is by now."""
+        from services.archives import archived
+
+        return archived(self.stream, self.settings)
+
+    @cached_property
+    def history(self) -> History:
+        """What reads the past."""
+        from services.archives import history_of
+
+        return history_of(self.log, self.settings)
 
     @cached_property
     def views(self) -> Views:

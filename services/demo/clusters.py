@@ -16,10 +16,12 @@ from signal import SIGTERM
 from typing import TypeVar
 
 import services
+from events.log import Log
 from events.redis_log import RedisLog
 from schemas.errors import NotFound, Unavailable
 from schemas.event_types import condition_of
 from schemas.kinds import NODE
+from services.archives import archived
 from services.clusters import ClusterRecord, Member, read_record
 from services.connections import connect
 from services.processes import die_with_parent, end_child, is_alive
@@ -74,8 +76,9 @@ class Cluster:
         return {**inherited, **ours}
 
     @cached_property
-    def log(self) -> RedisLog:
-        return RedisLog(connect(self._joined.log_url, "demo", retries=0), self._joined.cluster, PATIENCE)
+    def log(self) -> Log:
+        client = connect(self._joined.log_url, "demo", retries=0)
+        return archived(RedisLog(client, self._joined.cluster, PATIENCE), self._joined)
 
     @cached_property
     def views(self) -> Views:

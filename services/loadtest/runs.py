@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from events.commit import Committer, Intent, Proposal
+from events.log import Log
 from events.memory import wall_clock
-from events.redis_log import RedisLog
 from events.replay import events_between
 from schemas.changes import Change
 from schemas.envelopes import Actor
@@ -144,7 +144,7 @@ class _Driver:
         self.paces: list[Pace] = []
         self._plan = plan
         self._cluster = cluster
-        self._log: RedisLog = open_log(settings, "loadtest")
+        self._log: Log = open_log(settings, "loadtest")
         self.watch = Watch(self._log)
         self._queue = connect(settings.queue_url, "loadtest")
         self._server = connect(settings.log_url, "loadtest")

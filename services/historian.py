@@ -1,0 +1,84 @@
+"""The historian: seals the log's older part, trims the stream behind it, and takes snapshots.
+
+Of several, one holds the lease and works; the log's server knows its epoch, so that one that was paused for longer than
+its lease can do no harm. It keeps no state of the cluster, and looks only every few seconds. A full disk, an archive that
+cannot be reached or that is damaged stops it, and nothing else: the log grows until it can go on.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from events.sealing import Outrun, Sealer
+from schemas.errors import LostHistory, Unavailable
+from schemas.times import Milliseconds
+from services.broker.leases import Lease
+
+PAUSE = 5.0
+"""Seconds between two looks."""
+LONGEST_PAUSE = 60.0
+LEASE_TTL_MS = 30_000
+"""A segment is sealed in well under this, and the lease renewed before each."""
+
+_log = structlog.get_logger("chronoset.historian")
+
+
+@dataclass(slots=True)
+class Historian:
+    """Looks at the log until `stopping`. `open_sealer` returns a new sealer, whose `open` takes over."""
+
+    open_sealer: Callable[[], Sealer]
+    lease: Lease
+    clock: Callable[[], Milliseconds]
+    stopping: threading.Event
+    _sealer: Sealer | None = None
+    _failure: str = ""
+    _pause: float = PAUSE
+
+    def run(self) -> None:
+        """Seal what is due, every few seconds."""
+        while not self.stopping.wait(self._pause * random.uniform(0.9, 1.1)):
+            self.look()
+        self.give_up()
+
+    def look(self) -> None:
+        """Seal what is due, if this is the historian. What hinders is logged, once, and tried again."""
+        try:
+            self._look()
+        except Outrun:
+            _log.info("another historian took over")
+            self._sealer = None
+        except (Unavailable, LostHistory) as error:
+            self._sealer = None
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            if str(error) != self._failure:
+                _log.error("nothing can be sealed", error=str(error))
+            self._failure = str(error)
+        else:
+            self._pause, self._failure = PAUSE, ""
+
+    def give_up(self) -> None:
+        """Let another one take over at once."""
+        if self._sealer is not None:
+            self.lease.release()
+
+    def _look(self) -> None:
+        if not self.lease.acquire():
+            self._sealer = None
+            return
+        if self._sealer is None:
+            sealer = self.open_sealer()
+            sealer.open()
+            self._sealer = sealer
+        count = self._sealer.look(self.clock(), self._may_go_on)
+        if count:
+            segments = len(self._sealer.manifest.segments)
+            _log.info("sealed", events=count, segments=segments, end=self._sealer.manifest.end)
+
+    def _may_go_on(self) -> bool:
+        return not self.stopping.is_set() and self.lease.renew()

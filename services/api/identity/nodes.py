@@ -13,6 +13,7 @@ from schemas.errors import Forbidden
 from schemas.kinds import CLAIM, CONFIG_MAP, LEASE, NODE, POD, SECRET
 from schemas.objects import Object, key_of, labels_of, name_of, namespace_of
 from schemas.selectors import matches_node
+from schemas.storage import HOSTNAME
 from services.api.identity.rules import READ, Attributes, Rule
 from services.api.requests import User
 from services.api.seams import Wish
@@ -202,6 +203,8 @@ def _restrict_node(node: str, wish: Wish) -> None:
         raise Forbidden(f'node "{node}" is not allowed to modify node "{wish.target.name}"')
     if new is None:
         raise Forbidden(f'node "{node}" is not allowed to delete itself')
+    if labels_of(new).get(HOSTNAME, node) != node:
+        raise Forbidden(f'node "{node}" is not allowed to set the following labels: {HOSTNAME}')
     if old is None:
         if forbidden := _forbidden_labels(labels_of(new)):
             raise Forbidden(f'node "{node}" is not allowed to set the following labels: {forbidden}')
@@ -213,7 +216,7 @@ def _restrict_node(node: str, wish: Wish) -> None:
     before, after = labels_of(old), labels_of(new)
     moved = {key: "" for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     if forbidden := _forbidden_labels(moved):
-        raise Forbidden(f"is not allowed to modify labels: {forbidden}")
+        raise Forbidden(f'node "{node}" is not allowed to modify labels: {forbidden}')
 
 
 def _restrict_volume(node: str, wish: Wish, state: State) -> None:

@@ -7,7 +7,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import httpx
 
 from events.commit import Edges
 from events.memory import MemoryLog
+from events.replica import Replica
 from schemas.objects import Object
 from services.api.limits import Limits
 from services.api.program import Parts, Server, running_on
@@ -84,13 +85,16 @@ class AnApi:
 
 @contextmanager
 def an_api(
-    policy: Policy | None = None, limits: Limits | None = None, log: MemoryLog | None = None
+    policy: Policy | Callable[[Replica], Policy] | None = None,
+    limits: Limits | None = None,
+    log: MemoryLog | None = None,
 ) -> Iterator[AnApi]:
     """Run an API over a log; over a new one, with the first namespaces in it, where none is given."""
     log = log or MemoryLog()
     with tempfile.TemporaryDirectory() as folder:
         prepare_log(log, Path(folder))
-    server = Server(Parts(lambda: log, Edges(), lambda obj: obj, lambda _: policy or Policy(), limits or Limits()))
+    policy_over = policy if callable(policy) else lambda _: policy or Policy()
+    server = Server(Parts(lambda: log, Edges(), lambda obj: obj, policy_over, limits or Limits()))
     server.replica.load()
     listening = _any_port()
     running = running_on(server)

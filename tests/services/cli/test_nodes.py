@@ -27,14 +27,17 @@ def test_a_cordoned_node_says_so_until_it_is_uncordoned(chronoset: CommandLine) 
 
 
 def test_a_node_is_tainted_and_freed(chronoset: CommandLine) -> None:
+    """A new one is tainted as not ready, until somebody has heard of it."""
     chronoset("apply", "-f", "-", stdin=NODE)
+    new = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
     assert chronoset("taint", "n1", "team=blue:NoSchedule").code == 0
     assert shown(chronoset, "node", "n1", "-o", "json").json["spec"]["taints"] == [
-        {"key": "team", "value": "blue", "effect": "NoSchedule"}
+        new,
+        {"key": "team", "value": "blue", "effect": "NoSchedule"},
     ]
 
-    assert chronoset("taint", "n1", "team-").code == 0
+    assert chronoset("taint", "n1", "team-", "node.kubernetes.io/not-ready-").code == 0
     assert "taints" not in shown(chronoset, "node", "n1", "-o", "json").json["spec"]
 
 

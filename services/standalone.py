@@ -25,7 +25,15 @@ from services.node_lists import checked_name
 from services.settings import Settings
 from services.sockets import make_socket_dir, remove_socket_dir
 from services.storage import StorageGuard
-from services.wiring import open_log, run_agents, run_api, run_dispatcher, run_projector, run_worker
+from services.wiring import (
+    open_log,
+    run_agents,
+    run_api,
+    run_dispatcher,
+    run_historian,
+    run_projector,
+    run_worker,
+)
 
 GUARD_MS = 1_000
 """Milliseconds between two looks at the log's room and its end."""
@@ -85,6 +93,7 @@ ALONE: Mapping[str, Callable[[Settings], None]] = {
     "dispatcher": run_guarded_dispatcher,
     "worker": run_worker,
     "projector": run_projector,
+    "historian": run_historian,
     "api": run_api,
     "agent": run_agent,
 }

@@ -14,7 +14,7 @@ import typer
 from schemas.positions import stream_id_of
 from services.cli.options import DataDir
 from services.node_lists import checked_name
-from services.settings import Settings, joined, settings_from
+from services.settings import Settings, checked_port, joined, settings_from
 
 
 class ProgramName(StrEnum):
@@ -23,6 +23,7 @@ class ProgramName(StrEnum):
     DISPATCHER = "dispatcher"
     WORKER = "worker"
     PROJECTOR = "projector"
+    HISTORIAN = "historian"
     API = "api"
     AGENT = "agent"
 
@@ -39,6 +40,9 @@ def run(
         Path | None,
         typer.Option("--health-file", metavar="FILE", help="Touched each second while the log answers."),
     ] = None,
+    metrics: Annotated[
+        str, typer.Option("--metrics", metavar="PORT", help="Serve its metrics for Prometheus there.")
+    ] = "",
     data_dir: DataDir = None,
 ) -> None:
     """Run one program in the foreground, for a supervisor of your own; its log goes to stdout as JSON lines.
@@ -55,6 +59,8 @@ def run(
     from services.programs import run_in_foreground
 
     settings = joined(settings_from(os.environ, data_dir))
+    if metrics:
+        settings = replace(settings, metrics_port=checked_port(metrics, "--metrics"))
     settings = replace(
         settings,
         node_name=checked_name(node) if node else settings.node_name,

@@ -90,6 +90,14 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
+class Revert:
+    """Make what was wished of an object (its spec, or a ConfigMap's data) what it was; `then` is the object as it was."""
+
+    key: Key
+    then: Object
+
+
+@dataclass(frozen=True, slots=True)
 class Switch:
     """Pause controllers (they look, and write nothing), or let them go on."""
 
@@ -114,7 +122,7 @@ class Taint:
     removed: tuple[tuple[str, str], ...] = ()
 
 
-Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Switch | Cordon | Taint
+Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Revert | Switch | Cordon | Taint
 
 
 def digest(command: Command, of_values: Callable[[bytes], str] = digest_of) -> str:

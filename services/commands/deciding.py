@@ -23,6 +23,7 @@ from services.commands.commands import (
     Evict,
     Patch,
     Restart,
+    Revert,
     Scale,
     Switch,
     Taint,
@@ -71,6 +72,10 @@ def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
             return Decided((decide_undo(command, sources),))
         case Restart():
             return Decided((decide_restart(command, sources, now),))
+        case Revert():
+            from services.commands.manifests import decide_revert
+
+            return Decided(*decide_revert(command, sources))
         case Cordon():
             from services.commands.nodes import decide_cordon
 

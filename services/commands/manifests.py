@@ -8,13 +8,13 @@ from schemas.applying import apply_manifest
 from schemas.canonical import FieldValidation, canonical
 from schemas.changes import Change, Create, Replace
 from schemas.documents import parse_documents
-from schemas.errors import BadRequest, Cause, Conflict, Invalid
+from schemas.errors import BadRequest, Cause, Conflict, Invalid, NotFound
 from schemas.objects import Key, Object, key_of_object, kind_of, namespace_of, version_of, with_metadata
 from schemas.patching import Json, apply_json_patch, apply_merge_patch
 from schemas.strategic import apply_strategic_patch
 from schemas.validation import validate_create, validate_update
 from services.commands.admission import admitted
-from services.commands.commands import JSON_PATCH, STRATEGIC_PATCH, Apply, Patch
+from services.commands.commands import JSON_PATCH, STRATEGIC_PATCH, Apply, Patch, Revert
 from services.commands.sources import Sources, existing, subject_of
 
 _GIVEN_BY_US = (
@@ -72,6 +72,25 @@ def decide_patch(command: Patch, sources: Sources) -> Verdict:
     patched = _patched(clear, command)
     _check_identity(command.key, clear, patched)
     return _admitted(_replacement(live, clear, patched, command.field_validation), sources)
+
+
+def decide_revert(command: Revert, sources: Sources) -> Verdict:
+    """Conclude what it takes to make an object what it was, but for its metadata and status: a change like any other.
+
+    Raises NotFound (what is gone is applied anew), Invalid (what of it cannot be changed any more).
+    """
+    live = sources.get(command.key)
+    if live is None:
+        raise NotFound(
+            f"{subject_of(command.key)} is not there any more; make it anew from what it was: "
+            "chronoset replay --at WHEN KIND NAME -o yaml | chronoset apply -f -",
+            command.key,
+        )
+    clear, then = sources.unseal(live), sources.unseal(command.then)
+    ours = ("apiVersion", "kind", "metadata", "status")
+    kept = {name: value for name, value in clear.items() if name in ours}
+    wanted = {**kept, **{name: value for name, value in then.items() if name not in ours}}
+    return _admitted(_replacement(live, clear, wanted, "Ignore"), sources)
 
 
 def _placed(obj: Object, namespace: str) -> Object:

@@ -1,0 +1,187 @@
+"""Events and changes in the words of people: who did what, from where, and which fields became what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from schemas.envelopes import LOG_KEY, Event
+from schemas.kinds import BY_RESOURCE
+from schemas.objects import Key, Object, split_key
+from schemas.positions import stream_id_of, time_of
+from services.cli.records import painted
+from services.cli.shown_events import clock_time
+from services.cli.tables import printable
+from services.history.causes import Chain, Link
+from services.history.fields import FieldChange, is_within
+
+APPLIED = "metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]"
+"""The whole manifest once more: for programs only."""
+_NOISE = (APPLIED, "metadata.generation")
+_LONGEST = 72
+
+
+def name_of_key(key: Key, namespace: str = "default") -> str:
+    """Return `statefulset/web`, or `statefulset/other/web` outside of a namespace."""
+    if key == LOG_KEY:
+        return "the log"
+    resource, place, name = split_key(key)
+    kind = BY_RESOURCE.get(resource)
+    spoken = kind.singular if kind else resource
+    return f"{spoken}/{name}" if place in ("", namespace) else f"{spoken}/{place}/{name}"
+
+
+def who(event: Event) -> str:
+    """Return who wrote an event: `alice (socket:0@vm)`, `the scheduler`, `node n1`."""
+    kind, _, name = event.actor.name.partition(":")
+    match kind:
+        case "controller":
+            return "the scheduler" if name == "scheduler" else f"the {name} controller"
+        case "node":
+            return f"node {name}"
+        case "system":
+            return f"the cluster's {name}"
+    claim = event.actor.claim.removeprefix("user:")
+    return printable(f"{claim} ({event.actor.name})" if claim else event.actor.name.removeprefix("user:"))
+
+
+def whence(event: Event) -> str:
+    """Return where a wish came from: `from 192.0.2.5 with kubectl/v1.33.0`; empty where it came over no wire."""
+    groups, address, agent = event.origin
+    parts = (f"from {address}" if address else "", f"with {agent.split(' ')[0]}" if agent else "")
+    return printable(" ".join(part for part in parts if part))
+
+
+def field_lines(fields: Iterable[FieldChange], indent: str, most: int = 0) -> list[str]:
+    """Return a line for each field that people want to see, before and after; at most so many (0: all)."""
+    shown = [each for each in fields if each.path not in _NOISE]
+    lines = [f"{indent}{field_line(each)}" for each in (shown[:most] if most else shown)]
+    if most and len(shown) > most:
+        lines.append(painted(f"{indent}and {len(shown) - most} more fields", "dim"))
+    return lines
+
+
+def field_line(field: FieldChange) -> str:
+    """Return `spec.replicas: 3 → 5`; what was not there before, or is no more, is said."""
+    before, after = (_short(each) for each in (field.before, field.after))
+    if field.before is None:
+        return f"{printable(field.path)}: {painted(after, 'green')} {painted('(new)', 'dim')}"
+    if field.after is None:
+        return f"{printable(field.path)}: {painted(before, 'red')} {painted('(removed)', 'dim')}"
+    return f"{printable(field.path)}: {painted(before, 'red')} → {painted(after, 'green')}"
+
+
+def within(fields: Iterable[FieldChange], field: str) -> list[FieldChange]:
+    """Return the fields that are a field that was asked for, or parts of it; all where none was."""
+    return [each for each in fields if not field or is_within(each.path, field)]
+
+
+def event_head(event: Event, subject: Key = "") -> str:
+    """Return the line over a change: when, what, of whom where that is not clear, by whom and from where."""
+    about = "" if event.key == subject else name_of_key(event.key)
+    parts = (
+        painted(clock_time(time_of(event.position)), "cyan"),
+        painted(f"{event.type:<28}", "bold"),
+        printable(about),
+        f"by {who(event)}",
+        whence(event),
+        painted(stream_id_of(event.position), "dim"),
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def chain_text(chain: Chain, when: str) -> str:
+    """Return a chain of causes as sentences, the newest first."""
+    lines = [painted(f"{name_of_key(chain.key)} {_standing(chain.obj)} ({when})", "bold")]
+    for link in chain.links:
+        event = link.event
+        at = f"{clock_time(time_of(event.position))}  {stream_id_of(event.position)}"
+        lines.append(f"  because {sentence(link, chain.key)}")
+        lines.append(painted(f"          {at}", "dim"))
+        if link.turns:
+            lines.append(
+                painted(f"          (it was its turn after {link.turns} events of other pods)", "dim")
+            )
+    if not chain.whole:
+        lines.append("  and what led to that the log does not say")
+    return "\n".join(lines)
+
+
+def sentence(link: Link, subject: Key) -> str:
+    """Return one event as the half of a sentence: `the scheduler bound it to n3`."""
+    event = link.event
+    about = "it" if event.key == subject else name_of_key(event.key)
+    actor, kind = who(event), event.type
+    origin = f" {whence(event)}" if whence(event) else ""
+    if kind == "PodBound":
+        node = ((event.body or {}).get("spec") or {}).get("nodeName", "")
+        return f"{actor} bound {about} to {node}{origin}"
+    if event.derivation:
+        return f"{about} follows from the template"
+    for ending, verb in (
+        ("DeletionRequested", "asked {} to end"),
+        ("Deleted", "deleted {}"),
+        ("Created", "created {}"),
+    ):
+        if kind.endswith(ending):
+            by_node = ending == "Deleted" and event.actor.name.startswith("node:")
+            return f"{actor} {(verb if not by_node else 'confirmed the end of {}').format(about)}{origin}"
+    changed = _changed(link)
+    return (
+        f"{actor} changed {about}{changed}{origin}" if changed else f"{actor} wrote {kind} of {about}{origin}"
+    )
+
+
+def chain_record(chain: Chain) -> dict[str, Any]:
+    """Return a chain of causes for programs."""
+    from services.cli.records import full_record
+
+    return {
+        "key": chain.key,
+        "exists": chain.obj is not None,
+        "complete": chain.whole,
+        "chain": [
+            {
+                **full_record(link.event),
+                "because": sentence(link, chain.key),
+                "turns": link.turns,
+                "fields": fields_record(link.change.fields) if link.change else [],
+            }
+            for link in chain.links
+        ],
+    }
+
+
+def fields_record(fields: Sequence[FieldChange]) -> list[dict[str, Any]]:
+    """Return fields for programs."""
+    return [{"field": each.path, "before": each.before, "after": each.after} for each in fields]
+
+
+def _changed(link: Link) -> str:
+    """Return `: spec.replicas: 3 → 5, ...`, the few that say most: what was wished for before what was found."""
+    if link.change is None:
+        return ""
+    fields = [each for each in link.change.fields if each.path not in _NOISE]
+    wished = [each for each in fields if not each.path.startswith("status")] or fields
+    told = ", ".join(field_line(each) for each in wished[:3])
+    more = f" and {len(wished) - 3} more fields" if len(wished) > 3 else ""
+    return f": {told}{more}" if told else ""
+
+
+def _standing(obj: Object | None) -> str:
+    """Return what there is to explain of an object."""
+    if obj is None:
+        return "is gone"
+    if obj["metadata"].get("deletionTimestamp"):
+        return "is to end"
+    if obj["kind"] == "Pod":
+        node = obj["spec"].get("nodeName", "")
+        return f"runs on {node}" if node else "waits for a node"
+    return "is as it is"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) and value else orjson.dumps(value).decode()
+    return printable(text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "...")

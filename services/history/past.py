@@ -1,0 +1,51 @@
+"""What the questions of this package need of a log's memory, besides what events.history answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from events.codec import decode
+from events.history import History
+from schemas.envelopes import Event
+from schemas.errors import BadRequest
+from schemas.objects import Key
+from schemas.positions import Position, stream_id_of
+
+
+class Past:
+    """A log's memory, as services.history.causes reads it."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def changes_of(self, key: Key, limit: int, until: Position | None = None) -> list[Event]:
+        """Return the last `limit` events of an object up to `until`, oldest first."""
+        return self._history.changes_of(key, limit, until)
+
+    def batch_at(self, position: Position) -> Sequence[Event]:
+        """Return the batch of the event at a position; empty where there is none."""
+        found = self._history.log.read(position - 1, 1, position)
+        if not found:
+            return ()
+        event = decode(found[0])
+        first = position - event.offset
+        entries = self._history.log.read(first - 1, event.size, first + event.size - 1)
+        return [decode(entry) for entry in entries]
+
+    def checked(self, position: Position, option: str) -> Position:
+        """Return the end of the batch that a named position is in, itself where it is in none.
+
+        Raises BadRequest where the log does not reach so far, or began later.
+        """
+        last = self._history.log.last()
+        if position > last:
+            raise BadRequest(
+                f"{option}: {stream_id_of(position)} is beyond the log, which ends at {stream_id_of(last)}"
+            )
+        (first,) = self._history.log.read(0, 1)
+        if position < first.position:
+            raise BadRequest(
+                f"{option}: {stream_id_of(position)} is before the log: it began at {stream_id_of(first.position)}"
+            )
+        batch = self.batch_at(position)
+        return batch[-1].position if batch else position

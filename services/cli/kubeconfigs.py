@@ -81,7 +81,7 @@ def kubeconfig(
     if not user:
         if role or group or namespace or revoke:
             raise BadRequest("--user: is missing; name whom the configuration is for, as --user bob")
-        print(_administrators(settings), end="")
+        print(administrators(settings), end="")
         return
     from services.cli.session import Session
 
@@ -93,7 +93,8 @@ def kubeconfig(
     _print_for(session, wish, actor)
 
 
-def _administrators(settings: Settings) -> str:
+def administrators(settings: Settings) -> str:
+    """Return the administrator's kubeconfig, as the API has written it. Raises Unavailable."""
     path = settings.data_dir / KUBECONFIG
     try:
         return path.read_text()
@@ -143,8 +144,8 @@ def _print_for(session: Session, wish: Wish, actor: str) -> None:
     from services.cli.session import new_command_id, now_ms
     from services.commands.commands import Apply
 
-    administrators = yaml.safe_load(_administrators(session.settings))
-    known = administrators["clusters"][0]["cluster"]
+    own = yaml.safe_load(administrators(session.settings))
+    known = own["clusters"][0]["cluster"]
     token = new_token()
     ends = now_ms() + wish.seconds * 1000
     objects = [binding_of(wish)] if wish.role else []

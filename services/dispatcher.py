@@ -51,7 +51,7 @@ class Dispatcher:
     def __init__(self, log: Log, queue: Queue, controllers: Sequence[Controller[Any]]) -> None:
         self._queue = queue
         self._controllers = controllers
-        self._replica = Replica(log, log.snapshot(), on_applied=self._on_applied)
+        self.replica = Replica(log, log.snapshot(), on_applied=self._on_applied)
         self._leading = False
         self._owes_all = True
         self._epoch = ""
@@ -59,8 +59,8 @@ class Dispatcher:
 
     def run(self) -> None:
         """Follow the log and keep the timers until `stop`."""
-        self._replica.load()
-        self._replica.start()
+        self.replica.load()
+        self.replica.start()
         next_lease = next_all = 0.0
         try:
             while not self._stopping.is_set():
@@ -76,11 +76,11 @@ class Dispatcher:
                         self._queue.hints.due(wall_clock())
                 except Unavailable as error:
                     self._lose_queue(error)
-                with self._replica.reading():
+                with self.replica.reading():
                     pass
                 self._stopping.wait(TICK)
         finally:
-            self._replica.stop()
+            self.replica.stop()
             if self._leading:
                 self._queue.lease.release()
 
@@ -103,7 +103,7 @@ class Dispatcher:
         if not self._owes_all:
             return
         self._owes_all = False
-        with self._replica.reading() as state:
+        with self.replica.reading() as state:
             hints = all_keys(self._controllers, state)
         try:
             marked = self._queue.hints.mark_many(hints)
@@ -120,7 +120,7 @@ class Dispatcher:
             self._owes_all = True
         followed = [(each.old, each.new) for each in applied if each.event.guard]
         others = [(each.old, each.new) for each in applied if not each.event.guard]
-        with self._replica.reading() as state:
+        with self.replica.reading() as state:
             now = dirty_keys(self._controllers, state, others)
             later = dirty_keys(self._controllers, state, followed)
         try:

@@ -15,6 +15,8 @@ from setproctitle import setproctitle
 
 from schemas.errors import ChronosetError
 from services.logs import log_to_file, log_to_stdout
+from services.metrics import measures
+from services.metrics.serving import serve_on_port, serve_on_socket, socket_of
 from services.processes import Forked, die_with_parent
 from services.settings import Settings
 
@@ -67,6 +69,9 @@ def run_program(program: Program, name: str, log_file: Path, settings: Settings)
     os.dup2(null, 0)
     os.close(null)
     log_to_file(log_file, name)
+    if settings.metrics_port and not program.once:
+        measures.begin()
+        serve_on_socket(socket_of(settings.socket_dir, name))
     return _carry_out(program.run, name, settings)
 
 
@@ -78,6 +83,8 @@ def run_in_foreground(run: Callable[[Settings], None], name: str, settings: Sett
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, lambda *_: signal.raise_signal(signal.SIGTERM))
     log_to_stdout(name)
+    if settings.metrics_port:
+        serve_on_port(settings.metrics_address, settings.metrics_port)
     try:
         return _carry_out(run, name, settings)
     except SystemExit:

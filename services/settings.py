@@ -96,6 +96,9 @@ class Settings:
     """What a program touches when the log answers it (services.health_files)."""
     log_dir: Path | None = None
     """Where the files of the log's server can be seen, if they can: its disk is watched then."""
+    metrics_port: int = 0
+    """Where Prometheus finds the metrics of all programs of `up`, or of the one that is run alone; 0: nowhere."""
+    metrics_address: str = DEFAULT_API_ADDRESS
     node_listen: str = ""
     """The TCP address at which the agents' server is reached from elsewhere, `host:port`; empty: none."""
     node_token_file: Path | None = None
@@ -147,6 +150,8 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         api_address=value("API_ADDRESS", DEFAULT_API_ADDRESS),
         health_file=path("HEALTH_FILE"),
         log_dir=path("LOG_DIR"),
+        metrics_port=checked_port(value("METRICS_PORT", "0"), "CHRONOSET_METRICS_PORT"),
+        metrics_address=value("METRICS_ADDRESS", DEFAULT_API_ADDRESS),
         node_listen=value("NODE_LISTEN"),
         node_token_file=path("NODE_TOKEN_FILE"),
         node_certificate=path("NODE_CERT"),

@@ -16,6 +16,8 @@ from pathlib import Path
 from schemas.errors import Forbidden
 
 MAX_SOCKET_PATH = 107
+METRICS = "metrics-"
+"""How the names of the sockets begin at which programs serve their metrics (services.metrics)."""
 _LONGEST_NAME = 24
 
 
@@ -48,7 +50,9 @@ def make_socket_dir(directory: Path) -> Path:
 
 
 def remove_socket_dir(directory: Path) -> None:
-    """Remove the directory and the one above it where nothing is left in them."""
+    """Remove the directory and the one above it where nothing is left in them but what killed programs left."""
+    for path in directory.glob(f"{METRICS}*.sock"):
+        path.unlink(missing_ok=True)
     for path in (directory, directory.parent):
         try:
             path.rmdir()

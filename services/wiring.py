@@ -21,6 +21,9 @@ from events.replica import Replica
 from events.sealing import Sealer
 from events.secrets import Keyring
 from schemas.errors import LostHistory, Unavailable
+from schemas.kinds import NODE
+from schemas.objects import name_of
+from schemas.positions import Position
 from services.agent.agent import Agent, wall_clock
 from services.agent.crews import Crew
 from services.agent.dns import PublishedZone
@@ -48,9 +51,14 @@ from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
 from services.health_files import telling
 from services.historian import LEASE_TTL_MS, Historian
+from services.metrics import readings
+from services.metrics.gathering import registry_of
+from services.metrics.logs import MeasuredLog
+from services.metrics.serving import serve_on_port
 from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
+from services.projections.generations import Generations
 from services.pulses import deaf, listen
 from services.runtimes import Runtimes, end_pods, open_runtimes, with_runtime
 from services.scheduler.controller import scheduler
@@ -79,6 +87,8 @@ AGENT_PATIENCE = 3.0
 """Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
 API_PATIENCE = 5.0
 """Seconds the API tries to reach the log before it answers 503: its clients ask again by themselves."""
+METRICS_PATIENCE = 1.0
+"""Seconds that somebody who asks for metrics waits for a log that is away."""
 LEISURE = 0.25
 """Seconds between two reads of a worker's replica while it has nothing to look at."""
 FAILURE_CHECK = 2.0
@@ -101,7 +111,7 @@ def open_log(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> A
 def open_stream(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> RedisLog:
     """Return what the log's server holds. Its client does not retry: the log re-sends under command ids."""
     client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
-    return RedisLog(client, settings.cluster, patience, heard=heard)
+    return MeasuredLog(client, settings.cluster, patience, heard=heard)
 
 
 def edges_of(settings: Settings) -> Edges:
@@ -141,6 +151,13 @@ def run_dispatcher(settings: Settings, controllers: Sequence[Controller[Any]] = 
     )
     ours = fitted(controllers, finished(settings.finished_pods))
     dispatcher = Dispatcher(open_log(settings, "dispatcher"), queue, ours)
+    broker = StreamsBroker(client, keys, middleware=[])
+    heard = Heartbeats(client, keys, settings.node_grace)
+    readings.show(
+        _lag(settings, dispatcher.replica),
+        readings.queue_depth(partial(broker.depth, "hints")),
+        readings.heard_nodes(heard, partial(_nodes_of, dispatcher.replica), wall_clock),
+    )
     on_sigterm(dispatcher.stop)
     dispatcher.run()
 
@@ -158,6 +175,7 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     heard = Heartbeats(connect(settings.queue_url, "worker"), keys, settings.node_grace)
     ours = fitted(controllers, finished(settings.finished_pods), heartbeats(partial(listen, heard)))
     reconciler = Reconciler(log, replica, hints, ours, edges_of(settings), stopping.set)
+    readings.show(_lag(settings, replica))
     worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
     worker.start()
     try:
@@ -176,7 +194,14 @@ def run_projector(settings: Settings) -> None:
     """Keep the projections up with the log until SIGTERM."""
     stopping = threading.Event()
     on_sigterm(stopping.set)
-    projector.run(open_log(settings, "projector"), connect(settings.views_url, "projector"), stopping)
+    client = connect(settings.views_url, "projector")
+    generations = Generations(client, settings.cluster)
+    readings.show(
+        readings.projector_lag(
+            partial(_projected, generations), partial(open_log, settings, "metrics", METRICS_PATIENCE)
+        )
+    )
+    projector.run(open_log(settings, "projector"), client, stopping)
 
 
 def run_historian(settings: Settings) -> None:
@@ -195,6 +220,7 @@ def run_api(settings: Settings) -> None:
     from services.api.identity.authorities import write_private
     from services.api.identity.policies import policy_over
     from services.api.keepers import Keeper
+    from services.api.measured import measured
     from services.api.program import Parts, Server, listen, serve
 
     data_dir = settings.data_dir.absolute()
@@ -217,6 +243,8 @@ def run_api(settings: Settings) -> None:
     )
     keeper.write_kubeconfig(kubeconfig)
     with keeper.keeping(kubeconfig, partial(open_log, settings, "api", API_PATIENCE), server.replica):
+    server.application = measured(server.application)
+    readings.show(_lag(settings, server.replica), readings.watch_count(server.hub.count))
         serve(server, listening, keeper.tls)
 
 
@@ -244,6 +272,7 @@ def run_agents(settings: Settings) -> None:
     doors = [door for door in (socket_door(settings), tcp_door(settings)) if door]
     servers = [NodeServer(crew.view, wall_clock, door) for door in doors]
     crew.follow()
+    readings.show(_lag(settings, replica))
     while not stopping.wait(CREW_INSPECTION) and not _is_broken(replica):
         crew.follow()
     failures = crew.failures()
@@ -265,12 +294,33 @@ def wanted_nodes(settings: Settings) -> Sequence[str]:
 
 
 def _is_broken(replica: Replica) -> bool:
+def run_metrics(settings: Settings) -> None:
+    """Serve the metrics of all programs of this machine on one port until SIGTERM."""
+    stopping = threading.Event()
+    on_sigterm(stopping.set)
+    serve_on_port(settings.metrics_address, settings.metrics_port, registry_of(settings.socket_dir))
+    stopping.wait()
+
+
     return replica.failure is not None and not isinstance(replica.failure, LostHistory)
 
 
 def _agent(settings: Settings, control_plane: EventStore, runtimes: Runtimes, name: str) -> Agent:
     directory = settings.data_dir / "nodes" / name
     directory.mkdir(parents=True, exist_ok=True)
+def _lag(settings: Settings, replica: Replica) -> readings.Reading:
+    return readings.lag_of(replica, partial(open_log, settings, "metrics", METRICS_PATIENCE))
+
+
+def _nodes_of(replica: Replica) -> list[str]:
+    return [name_of(node) for node in replica.list(NODE.resource)]
+
+
+def _projected(generations: Generations) -> Position | None:
+    found = generations.current()
+    return found.position if found else None
+
+
     pause = min(LONGEST_HEARTBEAT_PAUSE, settings.node_grace / 1000 / HEARTBEATS_PER_GRACE)
     identity = f"{settings.cluster}/{control_plane.log_id()}"
     directory = directory.resolve()
@@ -323,3 +373,5 @@ PROGRAMS: tuple[Program, ...] = (
 )
 """What `up` runs, in the order of their start: six processes that follow the log, and the historian, which only looks
 at it now and then."""
+METRICS = Program("metrics", run_metrics)
+"""What `up` runs besides where it is asked for metrics."""

@@ -27,6 +27,7 @@ from services.breakers import Breaker
 from services.broker.hints import Hints, Sentence
 from services.controllers.controller import Controller, dirty_keys
 from services.controllers.switches import is_paused
+from services.metrics import measures
 
 CATCH_UP_SECONDS = 10.0
 RETRY_FIRST_MS = 100
@@ -128,7 +129,10 @@ class Reconciler:
         dirty: list[tuple[str, Key]] = []
         sentence: Sentence | None = None
         try:
-            sentence, dirty = self._look(controller, key)
+            with measures.reconciling(name) as timed:
+                look, dirty = self._look(controller, key)
+                timed.outcome = _outcome(look)
+            sentence = Sentence(look.decision.waiting_for, look.position)
         except LostHistory as error:
             self.failure = error
             self._on_failure()
@@ -142,8 +146,8 @@ class Reconciler:
             self._hints.release(run, sentence)
         return dirty
 
-    def _look(self, controller: Controller[Any], key: Key) -> tuple[Sentence, list[tuple[str, Key]]]:
-        """Decide and commit; return what the key waits for now, and the keys that the commit made dirty."""
+    def _look(self, controller: Controller[Any], key: Key) -> tuple[Look, list[tuple[str, Key]]]:
+        """Decide and commit; return what came of it, and the keys that the commit made dirty."""
         self._replica.catch_up()
         decision, decided_at = Decision(), 0
 
@@ -163,7 +167,7 @@ class Reconciler:
         self._report(controller.name, key, look)
         with self._replica.reading() as state:
             dirty = dirty_keys(self._controllers.values(), state, committed.changed)
-        return Sentence(decision.waiting_for, look.position), dirty
+        return look, dirty
 
     def _decide(self, controller: Controller[Any], key: Key) -> tuple[Decision, Proposal, Position]:
         """Decide under the replica's lock: view, guard, cause and position are of one moment."""
@@ -179,11 +183,11 @@ class Reconciler:
                 decision = controller.reconcile(view, now) if view is not None else Decision()
             cause = self._causes.of(controller, key, state) if decision.changes else 0
             guard = f"guard/{controller.name}/{key}"
+            guarded = state.guards.get(guard, 0)
+            if cause > guarded:
+                measures.HOPS.labels(controller.name).observe(max(0, now - (cause >> 20)) / 1000)
             proposal = Proposal(
-                decision.changes,
-                decision.rests_on,
-                (guard, state.guards.get(guard, 0)),
-                cause or _cause_of(decision, obj),
+                decision.changes, decision.rests_on, (guard, guarded), cause or _cause_of(decision, obj)
             )
             return decision, proposal, state.position
 
@@ -216,6 +220,11 @@ class Reconciler:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):
             at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
             raise Unavailable(f"this worker's replica is at {at}, not yet at {wanted}")
+
+
+def _outcome(look: Look) -> str:
+    """Return what a look came to, for chronoset_reconcile_seconds."""
+    return "appended" if look.appended else "waiting" if look.decision.waiting_for else "nothing"
 
 
 def _cause_of(decision: Decision, obj: Object | None) -> Position:

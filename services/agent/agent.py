@@ -42,6 +42,7 @@ from services.agent.runtimes.port import OnExit, Runtime
 from services.agent.serving.pods import PodView
 from services.agent.surroundings import HOLD, Surroundings, Trust
 from services.agent.verdicts import EVICTION_GRACE
+from services.metrics.measures import HEARTBEATS
 
 WAIT_SECONDS = 30.0
 TIDY_DELAY: Milliseconds = 100
@@ -258,10 +259,12 @@ class Agent:
         try:
             self._control_plane.heartbeat(self.settings.name)
             self._has_pulse = True
+            HEARTBEATS.labels("sent").inc()
         except ChronosetError as error:
             if self._has_pulse:
                 self._log.warning("heartbeats cannot be written", error=str(error))
             self._has_pulse = False
+            HEARTBEATS.labels("failed").inc()
 
     def _is_known(self) -> bool:
         return self._control_plane.get(NODE.resource, "", self.settings.name) is not None

@@ -184,6 +184,10 @@ class Hub:
                 elif now >= watcher.due:
                     watcher.wake()
 
+    def count(self) -> int:
+        """Return how many watches are open; from any thread, so to within those that come and go just now."""
+        return sum(map(len, list(self._watchers.values())))
+
     async def reach(self, position: Position, timeout: float) -> bool:
         """Wait until everything up to a position has been delivered; False where that took too long."""
         if self.position >= position:

@@ -60,6 +60,12 @@ def up(
     api_port: Annotated[
         str, typer.Option("--api-port", metavar="PORT", help="What the HTTP API listens on (default 6443).")
     ] = "",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics", metavar="PORT", help="Serve the metrics of all programs for Prometheus there."
+        ),
+    ] = "",
     plain: Annotated[
         bool, typer.Option("--plain", help="On a terminal too: lines instead of a live view.")
     ] = False,
@@ -87,7 +93,7 @@ def up(
         shown_path,
     )
     from services.supervisor import Supervisor
-    from services.wiring import PROGRAMS, finish, prepare
+    from services.wiring import METRICS, PROGRAMS, finish, prepare
 
     settings = settings_from(os.environ, data_dir)
     names = names_to_play(nodes, settings.data_dir)
@@ -96,12 +102,15 @@ def up(
         settings = replace(settings, durability=checked_durability(durability, "--durability"))
     if api_port:
         settings = replace(settings, api_port=checked_port(api_port, "--api-port"))
+    if metrics:
+        settings = replace(settings, metrics_port=checked_port(metrics, "--metrics"))
     if runtime:
         settings = replace(settings, runtime=checked_runtime(runtime, "--runtime"))
     settings = with_runtime(settings)
     announcer = Announcer(shown_path(settings.data_dir), len(names))
     viewing = [] if plain or not _has_terminal() else [_view()]
-    programs = [*PROGRAMS, *_applying(manifests or []), *viewing]
+    measuring = [METRICS] if settings.metrics_port else []
+    programs = [*PROGRAMS, *measuring, *_applying(manifests or []), *viewing]
 
     def begin(joined: Settings) -> None:
         if viewing:

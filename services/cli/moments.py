@@ -50,8 +50,8 @@ class Moment(NamedTuple):
 def parse_moment(text: str, now: Milliseconds, option: str = "--at") -> Moment:
     """Return the moment that `text` means. Raises BadRequest, which names the option and what is accepted.
 
-    A date without zone is refused: whose zone would it be? So are a time in the future, and one that a clock shows twice
-    since it was put back.
+    A date without zone is refused: whose zone would it be? So are a time in the future, and one that a clock shows
+    twice since it was put back.
     """
     words = text.strip()
     if _is_position(words):

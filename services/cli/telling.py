@@ -49,7 +49,7 @@ def who(event: Event) -> str:
 
 def whence(event: Event) -> str:
     """Return where a wish came from: `from 192.0.2.5 with kubectl/v1.33.0`; empty where it came over no wire."""
-    groups, address, agent = event.origin
+    _, address, agent = event.origin
     parts = (f"from {address}" if address else "", f"with {agent.split(' ')[0]}" if agent else "")
     return printable(" ".join(part for part in parts if part))
 
@@ -96,30 +96,27 @@ def chain_text(chain: Chain, when: str) -> str:
     """Return a chain of causes as sentences, the newest first."""
     lines = [painted(f"{name_of_key(chain.key)} {_standing(chain.obj)} ({when})", "bold")]
     for link in chain.links:
-        event = link.event
-        at = f"{clock_time(time_of(event.position))}  {stream_id_of(event.position)}"
-        lines.append(f"  because {sentence(link, chain.key)}")
-        lines.append(painted(f"          {at}", "dim"))
-        if link.turns:
-            lines.append(
-                painted(f"          (it was its turn after {link.turns} events of other pods)", "dim")
-            )
+        position = link.event.position
+        at = painted(clock_time(time_of(position)), "cyan")
+        turns = f", in its turn, after {link.turns} events of other pods" if link.turns else ""
+        told = f"because {sentence(link, chain)}{turns}"
+        lines.append(f"  {at}  {told}  {painted(stream_id_of(position), 'dim')}")
     if not chain.whole:
         lines.append("  and what led to that the log does not say")
     return "\n".join(lines)
 
 
-def sentence(link: Link, subject: Key) -> str:
+def sentence(link: Link, chain: Chain) -> str:
     """Return one event as the half of a sentence: `the scheduler bound it to n3`."""
     event = link.event
-    about = "it" if event.key == subject else name_of_key(event.key)
+    about = _subject(event, chain)
     actor, kind = who(event), event.type
     origin = f" {whence(event)}" if whence(event) else ""
     if kind == "PodBound":
         node = ((event.body or {}).get("spec") or {}).get("nodeName", "")
         return f"{actor} bound {about} to {node}{origin}"
     if event.derivation:
-        return f"{about} follows from the template"
+        return f"{about} follows from its template"
     for ending, verb in (
         ("DeletionRequested", "asked {} to end"),
         ("Deleted", "deleted {}"),
@@ -145,7 +142,7 @@ def chain_record(chain: Chain) -> dict[str, Any]:
         "chain": [
             {
                 **full_record(link.event),
-                "because": sentence(link, chain.key),
+                "because": sentence(link, chain),
                 "turns": link.turns,
                 "fields": fields_record(link.change.fields) if link.change else [],
             }
@@ -168,6 +165,13 @@ def _changed(link: Link) -> str:
     told = ", ".join(field_line(each) for each in wished[:3])
     more = f" and {len(wished) - 3} more fields" if len(wished) > 3 else ""
     return f": {told}{more}" if told else ""
+
+
+def _subject(event: Event, chain: Chain) -> str:
+    """Return `it`, what had its name before it, or another object by its name."""
+    if event.key != chain.key:
+        return name_of_key(event.key)
+    return "it" if chain.obj is None or event.uid == chain.obj["metadata"]["uid"] else "the one before it"
 
 
 def _standing(obj: Object | None) -> str:

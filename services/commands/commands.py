@@ -91,7 +91,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Revert:
-    """Make what was wished of an object (its spec, or a ConfigMap's data) what it was; `then` is the object as it was."""
+    """Make what was wished of an object (its spec, a ConfigMap's data) what it was; `then` is the object as it was."""
 
     key: Key
     then: Object

@@ -136,7 +136,7 @@ def _beginning(old: Object | None, new: Object) -> str:
 
 
 def _is_settled(state: State, workload: Object, rollout: Rollout) -> bool:
-    """Say whether no pod is still to be replaced: counts alone say so too early where old pods lie below a partition."""
+    """Say whether no pod is still to be replaced: counts alone say so too early where a partition keeps old pods."""
     pods = [each for each in state.owned_by(uid_of(workload)) if each["kind"] == POD.kind]
     if any(map(is_terminating, pods)):
         return False

@@ -20,6 +20,7 @@ from schemas.objects import Object, key_of
 from schemas.times import Milliseconds, micro_time
 from services.api.bodies import object_of
 from services.api.failures import bad_request, failure, method_not_allowed
+from services.api.identity.nodes import check_lease, node_of
 from services.api.negotiation import JSON
 from services.api.requests import Target, User
 from services.broker.leases import Heartbeats
@@ -40,12 +41,13 @@ class NodeLeases:
         self._nodes = nodes
         self._clock = clock
 
-    async def __call__(self, request: Request, _user: User, target: Target, body: bytes) -> Response:
-        """Answer a request about one Lease, or all. Raises Failure, NotFound, Unavailable."""
+    async def __call__(self, request: Request, user: User, target: Target, body: bytes) -> Response:
+        """Answer a request about one Lease, or all. Raises Failure, Forbidden, NotFound, Unavailable."""
         match target.verb:
             case "create" | "update":
                 check_version(request.headers.get("user-agent", ""))
                 lease = object_of(body, request.headers.get("content-type", ""), target)
+                check_lease(node_of(user), NAMESPACE, lease["metadata"].get("name") or target.name)
                 return await self._renew(target, lease)
             case "get":
                 return _answer(await self._lease(target))

@@ -102,10 +102,13 @@ def restrict(node: str, wish: Wish, state: State) -> None:
         case "PersistentVolume", _:
             _restrict_volume(node, wish, state)
         case "Lease", _:
-            if (namespace_of(subject), name_of(subject)) != (LEASES, node):
-                raise Forbidden(
-                    f'can only access node lease with the same name as the requesting node ("{node}")'
-                )
+            check_lease(node, namespace_of(subject), name_of(subject))
+
+
+def check_lease(node: str, namespace: str, name: str) -> None:
+    """Raise Forbidden where a lease is not a node's own; empty for somebody who is no node."""
+    if node and (namespace, name) != (LEASES, node):
+        raise Forbidden(f'can only access node lease with the same name as the requesting node ("{node}")')
 
 
 def named_by(pod: Object) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from events.admission import TOLERATED_SECONDS
 from schemas.changes import Change, Replace
 from schemas.deletion import deletion_of
 from schemas.objects import Object, name_of
@@ -17,9 +18,9 @@ from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 from services.controllers.nodes.conditions import with_node_lost
 from services.controllers.pods import disruption_of
 
-DEFAULT_TOLERATION: Milliseconds = 300_000
-"""How long a pod that says nothing of it stays on a node that is not Ready (plugin/pkg/admission/
-defaulttolerationseconds); counted, not written into the pod."""
+DEFAULT_TOLERATION: Milliseconds = TOLERATED_SECONDS * 1000
+"""How long a pod that says nothing of it stays on a node that is not Ready: one of a log from before this was
+written into pods."""
 QUARANTINE: Milliseconds = 40_000
 """How long pods outlive the object of their node: an agent that is alive registers again meanwhile (podgc)."""
 NODE_PAUSE: Milliseconds = 10_000

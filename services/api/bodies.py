@@ -1,4 +1,4 @@
-"""Bodies into values: objects, patches, DeleteOptions. Pure but for reading protobuf, which has a module of its own."""
+"""Bodies into values: objects, patches, DeleteOptions. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from schemas.errors import BadRequest
 from schemas.event_shapes import core_event_of
 from schemas.objects import Object
 from schemas.patching import Json
-from services.api.failures import bad_request, unsupported_media_type
+from services.api.failures import bad_request
 from services.api.negotiation import JSON, PROTOBUF, YAML, body_type_of
 from services.api.paths import propagation_of
+from services.api.protobuf import decode
 from services.api.requests import Options, Target
 
 MAX_BODY = MAX_BYTES
@@ -22,8 +23,6 @@ MAX_BODY = MAX_BYTES
 
 def value_of(body: bytes, media_type: str, strict: bool = False) -> Json:
     """Return the one value of a body. With `strict` also a key that is written twice is refused. Raises Failure 400."""
-    if media_type == PROTOBUF:
-        return _decoded(body)
     if media_type == YAML or strict:
         try:
             return parse_value(body)
@@ -44,12 +43,13 @@ def object_of(body: bytes, content_type: str, target: Target) -> Object:
     It has the apiVersion and kind of the target (or of its subresource; an Event of events.k8s.io gets those that are
     stored), metadata, and the target's namespace and name (handlers/create.go, update.go, rest.go checkName).
     """
-    obj = value_of(body, body_type_of(content_type), target.options.field_validation == "Strict")
-    if not isinstance(obj, dict):
-        raise bad_request("the body is no object")
     part = target.part
     kind = part.kind if part and part.kind else target.kind.kind
     api_version = part.api_version if part and part.kind else target.kind.api_version
+    strict = target.options.field_validation == "Strict"
+    obj = _typed_value_of(body, content_type, (api_version, kind), strict)
+    if not isinstance(obj, dict):
+        raise bad_request("the body is no object")
     if not obj.get("kind") and not obj.get("apiVersion"):
         obj = {"apiVersion": api_version, "kind": kind, **obj}
     if (obj.get("apiVersion"), obj.get("kind")) != (api_version, kind):
@@ -70,7 +70,7 @@ def delete_options_of(body: bytes, content_type: str, options: Options) -> Optio
     """Return the options of a delete: those of the query, unless the body has any, which then counts alone."""
     if not body:
         return options
-    given = value_of(body, body_type_of(content_type))
+    given = _typed_value_of(body, content_type, ("v1", "DeleteOptions"))
     if not isinstance(given, dict):
         raise bad_request("the body of a delete is a DeleteOptions object")
     if given.get("kind", "DeleteOptions") != "DeleteOptions":
@@ -103,6 +103,14 @@ def with_delete_options(options: Options, given: Object) -> Options:
         expected_uid=_typed(preconditions, "uid", str) or "",
         expected_version=_typed(preconditions, "resourceVersion", str) or "",
     )
+
+
+def _typed_value_of(body: bytes, content_type: str, expected: tuple[str, str], strict: bool = False) -> Json:
+    """Return the value of a body that is of a kind (`expected`, where it names none), and so may be protobuf."""
+    media_type = body_type_of(content_type)
+    if media_type != PROTOBUF:
+        return value_of(body, media_type, strict)
+    return decode(body, expected, lambda inner: value_of(inner, JSON))
 
 
 def _placed(obj: Object, target: Target) -> Object:
@@ -150,13 +158,3 @@ def _is_too_deep(value: Json) -> bool:
         if not level:
             return False
     return True
-
-
-def _decoded(body: bytes) -> Json:
-    try:
-        from services.api.protobuf import decode  # type: ignore[import-not-found]
-    except ImportError:
-        raise unsupported_media_type(
-            (JSON, YAML), f"{PROTOBUF} is not read by this server yet: send {JSON} or {YAML}"
-        ) from None
-    return decode(body)

@@ -72,7 +72,7 @@ class Composed:
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Call docker-compose in the clone and return what it prints."""
-        command = ["docker-compose", "--no-ansi", *arguments]
+        command = ["docker-compose", "--ansi", "never", *arguments]
         done = subprocess.run(
             command,
             cwd=self.folder,

@@ -9,9 +9,9 @@ import pytest
 from events.codec import decode
 from events.memory import MemoryLog
 from events.replay import replay
-from schemas.errors import LostHistory
+from schemas.errors import LostHistory, NotFound
 from schemas.positions import Position, stream_id_of
-from services.bootstrap import prepare_log, remember_end, remember_log
+from services.bootstrap import check_log, prepare_log, remember_end, remember_log
 
 
 def a_log(data_dir: Path) -> tuple[MemoryLog, str]:
@@ -80,3 +80,17 @@ def _created() -> MemoryLog:
     log = MemoryLog("test")
     log.create()
     return log
+
+
+def test_a_check_refuses_what_init_would_refuse_and_makes_nothing(tmp_path: Path):
+    log, log_id = a_log(tmp_path)
+    end = log.last()
+    check_log(log, tmp_path)
+    remember_end(tmp_path, log_id, later(end))
+    with pytest.raises(LostHistory, match="acknowledged events are missing"):
+        check_log(log, tmp_path)
+    with pytest.raises(LostHistory, match="is gone from its server"):
+        check_log(MemoryLog("test"), tmp_path)
+    with pytest.raises(NotFound):
+        check_log(MemoryLog("test"), tmp_path / "new")
+    assert log.last() == end and not (tmp_path / "new").exists()

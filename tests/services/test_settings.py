@@ -10,6 +10,7 @@ import pytest
 
 from schemas.errors import BadRequest, NotFound, Unavailable
 from services.clusters import ClusterRecord, Member, read_record, remove_record, write_record
+from services.connections import connect
 from services.processes import ProcessId, process_id_of
 from services.settings import (
     Durability,
@@ -255,3 +256,17 @@ def test_nodes_wait_for_a_network_agent_only_where_that_is_asked_for() -> None:
 def test_a_network_agent_that_is_neither_yes_nor_no_is_refused() -> None:
     with pytest.raises(BadRequest, match=r"CHRONOSET_NETWORK_AGENT: 'maybe' .* write 1 or 0"):
         settings_from({"CHRONOSET_NETWORK_AGENT": "maybe"})
+
+
+def test_a_password_of_any_characters_may_be_told_apart_from_its_url():
+    told = {"CHRONOSET_LOG_URL": "redis://log:6379/0", "CHRONOSET_LOG_PASSWORD": "p@ss/w:rd#1%"}
+    settings = settings_from(told)
+    assert connect(settings.log_url, "test").connection_pool.connection_kwargs["password"] == "p@ss/w:rd#1%"
+    assert (redacted(settings.log_url), has_password(settings.log_url)) == ("redis://:***@log:6379/0", True)
+    named = settings_from({**told, "CHRONOSET_LOG_URL": "rediss://me@log:6379/0"})
+    assert redacted(named.log_url) == "rediss://me:***@log:6379/0"
+
+
+def test_a_password_in_a_url_wins_over_one_beside_it():
+    told = {"CHRONOSET_LOG_URL": "redis://:a@log:6379/0", "CHRONOSET_LOG_PASSWORD": "b"}
+    assert settings_from(told).log_url == told["CHRONOSET_LOG_URL"]

@@ -127,7 +127,7 @@ def pack_manifest(manifest: Manifest) -> bytes:
 
 def unpack_manifest(content: bytes, name: str) -> Manifest:
     """Return the manifest of a file. Raises LostHistory where it is damaged, or newer than this program."""
-    if name != manifest_name(_number_of(name), content):
+    if name != manifest_name(number_of(name), content):
         raise LostHistory(f"manifest {name} is damaged: its digest is another")
     found: dict[str, Any] = orjson.loads(content)
     if found["format"] > FORMAT:
@@ -173,9 +173,16 @@ class Archive:
 
     def refresh(self) -> Manifest:
         """Read the manifest again if another holds by now. Raises LostHistory where it is missing or damaged."""
-        name = self._current() if self._current else self._newest()
-        if name != self._name:
-            manifest = self._read_manifest(name) if name else Manifest("", "")
+        current = self._current or self._newest
+        name = current()
+        while name != self._name:
+            try:
+                manifest = self._read_manifest(name) if name else Manifest("", "")
+            except LostHistory:
+                asked, name = name, current()
+                if name == asked:
+                    raise
+                continue
             with self._lock:
                 self._name, self._manifest = name, manifest
         return self._manifest
@@ -300,7 +307,8 @@ class Archive:
         return ""
 
 
-def _number_of(name: str) -> int:
+def number_of(name: str) -> int:
+    """Return the number of the manifest of this name. Raises LostHistory where it is no manifest's."""
     try:
         return int(name.rpartition("/")[2].partition("-")[0])
     except ValueError:

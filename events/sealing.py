@@ -15,6 +15,7 @@ What a writer that died left behind is swept by the next one: files behind which
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from events.archive import (
     Segment,
     Snapshot,
     manifest_name,
+    number_of,
     pack_manifest,
     segment_name,
     snapshot_name,
@@ -79,6 +81,7 @@ class Sealer:
         self._epoch = 0
         self._manifest = Manifest("", "")
         self._pending: list[Entry] = []
+        self._names: deque[str] = deque()
 
     @property
     def manifest(self) -> Manifest:
@@ -177,6 +180,9 @@ class Sealer:
         if not self._log.switch(self._epoch, Sealed(name, manifest.end)):
             raise Outrun
         self._manifest = manifest
+        self._names.append(name)
+        while len(self._names) > KEPT_MANIFESTS:
+            self._store.delete(self._names.popleft())
         self.archive.refresh()
 
     def _trim(self) -> None:
@@ -203,9 +209,10 @@ class Sealer:
             for name in store.names(folder):
                 if name not in named and _position_in(name) < manifest.end:
                     store.delete(name)
-        for name in store.names(MANIFESTS)[:-KEPT_MANIFESTS]:
-            if int(name.rpartition("/")[2].partition("-")[0]) + KEPT_MANIFESTS <= manifest.number:
+        for name in store.names(MANIFESTS):
+            if number_of(name) + KEPT_MANIFESTS <= manifest.number:
                 store.delete(name)
+        self._names = deque(name for name in store.names(MANIFESTS) if number_of(name) <= manifest.number)
         if isinstance(store, Folder):
             store.sweep()
 

@@ -1,4 +1,4 @@
-"""Where a cluster's archive is, and the log that reads through it: what every program opens instead of the bare stream."""
+"""Where a cluster's archive is, and the log that reads through it: what every program opens."""
 
 from __future__ import annotations
 

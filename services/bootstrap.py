@@ -51,7 +51,7 @@ def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None, accepts_lo
     if remembered and last < remembered[1]:
         if not accepts_loss:
             raise _too_short(data_dir, last, remembered[1])
-        last = _start_epoch(log, log_id, remembered[1])
+        last = start_epoch(log, log_id, remembered[1])
     _create_first_objects(log, edges or Edges())
     remember_log(data_dir, log_id, last)
     return log_id
@@ -132,9 +132,13 @@ def _created(log: Log) -> str:
     return log_id
 
 
-def _start_epoch(log: Log, log_id: str, seen: Position) -> Position:
-    """Append that events behind the log's end, up to `seen`, are lost and given up; return its position."""
+def start_epoch(log: Log, log_id: str, seen: Position, restored_from: str = "") -> Position:
+    """Append that events behind the log's end, up to `seen`, are lost and given up; return its position.
+
+    `restored_from` is the name of the cluster whose backup this log was begun with again.
+    """
     last, command, now = log.last(), uuid.uuid4().hex, wall_clock()
+    restored = {"restored": restored_from} if restored_from else {}
     event = Event(
         position=0,
         key=LOG_KEY,
@@ -144,7 +148,7 @@ def _start_epoch(log: Log, log_id: str, seen: Position) -> Position:
         min_reader=READER_VERSION,
         op=EPOCH,
         uid=log_id,
-        body={"end": stream_id_of(last), "seen": stream_id_of(seen)},
+        body={"end": stream_id_of(last), "seen": stream_id_of(seen), **restored},
         previous=0,
         at=now,
         actor=Actor("system:init"),

@@ -85,6 +85,7 @@ class Keeper:
         waited = 0.0
         while True:
             try:
+                _wait(replica, log.last())
                 if publications(place, replica):
                     intent = Intent(Actor("system:apiserver", "socket"), uuid.uuid4().hex)
                     committer.commit(lambda: Proposal(publications(place, replica)), intent)

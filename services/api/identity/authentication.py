@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -14,7 +16,9 @@ from services.api.identity.bindings import AUTHENTICATED
 from services.api.identity.tokens import Grant, holds, key_of_token
 from services.api.requests import Caller, User
 
-_known = lru_cache(4096)(user_of)
+MOST_KNOWN = 4096
+"""Tokens and certificates whose users are kept."""
+_known = lru_cache(MOST_KNOWN)(user_of)
 
 
 class Authenticator:
@@ -29,6 +33,7 @@ class Authenticator:
         self._get = get
         self._unseal = unseal
         self._clock = clock
+        self._known: OrderedDict[bytes, tuple[Object, Grant]] = OrderedDict()
 
     def __call__(self, caller: Caller) -> User:
         """Return who asks. A token counts before a certificate, and a wrong one is not excused by a right one.
@@ -47,10 +52,24 @@ class Authenticator:
         raise Unauthorized("Unauthorized")
 
     def grant(self, token: str) -> Grant | None:
-        """Return what a token grants now; None where it is none, unknown, taken back or over."""
+        """Return what a token grants now; None where it is none, unknown, taken back or over.
+
+        A Secret is opened once: as long as the same object is there, it says the same.
+        """
         key = key_of_token(token)
         secret = self._get(key) if key else None
-        return holds(self._unseal(secret), token, self._clock()) if secret is not None else None
+        if secret is None:
+            return None
+        digest, now = hashlib.sha256(token.encode()).digest(), self._clock()
+        known = self._known.get(digest)
+        if known is not None and known[0] is secret:
+            return known[1] if not known[1].ends or now < known[1].ends else None
+        grant = holds(self._unseal(secret), token, now)
+        if grant is not None:
+            self._known[digest] = secret, grant
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        return grant
 
 
 def _authenticated(user: User) -> User:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from events.state import State
-from schemas.kinds import NAMESPACE
+from schemas.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, NAMESPACE, ROLE, ROLE_BINDING
+from schemas.objects import Object
 from services.api.identity import nodes
-from services.api.identity.bindings import rules_of
-from services.api.identity.rules import Attributes, Rule
+from services.api.identity.bindings import MASTERS, rules_of
+from services.api.identity.rules import CLUSTER_ADMIN, ROLES, Attributes, Rule
 from services.api.requests import Target, User
 
 Reading = Callable[[], AbstractContextManager[State]]
 """Gives the present State for a moment (events.replica.Replica.reading)."""
+MOST_KNOWN = 4096
+"""Users in namespaces whose rules are kept."""
 
 
 def attributes_of(target: Target) -> Attributes:
@@ -31,10 +36,15 @@ def attributes_of(target: Target) -> Attributes:
 
 
 class Authorizer:
-    """Decides by the State as it is when it is asked."""
+    """Decides by the State as it is when it is asked.
+
+    What a user's rules came from is kept with them: as long as the same objects are there (an object that changes is
+    another one), the rules are the same.
+    """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
+        self._known: OrderedDict[tuple[str, tuple[str, ...], str], _Known] = OrderedDict()
 
     def of_target(self, user: User, target: Target) -> str | None:
         """Return why a user may not do what a target says, which may be empty; None where they may."""
@@ -45,15 +55,37 @@ class Authorizer:
         return self.refusal(user, Attributes(verb, path=path))
 
     def refusal(self, user: User, asked: Attributes) -> str | None:
-        """Return why a user may not, or None. Cost: one look at each binding of the cluster and the namespace."""
+        """Return why a user may not, or None."""
         with self._reading() as state:
             node = nodes.node_of(user)
             why = nodes.refusal(node, asked, state) if node and not asked.path else ""
-            if why is None or any(rule.allows(asked) for rule in rules_of(user, asked.namespace, state)):
+            if why is None or any(rule.allows(asked) for rule in self._rules(user, asked.namespace, state)):
                 return None
             return why
 
-    def rules(self, user: User, namespace: str) -> Iterator[Rule]:
+    def rules(self, user: User, namespace: str) -> tuple[Rule, ...]:
         """Return the rules that roles give a user in a namespace."""
         with self._reading() as state:
-            return iter(tuple(rules_of(user, namespace, state)))
+            return self._rules(user, namespace, state)
+
+    def _rules(self, user: User, namespace: str, state: State) -> tuple[Rule, ...]:
+        if MASTERS in user.groups:
+            return ROLES[CLUSTER_ADMIN]
+        read = [state.list(kind.resource) for kind in (CLUSTER_ROLE_BINDING, CLUSTER_ROLE)]
+        if namespace:
+            read += [state.list(kind.resource, namespace) for kind in (ROLE_BINDING, ROLE)]
+        key = (user.name, user.groups, namespace)
+        known = self._known.get(key)
+        if known is None or known.read != read:
+            known = self._known[key] = _Known(read, tuple(rules_of(user, namespace, state)))
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        return known.rules
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Rules, and the objects that they came from."""
+
+    read: list[list[Object]]
+    rules: tuple[Rule, ...]

@@ -61,7 +61,7 @@ def review_handlers(
         namespace = spec.get("namespace") or ""
         if not namespace:
             raise bad_request("no namespace on request")
-        return _rules(user, tuple(authorizer.rules(user, namespace)))
+        return _rules(user, authorizer.rules(user, namespace))
 
     def token(_user: User, _target: Target, spec: Object) -> Object:
         if not spec.get("token"):

@@ -17,6 +17,7 @@ from schemas.canonical import canonical
 from schemas.changes import Create, Delete
 from schemas.envelopes import Actor
 from schemas.objects import Object
+from services.api.identity.authentication import Authenticator
 from services.api.identity.bindings import MASTERS
 from services.api.identity.policies import policy_over
 from services.api.identity.tokens import key_of_token, new_token, secret_of
@@ -305,3 +306,15 @@ def test_a_refusal_of_admission_names_its_object_once(world: World) -> None:
         403,
         'pods "urgent" is forbidden: no PriorityClass with name gone was found',
     )
+
+
+def test_a_token_ends_when_it_says_also_one_that_was_used_before() -> None:
+    token, now = new_token(), 1_800_000_000_000
+    secret = secret_of(token, "bob", (), now + 1000)
+    clock = [now]
+    authenticator = Authenticator(lambda _: secret, lambda obj: obj, lambda: clock[0])
+    assert authenticator.grant(token) is not None
+
+    clock[0] += 1000
+
+    assert authenticator.grant(token) is None

@@ -156,7 +156,7 @@ def diff(
     """
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
-    begin, end = _position(session, one, "T1"), _position(session, other, "T2")
+    begin, end = position_of_words(session, one, "T1"), position_of_words(session, other, "T2")
     states = session.history.state_at(begin), session.history.state_at(end)
     found = [each for each in differences(*states) if wanted.has(each.key)]
     shown = [(each, _fields(each, no_status, field)) for each in found]
@@ -209,8 +209,8 @@ def history(
     """
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
-    end = _position(session, until or "now", "--until")
-    begin = _position(session, since, "--since") if since else 0
+    end = position_of_words(session, until or "now", "--until")
+    begin = position_of_words(session, since, "--since") if since else 0
     changes = [
         each
         for each in changes_of(session.history.changes_of(key, EVERY, end))
@@ -251,8 +251,8 @@ def show_log(
     kinds = frozenset(each.kind.resource for each in parse_references([kind])) if kind else frozenset[str]()
     wanted = Filter(actor, kinds, type_, place, name, people)
     session = open_session(data_dir)
-    end = _position(session, until or "now", "--until")
-    begin = _position(session, since, "--since") if since else 0
+    end = position_of_words(session, until or "now", "--until")
+    begin = position_of_words(session, since, "--since") if since else 0
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
     events = filter(wanted.matches, session.history.events_between(begin, end))
@@ -285,7 +285,7 @@ def why(
     """
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
-    position = _position(session, at or "now", "--at")
+    position = position_of_words(session, at or "now", "--at")
     chain = chain_of(Past(session.history), key, position)
     if chain is None:
         raise NotFound(
@@ -320,8 +320,8 @@ def rollouts(
     """
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
-    end = _position(session, until or "now", "--until")
-    begin = _position(session, since, "--since") if since else 0
+    end = position_of_words(session, until or "now", "--until")
+    begin = position_of_words(session, since, "--since") if since else 0
     state = session.history.state_at(begin) if begin else State()
     found = rollouts_of(state, session.history.events_between(state.position, end))
     found = [each for each in found if wanted.has(each.key)]
@@ -356,7 +356,7 @@ def play(
     from services.cli.playing import play_out
 
     session = open_session(data_dir)
-    begin, end = _position(session, from_, "--from"), _position(session, to or "now", "--to")
+    begin, end = position_of_words(session, from_, "--from"), position_of_words(session, to or "now", "--to")
     if begin > end:
         raise BadRequest(f"--to: {to!r} is before --from {from_!r}")
     play_out(session.history.state_at(begin), session.history.events_between(begin, end), speed)
@@ -386,7 +386,7 @@ def revert(
 
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
-    position = _position(session, to, "--to")
+    position = position_of_words(session, to, "--to")
     then = session.history.state_at(position).get(key)
     if then is None:
         raise NotFound(
@@ -414,7 +414,7 @@ class _Wanted:
         )
 
 
-def _position(session: Session, text: str, option: str) -> Position:
+def position_of_words(session: Session, text: str, option: str) -> Position:
     """Return the position that a time or a position means, and say so where the words do not. Raises BadRequest."""
     moment = parse_moment(text, now_ms(), option)
     if moment.note:

@@ -1,0 +1,269 @@
+"""`chronoset verify`: whether the log, and all that was made of it, is what was written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from events.archived_log import ArchivedLog
+from events.codec import decode
+from events.log import Log
+from events.replay import replay
+from events.snapshots import unpack_state
+from schemas.envelopes import Event
+from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
+from schemas.objects import Key
+from schemas.positions import Position, stream_id_of, time_of
+from services.cli.options import DataDir
+from services.cli.records import Format, document, painted
+from services.cli.session import Session, open_session
+from services.history.verification import Verifier, states_differ
+
+_CHUNK = 1000
+_HEADS = 500
+_ROUNDS = 20
+"""How often what moved meanwhile is looked at again: a log that is written to is never at rest."""
+_MOST_SHOWN = 20
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification found, part by part. `findings` are (part, position or 0, what is wrong)."""
+
+    begin: Position = 0
+    end: Position = 0
+    events: int = 0
+    objects: int = 0
+    derived: int = 0
+    snapshots: int = 0
+    segments: int = 0
+    findings: list[tuple[str, Position, str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def found(self, part: str, why: LostHistory | str, position: Position = 0) -> None:
+        """Add what is wrong with a part."""
+        self.findings.append((part, why.position if isinstance(why, LostHistory) else position, str(why)))
+
+
+def verify(
+    from_: Annotated[
+        str, typer.Option("--from", metavar="WHEN", help="Check from then on; what was before is trusted.")
+    ] = "",
+    projections: Annotated[
+        bool, typer.Option("--projections/--no-projections", help="Compare the projections with a replay.")
+    ] = True,
+    output: Annotated[Format, typer.Option("--output", "-o", help="table, json or yaml.")] = Format.TABLE,
+    data_dir: DataDir = None,
+) -> None:
+    """Check the log, and all that was made of it: exit code 65 where something is not what was written.
+
+    That each entry follows the one before, and each object's event its own last one; that batches are whole; that every
+    revision follows from its change; that the heads, projections, snapshots and sealed segments equal a replay.
+
+    \b
+    Example:
+      chronoset verify
+      chronoset verify --from "1 day ago" -o json
+    """
+    from services.cli.replays import position_of_words
+
+    session = open_session(data_dir)
+    begin = position_of_words(session, from_, "--from") if from_ else 0
+    report = check(session, begin, projections)
+    if output is not Format.TABLE:
+        print(document(_record(report), output if output is not Format.CSV else Format.JSON))
+    else:
+        print(_text(report))
+    if report.findings:
+        part, position, why = min(report.findings, key=lambda each: (not each[1], each[1]))
+        where = f"first at {stream_id_of(position)}, " if position else ""
+        raise Damaged(f"{len(report.findings)} things are wrong, {where}in the {part}: {why}", position)
+
+
+def check(session: Session, begin: Position, projections: bool) -> Report:
+    """Check a cluster's log from a position on (0: from its beginning), and what was made of it."""
+    report, log = Report(begin), session.log
+    _check_archive(report, log)
+    verifier = Verifier(replay(log, begin) if begin else None)
+    try:
+        with _progress(log.last(), begin) as tell:
+            _check_log(report, verifier, log, tell)
+        _check_heads(report, verifier, log)
+        if projections:
+            _check_projections(report, verifier, session)
+    except LostHistory as why:
+        report.found("log", why)
+    report.end, report.events = verifier.state.position, verifier.events
+    report.objects, report.derived = len(verifier.state.objects), verifier.derived
+    return report
+
+
+def _check_archive(report: Report, log: Log) -> None:
+    if not isinstance(log, ArchivedLog):
+        return
+    try:
+        manifest = log.archive.refresh()
+        report.segments = len(manifest.segments)
+        for why in log.archive.check():
+            report.found("archive", why)
+    except (LostHistory, Unavailable) as why:
+        report.found("archive", str(why))
+
+
+def _check_log(report: Report, verifier: Verifier, log: Log, tell: Any) -> None:
+    """Check every entry up to the log's end, and each snapshot where it stands."""
+    due = _snapshots(log)
+    while True:
+        end = log.last()
+        at = verifier.state.position
+        while due and due[0].position <= at:
+            due.pop(0)
+        stop = due[0].position if due else end
+        while at < stop and (entries := log.read(at, _CHUNK, stop)):
+            verifier.take(entries)
+            at = entries[-1].position
+            tell(at)
+        if due and verifier.state.position == due[0].position:
+            _check_snapshot(report, verifier, log, due.pop(0))
+        elif at >= end or not due:
+            break
+        else:
+            due.pop(0)
+    verifier.end(end)
+
+
+def _snapshots(log: Log) -> list[Any]:
+    return list(log.archive.manifest.snapshots) if isinstance(log, ArchivedLog) else []
+
+
+def _check_snapshot(report: Report, verifier: Verifier, log: Log, row: Any) -> None:
+    assert isinstance(log, ArchivedLog)
+    try:
+        kept = unpack_state(log.archive.store.get(row.name), row.name)
+    except (LostHistory, NotFound, Unavailable) as why:
+        report.found("snapshots", str(why), row.position)
+        return
+    report.snapshots += 1
+    if what := states_differ(verifier.state, kept):
+        report.found("snapshots", f"snapshot {row.name} differs from a replay in {what}", row.position)
+
+
+def _check_heads(report: Report, verifier: Verifier, log: Log) -> None:
+    """Check that the server's heads are what the fold says; those that move meanwhile are looked at again."""
+    suspects = dict(verifier.state.heads())
+    for _ in range(_ROUNDS):
+        found: dict[Key, Position] = {}
+        names = list(suspects)
+        for start in range(0, len(names), _HEADS):
+            found |= log.heads(names[start : start + _HEADS])
+        before = verifier.state.position
+        _catch_up(verifier, log)
+        expected = dict(verifier.state.heads())
+        suspects = {key: expected.get(key, 0) for key in found if found[key] != expected.get(key, 0)}
+        if not suspects or verifier.state.position == before:
+            break
+    for key, position in sorted(suspects.items())[:_MOST_SHOWN]:
+        actual = stream_id_of(found[key])
+        report.found(
+            "heads", f"the head of {key} is {actual}, a replay says {stream_id_of(position)}", position
+        )
+
+
+def _catch_up(verifier: Verifier, log: Log) -> list[Event]:
+    """Check what was appended since; return the events."""
+    events: list[Event] = []
+    while entries := log.read(verifier.state.position, _CHUNK, log.last()):
+        verifier.take(entries)
+        events += map(decode, entries)
+    return events
+
+
+def _check_projections(report: Report, verifier: Verifier, session: Session) -> None:
+    from services.connections import connect
+    from services.projections.checking import projection_differences, read_projections
+
+    try:
+        session.catch_up(verifier.state.position)
+        client = connect(session.settings.views_url, "cli")
+        found = read_projections(client, session.settings.cluster)
+    except Unavailable as why:
+        report.skipped.append(f"projections: {why}")
+        return
+    if found.begin.log != verifier.state.log_id:
+        report.found("projections", f"they are of log {found.begin.log}, not {verifier.state.log_id}")
+        return
+    events = _catch_up(verifier, session.log)
+    differing = list(projection_differences(verifier.state, found, events))
+    for key, problem in differing[:_MOST_SHOWN]:
+        obj = verifier.state.get(key)
+        report.found("projections", f"{key} {problem}", int(obj["metadata"]["resourceVersion"]) if obj else 0)
+
+
+@contextmanager
+def _progress(end: Position, begin: Position) -> Iterator[Any]:
+    """Show on a terminal how far the log is checked, by its time."""
+    if not sys.stderr.isatty():
+        yield lambda _position: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("checking"), BarColumn(), TextColumn("{task.fields[at]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, at="")
+        first = [time_of(begin)]
+
+        def tell(position: Position) -> None:
+            first[0] = first[0] or time_of(position)
+            done = time_of(position) - first[0]
+            bar.update(task, total=max(time_of(end) - first[0], 1), completed=done, at=stream_id_of(position))
+
+        yield tell
+
+
+def _text(report: Report) -> str:
+    wrong = {part for part, _, _ in report.findings}
+    begin = f" from {stream_id_of(report.begin)}" if report.begin else ""
+    rows: Sequence[tuple[str, str]] = (
+        (
+            "log",
+            f"{report.events} events{begin} up to {stream_id_of(report.end)}, {report.derived} revisions derived",
+        ),
+        ("heads", f"{report.objects} objects"),
+        ("archive", f"{report.segments} segments"),
+        ("snapshots", f"{report.snapshots} snapshots"),
+        ("projections", "equal a replay"),
+    )
+    skipped = {each.partition(":")[0] for each in report.skipped}
+    lines = []
+    for part, told in rows:
+        if part in wrong or ("log" in wrong and part not in ("archive", "snapshots", "log")):
+            mark = painted("WRONG  ", "bold", "red") if part in wrong else "not checked"
+        else:
+            mark = painted("whole  ", "green") if part not in skipped else "not checked"
+        lines.append(f"{mark:<8} {part:<12} {told if mark != 'not checked' else ''}".rstrip())
+    lines += [f"  {part}: {why}" for part, _, why in report.findings]
+    return "\n".join(lines + report.skipped)
+
+
+def _record(report: Report) -> dict[str, Any]:
+    return {
+        "ok": not report.findings,
+        "from": stream_id_of(report.begin) if report.begin else None,
+        "to": stream_id_of(report.end),
+        "events": report.events,
+        "objects": report.objects,
+        "derivedRevisions": report.derived,
+        "segments": report.segments,
+        "snapshots": report.snapshots,
+        "findings": [
+            {"part": part, "position": stream_id_of(position) if position else None, "problem": why}
+            for part, position, why in report.findings
+        ],
+        "notChecked": report.skipped,
+    }

@@ -37,6 +37,7 @@ DEFAULT_SEAL_AGE: Milliseconds = 3_600_000
 DEFAULT_STREAM_EVENTS = 100_000
 RUNTIMES = ("process", "docker")
 SCHEMES = ("redis", "rediss", "unix")
+_is_host = re.compile(r"[A-Za-z0-9:]([-A-Za-z0-9.:]{0,251}[A-Za-z0-9:])?").fullmatch
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -92,6 +93,8 @@ class Settings:
     """The node that `run agent` plays; empty: one of this machine's name."""
     api_address: str = DEFAULT_API_ADDRESS
     """The address that the HTTP API listens on."""
+    api_names: tuple[str, ...] = ()
+    """More names and addresses by which it is reached, which its certificate then has."""
     health_file: Path | None = None
     """What a program touches when the log answers it (services.health_files)."""
     log_dir: Path | None = None
@@ -148,6 +151,7 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         docker_host=environ.get("DOCKER_HOST", ""),
         node_name=value("NODE_NAME"),
         api_address=value("API_ADDRESS", DEFAULT_API_ADDRESS),
+        api_names=_api_names(value("API_NAMES")),
         health_file=path("HEALTH_FILE"),
         log_dir=path("LOG_DIR"),
         metrics_port=checked_port(value("METRICS_PORT", "0"), "CHRONOSET_METRICS_PORT"),
@@ -337,6 +341,15 @@ def _flag(text: str, source: str) -> bool:
     if text in ("0", "1"):
         return text == "1"
     raise BadRequest(f"{source}: {text[:40]!r} is neither yes nor no: write 1 or 0")
+
+
+def _api_names(text: str) -> tuple[str, ...]:
+    """Return the names of `api,10.0.0.5`. Raises BadRequest where one can stand in no certificate."""
+    names = tuple(name for each in text.split(",") if (name := each.strip()))
+    for name in names:
+        if not _is_host(name):
+            raise BadRequest(f"CHRONOSET_API_NAMES: {name!r} is no host name; write some, as api.example.org,10.0.0.5")
+    return names
 
 
 def _url(environ: Mapping[str, str], name: str) -> str:

@@ -232,7 +232,7 @@ def run_api(settings: Settings) -> None:
     port = listening.getsockname()[1]
     write_private(known, str(port).encode())
     edges, unseal = edges_of(settings), Keyring(settings.keys_dir).unseal
-    keeper = Keeper(folder, settings.cluster, listening.getsockname()[:2], edges)
+    keeper = Keeper(folder, settings.cluster, listening.getsockname()[:2], edges, settings.api_names)
     server = Server(
         Parts(
             open_log=partial(open_log, settings, "api", API_PATIENCE),

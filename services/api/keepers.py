@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -41,13 +41,18 @@ _log = structlog.get_logger()
 
 
 class Keeper:
-    """Keeps an API server of a cluster known and trusted. `folder` holds the authority, for its owner alone."""
+    """Keeps an API server of a cluster known and trusted.
 
-    def __init__(self, folder: Path, cluster: str, address: tuple[str, int], edges: Edges) -> None:
+    `folder` holds the authority, for its owner alone. `names` are more by which the server is reached.
+    """
+
+    def __init__(
+        self, folder: Path, cluster: str, address: tuple[str, int], edges: Edges, names: Sequence[str] = ()
+    ) -> None:
         self._cluster = cluster
         self._edges = edges
         host, self._port = address
-        self._names = (*names_of_machine(), *((host,) if host not in _EVERYWHERE else ()))
+        self._names = (*names_of_machine(), *names, *((host,) if host not in _EVERYWHERE else ()))
         self._host = "127.0.0.1" if host in _EVERYWHERE else host
         self._authority = authority_in(folder, edges.clock())
         self.tls = tls_context(self._authority, server_pem(self._authority, self._names, edges.clock()))

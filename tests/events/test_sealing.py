@@ -1,4 +1,4 @@
-"""Sealing moves the log's beginning into the archive; whoever dies meanwhile loses nothing and shows nothing by half."""
+"""Sealing moves the log's beginning into the archive; a death meanwhile loses nothing, and shows nothing by half."""
 
 from __future__ import annotations
 

@@ -110,11 +110,11 @@ def sentence(link: Link, chain: Chain) -> str:
     """Return one event as the half of a sentence: `the scheduler bound it to n3`."""
     event = link.event
     about = _subject(event, chain)
-    actor, kind = who(event), event.type
-    origin = f" {whence(event)}" if whence(event) else ""
+    kind, origin = event.type, whence(event)
+    actor = f"{who(event)}, {origin}," if origin else who(event)
     if kind == "PodBound":
         node = ((event.body or {}).get("spec") or {}).get("nodeName", "")
-        return f"{actor} bound {about} to {node}{origin}"
+        return f"{actor} bound {about} to {node}"
     if event.derivation:
         return f"{about} follows from its template"
     for ending, verb in (
@@ -124,11 +124,9 @@ def sentence(link: Link, chain: Chain) -> str:
     ):
         if kind.endswith(ending):
             by_node = ending == "Deleted" and event.actor.name.startswith("node:")
-            return f"{actor} {(verb if not by_node else 'confirmed the end of {}').format(about)}{origin}"
+            return f"{actor} {(verb if not by_node else 'confirmed the end of {}').format(about)}"
     changed = _changed(link)
-    return (
-        f"{actor} changed {about}{changed}{origin}" if changed else f"{actor} wrote {kind} of {about}{origin}"
-    )
+    return f"{actor} changed {about}{changed}" if changed else f"{actor} wrote {kind} of {about}"
 
 
 def chain_record(chain: Chain) -> dict[str, Any]:

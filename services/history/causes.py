@@ -70,12 +70,14 @@ def chain_of(memory: Memory, key: Key, until: Position) -> Chain | None:
 def cause_of(memory: Memory, event: Event) -> Event | None:
     """Return the event that led to another one, of its own object where the batch that is named holds one.
 
-    Objects carry the version of their batch's last event, and so do causes that were taken from objects.
+    Objects carry the version of their batch's last event, and so do causes that were taken from objects. What a node
+    reports of an object without naming a cause came of what it was told of it.
     """
-    if not event.cause:
+    cause = event.cause or (event.previous if event.actor.name.startswith("node:") else 0)
+    if not cause:
         return None
-    batch = memory.batch_at(event.cause)
-    named = next((each for each in batch if each.position == event.cause), None)
+    batch = memory.batch_at(cause)
+    named = next((each for each in batch if each.position == cause), None)
     if named is None or event.position <= batch[-1].position or named.offset < named.size - 1:
         return named
     return next((each for each in batch if each.key == event.key), named)

@@ -39,20 +39,8 @@ def is_within(path: str, field: str) -> bool:
     """Say whether a path is the field, or a part of it: `containers[db].image` is a part of `containers` and
     `containers.image`.
     """
-    for one, other in ((path, field), (_in_brackets.sub("", path), _in_brackets.sub("", field))):
-        if one == other or one.startswith((f"{other}.", f"{other}[")):
-            return True
-    return False
-
-
-def value_at(obj: Object | None, field: str) -> Any:
-    """Return the value of a plain path (`spec.replicas`) in an object; None where it is not there."""
-    found: Any = obj
-    for name in field.split("."):
-        if not isinstance(found, dict):
-            return None
-        found = found.get(name)
-    return found
+    paths = (path, _in_brackets.sub("", path))
+    return any(each == field or each.startswith((f"{field}.", f"{field}[")) for each in paths)
 
 
 def _differences(path: str, before: Any, after: Any) -> Iterator[FieldChange]:

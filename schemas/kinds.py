@@ -88,6 +88,7 @@ SUBRESOURCES: Mapping[str, Subresource] = {
         Subresource("log", ("get",)),
         Subresource("exec", ("create", "get"), "PodExecOptions", "", "v1"),
         Subresource("attach", ("create", "get"), "PodAttachOptions", "", "v1"),
+        Subresource("portforward", ("create", "get"), "PodPortForwardOptions", "", "v1"),
     )
 }
 
@@ -98,7 +99,7 @@ _RBAC_GROUP = "rbac.authorization.k8s.io"
 _ALL = ("all",)
 _STATUS = ("status",)
 _SCALED = ("status", "scale")
-_POD_PARTS = ("status", "attach", "binding", "eviction", "exec", "log")
+_POD_PARTS = ("status", "attach", "binding", "eviction", "exec", "log", "portforward")
 
 STATEFUL_SET = Kind(
     "StatefulSet",

@@ -30,7 +30,7 @@ from services.agent.dns import PublishedZone
 from services.agent.event_store import EventStore
 from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
-from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door
+from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door, token_in
 from services.agent.serving.server import NodeServer
 from services.archives import archived, index_of, limits_of, remember_place, store_of
 from services.bootstrap import prepare_log
@@ -221,6 +221,7 @@ def run_api(settings: Settings) -> None:
     from services.api.identity.policies import policy_over
     from services.api.keepers import Keeper
     from services.api.measured import measured
+    from services.api.node_streams import NodeAccess
     from services.api.program import Parts, Server, listen, serve
 
     data_dir = settings.data_dir.absolute()
@@ -239,13 +240,26 @@ def run_api(settings: Settings) -> None:
             edges=edges,
             unseal=unseal,
             policy=partial(policy_over, unseal=unseal, clock=edges.clock),
+            heartbeats=heartbeats_of(settings, "api"),
+            authority=keeper.authority,
+            nodes=NodeAccess(
+                settings.socket_dir,
+                token_in(settings.node_token_file) if settings.node_token_file else "",
+                settings.node_certificate,
+            ),
         )
     )
-    keeper.write_kubeconfig(kubeconfig)
-    with keeper.keeping(kubeconfig, partial(open_log, settings, "api", API_PATIENCE), server.replica):
     server.application = measured(server.application)
     readings.show(_lag(settings, server.replica), readings.watch_count(server.hub.count))
+    keeper.write_kubeconfig(kubeconfig)
+    with keeper.keeping(kubeconfig, partial(open_log, settings, "api", API_PATIENCE), server.replica):
         serve(server, listening, keeper.tls)
+
+
+def heartbeats_of(settings: Settings, name: str) -> Heartbeats:
+    """Return where the heartbeats of nodes are."""
+    queue = connect(settings.queue_url, name, retries=0)
+    return Heartbeats(queue, Keys(settings.cluster), settings.node_grace)
 
 
 def run_agents(settings: Settings) -> None:
@@ -261,10 +275,10 @@ def run_agents(settings: Settings) -> None:
     replica = Replica(log, log.snapshot())
     replica.load()
     replica.start()
-    queue = connect(settings.queue_url, "agents", retries=0)
-    beating = Heartbeats(queue, Keys(settings.cluster), settings.node_grace)
+    beating = heartbeats_of(settings, "agents")
     unseal = Keyring(settings.keys_dir).unseal
     control_plane = EventStore(log, replica, beating, edges_of(settings), unseal)
+    readings.show(_lag(settings, replica))
     runtimes.answer_names(PublishedZone(control_plane))
     crew = Crew(
         partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtimes), stopping.set
@@ -272,7 +286,6 @@ def run_agents(settings: Settings) -> None:
     doors = [door for door in (socket_door(settings), tcp_door(settings)) if door]
     servers = [NodeServer(crew.view, wall_clock, door) for door in doors]
     crew.follow()
-    readings.show(_lag(settings, replica))
     while not stopping.wait(CREW_INSPECTION) and not _is_broken(replica):
         crew.follow()
     failures = crew.failures()
@@ -287,13 +300,6 @@ def run_agents(settings: Settings) -> None:
         raise failures[0]
 
 
-def wanted_nodes(settings: Settings) -> Sequence[str]:
-    """Return the nodes that this machine is to play: those of the list, else those that `up` was started with."""
-    names = read_names(settings.data_dir)
-    return settings.node_names if names is None else names
-
-
-def _is_broken(replica: Replica) -> bool:
 def run_metrics(settings: Settings) -> None:
     """Serve the metrics of all programs of this machine on one port until SIGTERM."""
     stopping = threading.Event()
@@ -302,12 +308,12 @@ def run_metrics(settings: Settings) -> None:
     stopping.wait()
 
 
-    return replica.failure is not None and not isinstance(replica.failure, LostHistory)
+def wanted_nodes(settings: Settings) -> Sequence[str]:
+    """Return the nodes that this machine is to play: those of the list, else those that `up` was started with."""
+    names = read_names(settings.data_dir)
+    return settings.node_names if names is None else names
 
 
-def _agent(settings: Settings, control_plane: EventStore, runtimes: Runtimes, name: str) -> Agent:
-    directory = settings.data_dir / "nodes" / name
-    directory.mkdir(parents=True, exist_ok=True)
 def _lag(settings: Settings, replica: Replica) -> readings.Reading:
     return readings.lag_of(replica, partial(open_log, settings, "metrics", METRICS_PATIENCE))
 
@@ -321,6 +327,13 @@ def _projected(generations: Generations) -> Position | None:
     return found.position if found else None
 
 
+def _is_broken(replica: Replica) -> bool:
+    return replica.failure is not None and not isinstance(replica.failure, LostHistory)
+
+
+def _agent(settings: Settings, control_plane: EventStore, runtimes: Runtimes, name: str) -> Agent:
+    directory = settings.data_dir / "nodes" / name
+    directory.mkdir(parents=True, exist_ok=True)
     pause = min(LONGEST_HEARTBEAT_PAUSE, settings.node_grace / 1000 / HEARTBEATS_PER_GRACE)
     identity = f"{settings.cluster}/{control_plane.log_id()}"
     directory = directory.resolve()

@@ -58,7 +58,11 @@ _TERMINAL = {
     "stdout": _BOOLEAN,
     "tty": _BOOLEAN,
 }
-_STREAMS = {"exec": _TERMINAL, "attach": {name: _TERMINAL[name] for name in _TERMINAL if name != "command"}}
+_STREAMS = {
+    "exec": _TERMINAL,
+    "attach": {name: _TERMINAL[name] for name in _TERMINAL if name != "command"},
+    "portforward": {"ports": _INTEGER},
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from services.api.hub import Hub
 from services.api.limits import InFlight, Limits
 from services.api.node_leases import PLACE, NodeLeases
 from services.api.node_paths import PATHS, NodePaths
+from services.api.node_streams import LARGEST_MESSAGE, NodeAccess, NodeStreams
 from services.api.reads import Reads
 from services.api.rendering import Renderer
 from services.api.ring import Ring
@@ -64,6 +65,8 @@ class Parts:
     heartbeats: Heartbeats | None = None
     authority: bytes = b""
     """The certificate authority's certificate, in PEM, for those who join."""
+    nodes: NodeAccess | None = None
+    """How the servers of nodes are reached, for logs and commands."""
 
 
 class Server:
@@ -80,12 +83,13 @@ class Server:
         sources = ReplicaSources(self.replica, parts.unseal)
         writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
         in_flight = InFlight(parts.limits)
+        reads = Reads(self._log, self.replica, self.hub, self._readers)
         tools = Tools(
-            reads=Reads(self._log, self.replica, self.hub, self._readers),
+            reads=reads,
             writes=writes,
             renderer=Renderer(parts.unseal, parts.edges.clock),
             in_flight=in_flight,
-            policy=self._with_nodes(parts, writes, in_flight),
+            policy=_with_streams(self._with_nodes(parts, writes, in_flight), parts.nodes, reads, in_flight),
         )
         self.application: ASGIApp = Api(tools, self.replica).application(self._running)
         self.on_failure: Callable[[], None] = lambda: None
@@ -94,7 +98,9 @@ class Server:
         """Return the policy, and with it what nodes need beside Kubernetes' API."""
         policy, heartbeats = parts.policy(self.replica), parts.heartbeats
         leases = NodeLeases(heartbeats, self._nodes, parts.edges.clock) if heartbeats else None
-        paths = NodePaths(policy.authenticate, in_flight, writes, self.replica, self.hub, leases, parts.authority)
+        paths = NodePaths(
+            policy.authenticate, in_flight, writes, self.replica, self.hub, leases, parts.authority
+        )
         return replace(
             policy,
             paths={**policy.paths, **paths.handlers()},
@@ -136,6 +142,18 @@ class Server:
                 gc.freeze()
 
 
+def _with_streams(policy: Policy, nodes: NodeAccess | None, reads: Reads, in_flight: InFlight) -> Policy:
+    """Return the policy, and with it what of pods only their nodes have."""
+    if nodes is None:
+        return policy
+    streams = NodeStreams(nodes, reads, policy.authorize, in_flight)
+    return replace(
+        policy,
+        parts={**policy.parts, **streams.parts()},
+        sockets={**policy.sockets, **streams.sockets()},
+    )
+
+
 class _Uvicorn(uvicorn.Server):
     """A server that ends its watches first when it is told to end; they would never end by themselves."""
 
@@ -165,6 +183,9 @@ def running_on(server: Server, tls: ssl.SSLContext | None = None) -> uvicorn.Ser
         loop="uvloop",
         http=Connection,
         ws="websockets-sansio",
+        ws_max_size=LARGEST_MESSAGE,
+        ws_per_message_deflate=False,
+        ws_ping_timeout=None,  # a client whose input nobody reads cannot answer; a dead one cannot be sent to
         lifespan="on",
         access_log=False,
         log_config=None,

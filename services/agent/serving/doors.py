@@ -43,11 +43,11 @@ def tcp_door(settings: Settings) -> Door | None:
             f"CHRONOSET_NODE_LISTEN: {settings.node_listen!r} is open to a network: set CHRONOSET_NODE_CERT and "
             "CHRONOSET_NODE_KEY, or listen on 127.0.0.1"
         )
-    token = _token_in(settings.node_token_file)
+    token = token_in(settings.node_token_file)
     return Door(None, host, int(port), token, settings.node_certificate, settings.node_key)
 
 
-def _token_in(path: Path) -> str:
+def token_in(path: Path) -> str:
     """Return the token in a file that is its owner's alone."""
     try:
         found, token = path.stat(), path.read_text().strip()

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from schemas.objects import Object, is_terminating, labels_of, name_of, namespace_of
 
 DOMAIN = "cluster.local"
-NAMES_PATH = "/chronoset/v1/names"
-"""Where the API tells them."""
-LOG_HEADER = "chronoset-log"
-"""The header of every answer of the API that says which log it comes from."""
 
 
 @dataclass(frozen=True, slots=True)

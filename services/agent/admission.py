@@ -3,7 +3,7 @@ old, or a user set nodeName by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from schemas.objects import Object, labels_of
@@ -21,11 +21,19 @@ class Rejection:
     message: str
 
 
-def rejection_of(pod: Object, node: Object, accepted: Iterable[Object]) -> Rejection | None:
-    """Return why `node`, which already runs `accepted`, cannot take `pod`; None where it can."""
+def rejection_of(
+    pod: Object, node: Object, accepted: Iterable[Object], shares_address: bool = False
+) -> Rejection | None:
+    """Return why `node`, which already runs `accepted`, cannot take `pod`; None where it can.
+
+    Where pods have the node's own address (`shares_address`), all their ports are the node's.
+    """
     others = tuple(accepted)
+    ports = _all_ports if shares_address else _host_ports
     return (
-        _affinity_rejection(pod, node) or _room_rejection(pod, node, others) or _port_rejection(pod, others)
+        _affinity_rejection(pod, node)
+        or _room_rejection(pod, node, others)
+        or _port_rejection(pod, others, ports)
     )
 
 
@@ -54,9 +62,11 @@ def _room_rejection(pod: Object, node: Object, others: tuple[Object, ...]) -> Re
     return None
 
 
-def _port_rejection(pod: Object, others: tuple[Object, ...]) -> Rejection | None:
-    taken = {port for other in others for port in _host_ports(other)}
-    if taken & set(_host_ports(pod)):
+def _port_rejection(
+    pod: Object, others: tuple[Object, ...], ports_of: Callable[[Object], Iterable[tuple[str, int]]]
+) -> Rejection | None:
+    taken = {port for other in others for port in ports_of(other)}
+    if taken & set(ports_of(pod)):
         return Rejection("NodePorts", "Predicate NodePorts failed")
     return None
 
@@ -95,3 +105,10 @@ def _host_ports(pod: Object) -> Iterable[tuple[str, int]]:
         for port in container.get("ports") or ():
             if port.get("hostPort"):
                 yield port.get("protocol", "TCP"), port["hostPort"]
+
+
+def _all_ports(pod: Object) -> Iterable[tuple[str, int]]:
+    yield from _host_ports(pod)
+    for container in pod["spec"].get("containers") or ():
+        for port in container.get("ports") or ():
+            yield port.get("protocol", "TCP"), port["containerPort"]

@@ -104,7 +104,7 @@ class Intake:
         if uid in self._refused or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
             return
         others = [work.pod for work in around.works.values() if not work.is_done]
-        if rejection := admission.rejection_of(pod, self._node, others):
+        if rejection := admission.rejection_of(pod, self._node, others, around.settings.shares_address):
             self._reject(pod, rejection, now)
             return
         if must_wait(pod, around.network()):
@@ -140,7 +140,7 @@ class Intake:
 
     def _address_for(self, pod: Object) -> str:
         settings = self._around.settings
-        if pod["spec"].get("hostNetwork"):
+        if pod["spec"].get("hostNetwork") or settings.shares_address:
             return settings.address
         taken = self._around.control_plane.addresses_of_others(namespace_of(pod), name_of(pod))
         taken |= {work.place.address for work in self._around.works.values()}

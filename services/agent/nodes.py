@@ -42,6 +42,8 @@ class NodeSettings:
     capacity: Mapping[str, str] = field(default_factory=dict)
     network_directory: Path | None = None
     """Where a network agent puts its configuration, without which the node is not Ready; None: it needs none."""
+    shares_address: bool = False
+    """Whether its pods have the node's own address, as on a machine of many: then their ports must differ."""
     server_socket: str = ""
     """The name of the socket, in the cluster's private directory, at which the node's server is reached."""
     server_port: int = 0

@@ -30,7 +30,7 @@ from services.api.requests import Caller, Target, User
 from services.api.seams import Handler
 from services.api.statuses import status_of
 from services.api.verbs import Asked, Tools, answer
-from services.headless import LOG_HEADER
+from services.node_protocol import LOG_HEADER
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH", "DELETE"))

@@ -24,11 +24,10 @@ from services.api.identity.nodes import check_lease, node_of
 from services.api.negotiation import JSON
 from services.api.requests import Target, User
 from services.broker.leases import Heartbeats
+from services.node_protocol import AGENT, OLDEST
 
 NAMESPACE = "kube-node-lease"
 PLACE = (LEASE.resource, NAMESPACE)
-AGENT, OLDEST = "chronoset-agent/", 1
-"""How agents call themselves, with the number of what they speak, and the oldest that is understood here."""
 
 
 class NodeLeases:

@@ -37,11 +37,10 @@ from services.api.requests import User
 from services.api.seams import Authenticate, Handler
 from services.api.writes import Writes, intent_of
 from services.commands.objects import CreateObject, decide_write
-from services.headless import NAMES_PATH, records_of
+from services.headless import records_of
 from services.node_lists import checked_name
+from services.node_protocol import AUTHORITY_PATH, JOIN_PATH, NAMES_PATH
 
-JOIN_PATH = "/chronoset/v1/join"
-AUTHORITY_PATH = "/chronoset/v1/authority"
 PATHS = (JOIN_PATH, AUTHORITY_PATH, NAMES_PATH)
 DEBOUNCE = 0.05
 """Seconds between two computations of the names, however many pods change meanwhile."""

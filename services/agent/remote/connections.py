@@ -37,7 +37,7 @@ from schemas.errors import (
 )
 from schemas.objects import Object
 from services.agent.remote.clocks import ClusterClock
-from services.headless import LOG_HEADER
+from services.node_protocol import AGENT, LOG_HEADER, VERSION
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 15.0
@@ -85,7 +85,8 @@ class Api:
         self.clock = clock or ClusterClock()
         self.is_down = False
         """Whether the last attempt did not reach the server, while somebody goes on trying (feeds)."""
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        named = {"User-Agent": f"{AGENT}{VERSION}"}
+        self._headers = {**named, "Authorization": f"Bearer {token}"} if token else named
         self._log_id = ""
         self._loop = asyncio.new_event_loop()
         self._client = self._loop.run_until_complete(_client_of(server))

@@ -17,7 +17,8 @@ from schemas.errors import ChronosetError, LostHistory, Unavailable
 from schemas.objects import Object, uid_of, version_of
 from schemas.positions import Position
 from services.agent.remote.connections import Api, Gone, error_of
-from services.headless import NAMES_PATH, Port, Record
+from services.headless import Port, Record
+from services.node_protocol import NAMES_PATH
 
 PAUSE = 0.5
 """Seconds between two attempts to reach an API that is away, more or less."""

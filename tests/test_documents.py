@@ -34,11 +34,11 @@ def calls_in(document: Path) -> list[list[str]]:
 
 
 def options_of(words: list[str]) -> set[str]:
-    """Return the options of the command that is called, or of the command below it, as `rollout undo`."""
+    """Return the options of the command that is called, or of the one below it: `rollout undo`, `replay` its first."""
     command = load(words[0])
     below = getattr(command, "commands", {})
     if below and len(words) > 1:
-        command = below[words[1]]
+        command = below.get(words[1]) or below[getattr(command, "default", words[1])]
     return {option for parameter in command.params for option in parameter.opts}
 
 

@@ -10,18 +10,17 @@ import typer
 
 from events.codec import Entry, decode
 from events.log import Log
-from events.replay import position_at
-from events.replay import replay as replay_state
 from events.state import State
 from schemas.errors import BadRequest, NotFound
 from schemas.kinds import KINDS, Kind
 from schemas.objects import Object
-from schemas.positions import Position, stream_id_of, time_of
+from schemas.positions import Position, stream_id_of
 from services.cli.columns import Layout, Setting
 from services.cli.completions import complete_target
 from services.cli.following import last_entries
-from services.cli.moments import Moment, parse_moment
+from services.cli.moments import parse_moment
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
+from services.cli.pasts import place_of_words
 from services.cli.printing import listing_text, object_text, show
 from services.cli.references import Reference, checked_namespace, parse_references
 from services.cli.session import now_ms, open_session
@@ -74,10 +73,9 @@ def replay(
         return
     references = parse_references(target) if target else [Reference(kind) for kind in KINDS]
     place = "" if everywhere else checked_namespace(namespace)
-    now = now_ms()
-    moment = parse_moment(at, now)
-    state = state_at(open_session(data_dir).log, moment)
-    then = time_of(moment.position if moment.is_time else state.position)
+    session = open_session(data_dir)
+    position, then = place_of_words(session, at, "--at")
+    state = session.history.state_at(position)
     single = bool(target) and len(references) == 1 and bool(references[0].name)
     layout = Layout(output is ReadOutput.WIDE, everywhere, not target or len(references) > 1)
     listing = [(each.kind, _objects(state, each, place)) for each in references]
@@ -113,18 +111,6 @@ def log(
             show_json(entry_record(entry))
         else:
             print(entry_line(entry), flush=follow)
-
-
-def state_at(source: Log, moment: Moment) -> State:
-    """Return the state at a moment. Raises BadRequest where the log had not begun, or does not reach so far."""
-    if moment.is_time:
-        return replay_state(source, position_at(source, time_of(moment.position)))
-    last = source.last()
-    if moment.position > last:
-        raise BadRequest(
-            f"--at: {stream_id_of(moment.position)} is beyond the log, which ends at {stream_id_of(last)}"
-        )
-    return replay_state(source, moment.position)
 
 
 def _follow(start: str, output: ReadOutput, data_dir: DataDir) -> None:

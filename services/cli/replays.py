@@ -16,7 +16,6 @@ from schemas.positions import Position, stream_id_of, time_of
 from schemas.times import Milliseconds
 from services.cli.completions import complete_target
 from services.cli.histories import replay as show_state
-from services.cli.moments import parse_moment
 from services.cli.options import (
     ActorName,
     AllNamespaces,
@@ -29,6 +28,7 @@ from services.cli.options import (
     WriteOutput,
     count_from,
 )
+from services.cli.pasts import place_of_words
 from services.cli.printing import show
 from services.cli.records import AnswerFormat, Format, csv_text, document, full_record, painted
 from services.cli.references import Reference, checked_namespace, parse_one, parse_references
@@ -83,6 +83,8 @@ _ROLLOUT_COLUMNS = (
 
 class Questions(TyperGroup):
     """A group whose first word may be left out: then it is `show`, which `replay` was before it had others."""
+
+    default = DEFAULT
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = args and (args[0] in self.commands or args[0] in ("-h", "--help"))
@@ -156,7 +158,7 @@ def diff(
     """
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
-    begin, end = position_of_words(session, one, "T1"), position_of_words(session, other, "T2")
+    begin, end = _position(session, one, "T1"), _position(session, other, "T2")
     states = session.history.state_at(begin), session.history.state_at(end)
     found = [each for each in differences(*states) if wanted.has(each.key)]
     shown = [(each, _fields(each, no_status, field)) for each in found]
@@ -209,8 +211,8 @@ def history(
     """
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
-    end = position_of_words(session, until or "now", "--until")
-    begin = position_of_words(session, since, "--since") if since else 0
+    end = _position(session, until or "now", "--until")
+    begin = _position(session, since, "--since") if since else 0
     changes = [
         each
         for each in changes_of(session.history.changes_of(key, EVERY, end))
@@ -251,8 +253,8 @@ def show_log(
     kinds = frozenset(each.kind.resource for each in parse_references([kind])) if kind else frozenset[str]()
     wanted = Filter(actor, kinds, type_, place, name, people)
     session = open_session(data_dir)
-    end = position_of_words(session, until or "now", "--until")
-    begin = position_of_words(session, since, "--since") if since else 0
+    end = _position(session, until or "now", "--until")
+    begin = _position(session, since, "--since") if since else 0
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
     events = filter(wanted.matches, session.history.events_between(begin, end))
@@ -285,7 +287,7 @@ def why(
     """
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
-    position = position_of_words(session, at or "now", "--at")
+    position, then = place_of_words(session, at or "now", "--at")
     chain = chain_of(Past(session.history), key, position)
     if chain is None:
         raise NotFound(
@@ -293,7 +295,7 @@ def why(
         )
     match output:
         case Format.TABLE:
-            show(chain_text(chain, f"at {clock_time(time_of(position))}" if at else "now"))
+            show(chain_text(chain, f"at {clock_time(then)}" if at else "now"))
         case Format.CSV:
             rows = [{**record, "actor": record["actor"]} for record in chain_record(chain)["chain"]]
             show(csv_text(rows, ("because", *_EVENT_COLUMNS)))
@@ -320,8 +322,8 @@ def rollouts(
     """
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
-    end = position_of_words(session, until or "now", "--until")
-    begin = position_of_words(session, since, "--since") if since else 0
+    end = _position(session, until or "now", "--until")
+    begin = _position(session, since, "--since") if since else 0
     state = session.history.state_at(begin) if begin else State()
     found = rollouts_of(state, session.history.events_between(state.position, end))
     found = [each for each in found if wanted.has(each.key)]
@@ -356,7 +358,7 @@ def play(
     from services.cli.playing import play_out
 
     session = open_session(data_dir)
-    begin, end = position_of_words(session, from_, "--from"), position_of_words(session, to or "now", "--to")
+    begin, end = _position(session, from_, "--from"), _position(session, to or "now", "--to")
     if begin > end:
         raise BadRequest(f"--to: {to!r} is before --from {from_!r}")
     play_out(session.history.state_at(begin), session.history.events_between(begin, end), speed)
@@ -386,7 +388,7 @@ def revert(
 
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
-    position = position_of_words(session, to, "--to")
+    position = _position(session, to, "--to")
     then = session.history.state_at(position).get(key)
     if then is None:
         raise NotFound(
@@ -414,19 +416,8 @@ class _Wanted:
         )
 
 
-def position_of_words(session: Session, text: str, option: str) -> Position:
-    """Return the position that a time or a position means, and say so where the words do not. Raises BadRequest."""
-    moment = parse_moment(text, now_ms(), option)
-    if moment.note:
-        aside(moment.note)
-    if moment.is_time:
-        return session.history.position_at(time_of(moment.position))
-    position = Past(session.history).checked(moment.position, option)
-    if position != moment.position:
-        aside(
-            f"{option}: {stream_id_of(moment.position)} is inside a batch: its end {stream_id_of(position)} is meant"
-        )
-    return position
+def _position(session: Session, text: str, option: str) -> Position:
+    return place_of_words(session, text, option).position
 
 
 def _spoken(position: Position) -> str:

@@ -20,6 +20,7 @@ from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position, stream_id_of, time_of
 from services.cli.options import DataDir
+from services.cli.pasts import place_of_words
 from services.cli.records import Format, document, painted
 from services.cli.session import Session, open_session
 from services.history.verification import Verifier, states_differ
@@ -70,10 +71,8 @@ def verify(
       chronoset verify
       chronoset verify --from "1 day ago" -o json
     """
-    from services.cli.replays import position_of_words
-
     session = open_session(data_dir)
-    begin = position_of_words(session, from_, "--from") if from_ else 0
+    begin = place_of_words(session, from_, "--from").position if from_ else 0
     report = check(session, begin, projections)
     if output is not Format.TABLE:
         print(document(_record(report), output if output is not Format.CSV else Format.JSON))

@@ -120,3 +120,14 @@ def test_what_completes_imports_no_client_of_redis() -> None:
     code = "import sys, services.cli.reads, services.cli.completions; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"redis", "rich", "yaml", "dramatiq", "asyncio"} & set(done.stdout.split())
+
+
+def test_replay_offers_its_questions_and_what_the_first_of_them_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert offered(capsys, "replay", "w") == ["why"]
+    assert offered(capsys, "replay", "stat") == ["statefulsets"]
+    assert offered(capsys, "replay", "--fol") == ["--follow"]
+    assert offered(capsys, "replay", "history", "--fi") == ["--field"]
+    assert offered(capsys, "replay", "--at", "now", "st") == ["sts", "statefulsets", "storageclasses"]

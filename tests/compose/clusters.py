@@ -36,6 +36,7 @@ class Composed:
         self.name = f"chronoset-test-{os.getpid()}"
         self.passwords = tuple(os.urandom(12).hex() for _ in range(2))
         self.folder = folder
+        self._image = f"{self.name}:1"
         self.client: Any = docker.APIClient(docker_host, timeout=120)
         self._environment = {**os.environ, "DOCKER_HOST": docker_host, "COMPOSE_PROJECT_NAME": self.name}
         self._environment |= {"DOCKER_BUILDKIT": "0", "COMPOSE_HTTP_TIMEOUT": "180"}
@@ -60,7 +61,7 @@ class Composed:
         for name, password in zip(("LOG", "QUEUE"), self.passwords, strict=True):
             settings = settings.replace(f"_{name}_PASSWORD=\n", f"_{name}_PASSWORD={password}\n")
         for name, value in {
-            "IMAGE": f"{self.name}:1",
+            "IMAGE": self._image,
             "PYTHON_IMAGE": PYTHON_IMAGE,
             "REDIS_IMAGE": REDIS_IMAGE,
             "PIP_NO_INDEX": "1",
@@ -126,7 +127,9 @@ class Composed:
 
     def down(self) -> None:
         """Remove containers, network and volumes, and the image."""
-        self("down", "--volumes", "--rmi", "local", "--timeout", "30")
+        self("down", "--volumes", "--timeout", "30")
+        if self.client.images(self._image):
+            self.client.remove_image(self._image)
 
 
 def _free_port() -> int:

@@ -119,7 +119,7 @@ app = typer.Typer(
     A time is 2026-11-23T14:03:07Z, 14:03 for today on this machine's clock, '10 minutes ago', or a position.
     """,
 )
-app.command(DEFAULT)(show_state)
+app.command(DEFAULT, short_help="the cluster as it was, or its events (may be left out)")(show_state)
 
 Target = Annotated[
     list[str], typer.Argument(metavar="KIND NAME", help="Or KIND/NAME.", autocompletion=complete_target)
@@ -137,7 +137,7 @@ Field = Annotated[
 NoStatus = Annotated[bool, typer.Option("--no-status", help="Leave out what was found to be so.")]
 
 
-@app.command()
+@app.command(short_help="what differs between two moments, field by field")
 def diff(
     one: Annotated[str, typer.Argument(metavar="T1", help="A time or a position.")],
     other: Annotated[str, typer.Argument(metavar="T2", help="Another.")],
@@ -188,7 +188,7 @@ def diff(
     aside(f"from {_spoken(begin)} to {_spoken(end)}: {len(shown)} objects differ")
 
 
-@app.command()
+@app.command(short_help="each change of an object: when, by whom, which fields")
 def history(
     target: Target,
     field: Field = "",
@@ -225,7 +225,7 @@ def history(
     _show_changes(key, changes, no_status, field, output)
 
 
-@app.command(name="log")
+@app.command("log", short_help="the events of somebody, of some kind, of some time")
 def show_log(
     actor: Annotated[
         str, typer.Option(metavar="WHO", help="By whom: alice, 'node:*', controller:statefulset.")
@@ -270,7 +270,7 @@ def show_log(
             show("\n".join(event_head(event) for event in events))
 
 
-@app.command()
+@app.command(short_help="why something is as it is: back to a person's command")
 def why(
     target: Target,
     at: At = "",
@@ -303,7 +303,7 @@ def why(
             show(document(chain_record(chain), output))
 
 
-@app.command()
+@app.command(short_help="each rollout: who, which pods in which order, how it ended")
 def rollouts(
     target: Targets = None,
     since: Since = "",
@@ -337,7 +337,7 @@ def rollouts(
             show(document([_rollout_record(each, now) for each in found], output))
 
 
-@app.command()
+@app.command(short_help="play a stretch of time in the terminal")
 def play(
     from_: Annotated[str, typer.Option("--from", metavar="WHEN", help="Where it begins.")],
     to: Annotated[str, typer.Option("--to", metavar="WHEN", help="Where it ends (default: now).")] = "",
@@ -364,7 +364,7 @@ def play(
     play_out(session.history.state_at(begin), session.history.events_between(begin, end), speed)
 
 
-@app.command()
+@app.command(short_help="make a spec what it was, by a new event")
 def revert(
     target: Target,
     to: Annotated[str, typer.Option("--to", metavar="WHEN", help="As it was then.")],

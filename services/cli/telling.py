@@ -19,7 +19,8 @@ from services.history.fields import FieldChange, is_within
 
 APPLIED = "metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]"
 """The whole manifest once more: for programs only."""
-_NOISE = (APPLIED, "metadata.generation")
+_NOISE = (APPLIED, "metadata.generation", "metadata.creationTimestamp", "metadata.uid")
+_NOISY_ENDS = (".lastTransitionTime", ".lastHeartbeatTime", ".lastProbeTime")
 _LONGEST = 72
 
 
@@ -56,11 +57,16 @@ def whence(event: Event) -> str:
 
 def field_lines(fields: Iterable[FieldChange], indent: str, most: int = 0) -> list[str]:
     """Return a line for each field that people want to see, before and after; at most so many (0: all)."""
-    shown = [each for each in fields if each.path not in _NOISE]
+    shown = [each for each in fields if not is_noise(each)]
     lines = [f"{indent}{field_line(each)}" for each in (shown[:most] if most else shown)]
     if most and len(shown) > most:
         lines.append(painted(f"{indent}and {len(shown) - most} more fields", "dim"))
     return lines
+
+
+def is_noise(field: FieldChange) -> bool:
+    """Say whether a field only says over again what the others do: for programs, not for people."""
+    return field.path in _NOISE or field.path.endswith(_NOISY_ENDS)
 
 
 def field_line(field: FieldChange) -> str:
@@ -158,7 +164,7 @@ def _changed(link: Link) -> str:
     """Return `: spec.replicas: 3 → 5, ...`, the few that say most: what was wished for before what was found."""
     if link.change is None:
         return ""
-    fields = [each for each in link.change.fields if each.path not in _NOISE]
+    fields = [each for each in link.change.fields if not is_noise(each)]
     wished = [each for each in fields if not each.path.startswith("status")] or fields
     told = ", ".join(field_line(each) for each in wished[:3])
     more = f" and {len(wished) - 3} more fields" if len(wished) > 3 else ""

@@ -31,6 +31,7 @@ from schemas.metadata_rules import (
 from schemas.names import config_key_problems, dns_label_problems, port_name_problems
 from schemas.objects import Object, kind_of
 from schemas.pod_rules import pod_spec_findings, pod_update_findings, port_number_findings, taint_findings
+from schemas.rbac_rules import binding_update_findings, cluster_role_binding_findings, role_binding_findings
 from schemas.storage_rules import (
     claim_findings,
     claim_update_findings,
@@ -198,6 +199,13 @@ def _event_findings(obj: Object) -> Findings:
         yield invalid("involvedObject.namespace", about, "does not match event.namespace")
 
 
+def _priority_class_update_findings(old: Object, new: Object) -> Findings:
+    """What pods were given at their creation stays what the class says (ValidatePriorityClassUpdate)."""
+    for field in ("value", "preemptionPolicy"):
+        if old.get(field) != new.get(field):
+            yield forbidden(field, "may not be changed in an update.")
+
+
 _RULES: dict[str, Callable[[Object], Findings]] = {
     "StatefulSet": stateful_set_findings,
     "DaemonSet": daemon_set_findings,
@@ -213,6 +221,8 @@ _RULES: dict[str, Callable[[Object], Findings]] = {
     "Lease": _lease_findings,
     "Event": _event_findings,
     "PodDisruptionBudget": budget_findings,
+    "RoleBinding": role_binding_findings,
+    "ClusterRoleBinding": cluster_role_binding_findings,
 }
 
 _UPDATE_RULES: dict[str, Callable[[Object, Object], Findings]] = {
@@ -226,4 +236,7 @@ _UPDATE_RULES: dict[str, Callable[[Object, Object], Findings]] = {
     "StorageClass": storage_class_update_findings,
     "ConfigMap": _frozen_update_findings,
     "Secret": _secret_update_findings,
+    "RoleBinding": binding_update_findings,
+    "ClusterRoleBinding": binding_update_findings,
+    "PriorityClass": _priority_class_update_findings,
 }

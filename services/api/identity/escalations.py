@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from events.state import State
-from schemas.errors import Forbidden
+from schemas.errors import Forbidden, NotFound
 from schemas.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
-from schemas.objects import Object, namespace_of
+from schemas.objects import Object, key_of, namespace_of
 from services.api.identity.authorization import Authorizer
 from services.api.identity.bindings import MASTERS, rules_of, rules_of_role
-from services.api.identity.rules import Attributes, Rule, raw_of, rule_of, uncovered
+from services.api.identity.rules import ROLES, Attributes, Rule, raw_of, rule_of, uncovered
 from services.api.identity.tokens import is_token
 from services.api.requests import User
 from services.api.seams import Wish
+from services.commands.sources import subject_of
 
 _ROLES = (ROLE.kind, CLUSTER_ROLE.kind)
 _BINDINGS = (ROLE_BINDING.kind, CLUSTER_ROLE_BINDING.kind)
@@ -33,7 +34,22 @@ def check_escalation(wish: Wish, authorizer: Authorizer, state: State) -> None:
     if new["kind"] in _ROLES and not _may(authorizer, wish, kind.plural, "escalate"):
         _check(user, tuple(map(rule_of, new.get("rules") or ())), namespace_of(new), state)
     elif new["kind"] in _BINDINGS and not _may(authorizer, wish, _bound(new), "bind"):
+        _check_role(new, state)
         _check(user, rules_of_role(new, state), namespace_of(new), state)
+
+
+def _check_role(binding: Object, state: State) -> None:
+    """Raise NotFound where a binding's role is not there: what it will be once it is, nobody knows yet."""
+    reference = binding["roleRef"]
+    name = str(reference.get("name", ""))
+    if reference.get("kind") == CLUSTER_ROLE.kind:
+        if name in ROLES:
+            return
+        key = key_of(CLUSTER_ROLE.resource, "", name)
+    else:
+        key = key_of(ROLE.resource, namespace_of(binding), name)
+    if state.get(key) is None:
+        raise NotFound(f"{subject_of(key)} not found", key)
 
 
 def _check(user: User, wanted: tuple[Rule, ...], namespace: str, state: State) -> None:

@@ -43,12 +43,18 @@ class World:
             objects = [secret_of(token, user, groups, 0)]
             objects += [binding_of(Wish(user, groups, role, namespace, 0))] if role else []
             self.write(lambda: [Create(canonical(obj).object) for obj in objects])
+            if user != "root":
+                self.settle()
         return self.tokens[user]
 
     def write(self, changes: Callable[[], list[Any]]) -> None:
         log = self.api.log
         committer = Committer(log, replay(log, log.last()), lambda _: None, Edges())
         committer.commit(lambda: Proposal(changes()), Intent(Actor("socket:0@here"), f"c{log.last()}"))
+
+    def settle(self) -> None:
+        """Let the server be where the log is: what somebody may is decided by what it knows at the moment."""
+        assert self.ask("root", "GET", "/api/v1/namespaces")[0] == 200
 
     def ask(self, user: str, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         response = self.api.ask(method, path, body, authorization=f"Bearer {self.token(user)}", **headers)
@@ -123,7 +129,7 @@ def test_a_token_that_was_taken_back_opens_nothing_any_more(world: World) -> Non
         return [Delete(found)]
 
     world.write(taken)
-    world.ask("root", "GET", PODS)
+    world.settle()
 
     assert world.ask("brief", "GET", PODS)[0] == 401
 
@@ -168,12 +174,17 @@ def test_nobody_gives_away_more_than_he_has(world: World) -> None:
         == 403
     )
     assert world.ask("editor", "POST", f"{RBAC}/namespaces/default/rolebindings", a_binding("view"))[0] == 403
+    unknown = world.ask("owner", "POST", bindings, a_binding("not-yet"))
+    not_there = 'clusterroles.rbac.authorization.k8s.io "not-yet" not found'
+    assert (unknown[0], unknown[1]["message"]) == (404, not_there)
 
     assert world.ask("nobody", "GET", "/api/v1/namespaces/kube-public/pods")[0] == 403
     assert world.ask("owner", "POST", bindings, a_binding("view"))[0] == 201
+    world.settle()
     assert world.ask("nobody", "GET", "/api/v1/namespaces/kube-public/pods")[0] == 200
     assert world.ask("owner", "PATCH", f"{bindings}/gift", [{"op": "remove", "path": "/subjects"}],
                      content_type="application/json-patch+json")[0] == 200  # fmt: skip
+    world.settle()
     assert world.ask("nobody", "GET", "/api/v1/namespaces/kube-public/pods")[0] == 403
 
 
@@ -190,6 +201,7 @@ def test_a_node_is_kept_to_what_is_its_own(world: World) -> None:
 
     world.ask("root", "POST", PODS, {**a_pod("theirs"), "spec": {**a_pod()["spec"], "nodeName": "n2"}})
     world.ask("root", "POST", PODS, {**a_pod("ours"), "spec": {**a_pod()["spec"], "nodeName": "n1"}})
+    world.settle()
     assert world.ask(node, "GET", f"{PODS}/ours")[0] == 200
     assert world.ask(node, "GET", f"{PODS}/theirs")[0] == 403
     assert world.ask(node, "DELETE", f"{PODS}/theirs")[0] == 403

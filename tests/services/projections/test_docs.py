@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import redis
 from events.memory import MemoryLog
 from schemas.changes import Create, Replace
 from services.projections.projector import Projector
+from services.projections.reader import Views
+from tests.servers import Server
 from tests.services.projections.histories import History, a_bare_pod
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "projections.md"
@@ -52,11 +56,58 @@ def documented(client: redis.Redis) -> redis.Redis:
     return client
 
 
-def test_there_are_examples():
-    assert len(examples()) >= 10
+def test_there_is_an_example_for_every_key():
+    told = re.findall(
+        r"^\| `([a-z-]+)", DOCUMENT.read_text().split("## The keys of a generation")[1], re.MULTILINE
+    )
+    shown = " ".join(command for command, _ in examples())
+    assert len(told) >= 10 and [key for key in told if f":1:{key}" not in shown] == []
 
 
 @pytest.mark.parametrize(("command", "expected"), examples())
 def test_an_example_answers_as_documented(documented: redis.Redis, command: str, expected: str):
     documented.response_callbacks.clear()
     assert as_redis_cli(documented.execute_command(*command.split())) == expected
+
+
+@pytest.mark.server
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="there is no redis-cli here")
+def test_redis_cli_itself_prints_what_is_documented(documented: redis.Redis):
+    socket = documented.connection_pool.connection_kwargs.get("path")
+    if socket is None:
+        pytest.skip("a fake server has no socket")
+    for command, expected in examples():
+        call = ["redis-cli", "-s", str(socket), "--no-raw", *command.split()]
+        assert subprocess.run(call, capture_output=True, text=True, check=True).stdout == expected, command
+
+
+@pytest.mark.server
+def test_the_user_that_may_only_read_does_that_and_no_more(views_server: Server):
+    (setuser,) = re.findall(r"^```acl\n(.+)\n```", DOCUMENT.read_text(), re.MULTILINE)
+    with views_server.client() as admin:
+        admin.flushall()
+        history = History(MemoryLog("demo"))
+        history.begin()
+        Projector(history.log, admin, threading.Event()).open()
+        admin.set("{demo}:log", "secret")
+        admin.execute_command(*setuser.split())
+        try:
+            with views_server.client(username="reader", password="a-long-password") as reader:
+                views = Views(reader, "demo")
+                assert views.list("apps/statefulsets") == history.state.list("apps/statefulsets")
+                assert views.parked() == {} and views.position() == history.state.position
+                for forbidden in (
+                    ("SET", "{demo}:views", "x"),
+                    ("HSET", "{demo}:views", "position", "0-1"),
+                    ("DEL", "{demo}:views"),
+                    ("GET", "{demo}:log"),
+                    ("HGETALL", "{demo}:heads"),
+                    ("KEYS", "*"),
+                    ("FLUSHALL",),
+                    ("EVAL", "return 1", "0"),
+                    ("ACL", "LIST"),
+                ):
+                    with pytest.raises(redis.exceptions.NoPermissionError):
+                        reader.execute_command(*forbidden)
+        finally:
+            admin.execute_command("ACL", "DELUSER", "reader")

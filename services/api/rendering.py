@@ -51,14 +51,16 @@ class Renderer:
                 self._remember(which, found)
         return found
 
-    def object(self, kind: Kind, obj: Object, form: Form, include: str = "Metadata") -> bytes:
-        """Return one object in a form."""
+    def object(
+        self, kind: Kind, obj: Object, form: Form, include: str = "Metadata", stored: bool = True
+    ) -> bytes:
+        """Return one object in a form; `stored` says that it is what its uid and version stand for."""
         if form.shape == TABLE:
             found = orjson.dumps(self._table(kind, [obj], form, include, _of(obj)))
         elif form.shape in (PARTIAL, PARTIAL_LIST):
             found = orjson.dumps(partial_of(obj, form.version))
         else:
-            found = self.plain(kind, obj)
+            found = self.plain(kind, obj) if stored else orjson.dumps(self.shown(kind, obj))
         return as_yaml(found) if form.media_type == YAML else found
 
     def list(
@@ -79,12 +81,7 @@ class Renderer:
 
     def event(self, kind: Kind, type_: str, obj: Object, form: Form, include: str = "Metadata") -> bytes:
         """Return a watch event as a line."""
-        if type_ == DELETED and not form.shape:
-            body = orjson.dumps(
-                self.shown(kind, obj)
-            )  # not what the cache holds for the version at which it left
-        else:
-            body = self.object(kind, obj, form, include)
+        body = self.object(kind, obj, form, include, stored=type_ != DELETED)
         return b'{"type":"%b","object":%b}\n' % (type_.encode(), body)
 
     def bookmark(self, kind: Kind, position: Position, form: Form, is_initial_end: bool = False) -> bytes:

@@ -11,18 +11,20 @@ from starlette.responses import Response
 
 from schemas.changes import Replace
 from schemas.errors import AlreadyExists, BadRequest, ChronosetError, NotFound
-from schemas.kinds import BINDING, CLAIM, NODE, POD, SERVICE, SERVICE_ACCOUNT, VOLUME
+from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SERVICE, SERVICE_ACCOUNT, VOLUME
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of, with_metadata
 from schemas.positions import Position
 from schemas.selectors import parse_selector
 from schemas.times import Milliseconds
 from services.api.bodies import delete_options_of, object_of, part_of, patch_of, with_delete_options
 from services.api.failures import Failure, bad_request, failure, not_acceptable
-from services.api.field_selectors import parse_field_selector
+from services.api.field_selectors import equalities_of, parse_field_selector
 from services.api.hub import ADDED, PLACES, Encoding, Selection
 from services.api.limits import InFlight
 from services.api.lists import asked_of, page_of, version_of_query
 from services.api.negotiation import JSON, YAML, Form, form_of, patch_type_of
+from services.api.notice_books import merged
+from services.api.notices import event_of
 from services.api.reads import Reads, Snapshot
 from services.api.rendering import Renderer
 from services.api.requests import Caller, Target, User
@@ -118,9 +120,12 @@ async def get(asked: Asked, tools: Tools) -> Response:
     elif not target.options.resource_version:
         await tools.reads.catch_up()
     found = tools.reads.get(target.key)
+    if found is None and target.key.startswith(f"{EVENT.resource}/"):
+        said = tools.reads.notice(target.namespace, target.name)
+        found = event_of(said) if said else None
     if found is None:
         raise NotFound(f"{target.subject} not found", target.key)
-    return _response(asked, tools, found, form)
+    return _response(asked, tools, Written(found), form)
 
 
 async def list_(asked: Asked, tools: Tools) -> Response:
@@ -128,7 +133,7 @@ async def list_(asked: Asked, tools: Tools) -> Response:
     target, options, form = asked.target, asked.target.options, asked.form
     wanted, selection = asked_of(options), selection_of(target)
     found = await _snapshot(wanted.how, wanted.version, selection, tools.reads)
-    objects = [obj for obj in found.objects if selection.has(obj)]
+    objects = await _selected(found, selection, options.field_selector, tools.reads)
     page, metadata = page_of(objects, found.version, options, wanted.after)
     if "continue" in metadata:
         tools.reads.keep((selection.resource, selection.namespace, found.version), found)
@@ -221,7 +226,7 @@ async def delete(asked: Asked, tools: Tools) -> Response:
     written = await _carry_out(asked, tools, decided, options.dry_run)
     if written.gone and target.kind.resource not in _GIVEN_BACK:
         return _json(asked, success(target, uid_of(written.object)))
-    return _response(asked, tools, written.object, asked.form)
+    return _response(asked, tools, written, asked.form)
 
 
 async def delete_collection(asked: Asked, tools: Tools) -> Response:
@@ -324,6 +329,16 @@ async def _snapshot(how: str, version: Position, selection: Selection, reads: Re
     return await reads.snapshot(selection.resource, selection.namespace)
 
 
+async def _selected(found: Snapshot, selection: Selection, field_selector: str, reads: Reads) -> list[Object]:
+    """Return the objects of a snapshot that are selected; of Events also those that follow from the log."""
+    objects = [obj for obj in found.objects if selection.has(obj)]
+    if selection.resource != EVENT.resource:
+        return objects
+    told = await reads.notices(equalities_of(field_selector), found.version)
+    here = (each for each in told if not selection.namespace or each.namespace == selection.namespace)
+    return [event for event in merged(objects, here) if selection.has(event)]
+
+
 async def _beginning(asked: Asked, tools: Tools, selection: Selection, form: Form) -> tuple[Position, bytes]:
     """Return where a watch starts, and what it sends first (kubernetes.io, "semantics for watch")."""
     options, reads = asked.target.options, tools.reads
@@ -346,8 +361,7 @@ async def _beginning(asked: Asked, tools: Tools, selection: Selection, form: For
         return found.version, b""
     lines = [
         tools.renderer.event(asked.target.kind, ADDED, obj, form, options.include)
-        for obj in found.objects
-        if selection.has(obj)
+        for obj in await _selected(found, selection, options.field_selector, reads)
     ]
     if wants_initial and options.allow_bookmarks:
         lines.append(tools.renderer.bookmark(asked.target.kind, found.version, form, is_initial_end=True))
@@ -379,18 +393,18 @@ def _admit_deletion(asked: Asked, tools: Tools, sources: ReplicaSources, key: Ke
 
 
 def _written(asked: Asked, tools: Tools, written: Written, code: int) -> Response:
-    response = _response(asked, tools, written.object, asked.form, code)
+    response = _response(asked, tools, written, asked.form, code)
     for text in dict.fromkeys(written.warnings):
         response.headers.append("Warning", _warning(text))
     return response
 
 
-def _response(asked: Asked, tools: Tools, obj: Object, form: Form, code: int = 200) -> Response:
-    target = asked.target
+def _response(asked: Asked, tools: Tools, written: Written, form: Form, code: int = 200) -> Response:
+    target, obj = asked.target, written.object
     if target.subresource == SCALE:
         body = orjson.dumps(scale_of(obj))
     else:
-        body = tools.renderer.object(target.kind, obj, form, target.options.include)
+        body = tools.renderer.object(target.kind, obj, form, target.options.include, not written.tried)
     return Response(body, code, media_type=form.media_type)
 
 

@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from events.commit import Committer, Edges, Intent, Proposal, prepare
@@ -45,13 +45,15 @@ Decide = Callable[["ReplicaSources", Milliseconds], Decided]
 class Written:
     """What came of a write: the object as it is now (of a deletion: as it was), and warnings.
 
-    `gone` is True where the object does not exist any more, `made` where it did not before.
+    `gone` is True where the object does not exist any more, `made` where it did not before, `tried` where nothing was
+    written: then it is not what is stored as its version.
     """
 
     object: Object
     warnings: tuple[str, ...] = ()
     gone: bool = False
     made: bool = False
+    tried: bool = False
 
 
 class ReplicaSources:
@@ -115,7 +117,7 @@ class Writes:
         decided = self._decided(decide)
         unsealed = Edges(self._edges.clock, self._edges.new_uid)
         prepared = prepare(Proposal(decided.changes, decided.rests_on), self._sources, intent, unsealed)
-        return _written(decided, prepared.changed, 0)
+        return replace(_written(decided, prepared.changed, 0), tried=True)
 
     def _carry_out(self, decide: Decide, intent: Intent) -> Written:
         log, committer = self._tools()

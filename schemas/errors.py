@@ -40,6 +40,12 @@ class BadRequest(ChronosetError):
     reason = "BadRequest"
 
 
+class PatchFailed(BadRequest):
+    """A JSON patch whose operations cannot be carried out on what is there (RFC 6902, 5)."""
+
+    reason = "Invalid"
+
+
 class Invalid(ChronosetError):
     """The input can be read but breaks a rule. Carries every cause found; prints as one line."""
 

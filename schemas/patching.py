@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from schemas.errors import BadRequest
+from schemas.errors import BadRequest, PatchFailed
 
 Json = Any
 """dict, list, str, int, float, bool or None."""
@@ -116,7 +116,8 @@ def _whole(value: Json) -> Json:
 def apply_json_patch(document: Json, patch: Sequence[Json]) -> Json:
     """Return `document` with the operations of a JSON patch (RFC 6902) applied in order, all or none.
 
-    Raises BadRequest naming the operation (counted from 0), its path and what is wrong with it.
+    Raises PatchFailed naming the operation (counted from 0), its path and what is wrong with it; BadRequest where there
+    are no operations.
     """
     if not isinstance(patch, list):
         raise BadRequest(f"JSON patch: a {_type_name(patch)} was given; write a list of operations")
@@ -124,7 +125,7 @@ def apply_json_patch(document: Json, patch: Sequence[Json]) -> Json:
         try:
             document = _apply_operation(document, operation)
         except _BadOperation as bad:
-            raise BadRequest(f"JSON patch operation {number} ({_summary(operation)}): {bad}") from None
+            raise PatchFailed(f"JSON patch operation {number} ({_summary(operation)}): {bad}") from None
     return document
 
 

@@ -13,6 +13,7 @@ from schemas.errors import (
     Invalid,
     NotFound,
     Outdated,
+    PatchFailed,
     PreconditionFailed,
     TooManyRequests,
     Unauthorized,
@@ -49,6 +50,8 @@ def status_of(error: ChronosetError, target: Target | None = None) -> Object:
             found = failure(401, "Unauthorized", "Unauthorized")
         case TooManyRequests():
             found = failure(429, "TooManyRequests", str(error), causes=_causes(error.causes))
+        case PatchFailed():
+            found = failure(422, "Invalid", str(error))
         case BadRequest():
             found = failure(400, "BadRequest", str(error))
         case Unavailable():

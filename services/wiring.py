@@ -32,7 +32,7 @@ from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
 from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door, token_in
 from services.agent.serving.server import NodeServer
-from services.archives import archived, index_of, limits_of, remember_place, store_of
+from services.archives import archived, history_of, index_of, limits_of, remember_place, store_of
 from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
@@ -242,6 +242,7 @@ def run_api(settings: Settings) -> None:
             policy=partial(policy_over, unseal=unseal, clock=edges.clock),
             heartbeats=heartbeats_of(settings, "api"),
             authority=keeper.authority,
+            history=partial(history_of, settings=settings),
             nodes=NodeAccess(
                 settings.socket_dir,
                 token_in(settings.node_token_file) if settings.node_token_file else "",

@@ -25,9 +25,10 @@ from services.api.documents import DOCUMENTS
 from services.api.failures import failure, no_such_path
 from services.api.limits import read_body
 from services.api.negotiation import JSON
+from services.api.pasts import PREFIX, Pasts, read_only, split_path
 from services.api.paths import target_of
 from services.api.requests import Caller, Target, User
-from services.api.seams import Handler
+from services.api.seams import Handler, PartHandler
 from services.api.statuses import status_of
 from services.api.verbs import Asked, Tools, answer
 from services.node_protocol import LOG_HEADER
@@ -43,6 +44,9 @@ _PATH_VERBS = {
     "DELETE": "delete",
 }
 
+_MOMENT = "chronoset.moment"
+"""Where a request's scope has the moment of the past that its path began with."""
+
 _log = structlog.get_logger()
 
 
@@ -52,6 +56,7 @@ class Api:
 
     tools: Tools
     replica: Replica
+    pasts: Pasts
 
     def application(self, lifespan: Lifespan[Starlette] | None = None) -> ASGIApp:
         """Return the ASGI application; `lifespan` is what runs around it.
@@ -68,6 +73,9 @@ class Api:
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "lifespan" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
                 scope = {**scope, "path": scope["path"].rstrip("/")}
+            if scope["type"] != "lifespan" and scope["path"].startswith(PREFIX):
+                moment, path = split_path(scope["path"])
+                scope = {**scope, "path": path, _MOMENT: moment}
             if scope["type"] == "http" and is_of_objects(scope["path"]):
                 response = await objects(Request(scope, receive))
                 await response(scope, receive, send)
@@ -83,10 +91,8 @@ class Api:
         with self.tools.in_flight.request(user.name):
             target = self._authorized(user, request.method, request)
             request.state.target = target
-            policy, resource = self.tools.policy, target.kind.resource
-            handler = policy.parts.get((resource, target.subresource)) or policy.places.get(
-                (resource, target.namespace)
-            )
+            moment = request.scope.get(_MOMENT)
+            handler = self._handler_of(target, moment is not None)
             body = b""
             if request.method in _WITH_BODY:
                 announced = request.headers.get("content-length", "")
@@ -97,13 +103,26 @@ class Api:
             asked = Asked(
                 user, caller, target, headers.get("accept", ""), headers.get("content-type", ""), body
             )
+            if moment is not None:
+                return await self.pasts.answer(asked, self.tools, moment)
             return await answer(asked, self.tools)
+
+    def _handler_of(self, target: Target, is_past: bool) -> PartHandler | None:
+        """Return who answers for a target instead of the verbs. Of the past nobody does, but for reviews."""
+        policy, resource = self.tools.policy, target.kind.resource
+        if is_past and target.kind.is_stored:
+            return None
+        return policy.parts.get((resource, target.subresource)) or policy.places.get(
+            (resource, target.namespace)
+        )
 
     async def _of_socket(self, socket: WebSocket) -> None:
         """Let somebody speak over a WebSocket, or refuse with a Status before it is one."""
         target = None
         try:
             user = self.tools.policy.authenticate(caller_of(socket))
+            if _MOMENT in socket.scope:
+                raise read_only("a WebSocket")
             target = self._authorized(user, "GET", socket)
             handler = self.tools.policy.sockets.get((target.kind.resource, target.subresource))
             if handler is None:
@@ -128,6 +147,8 @@ class Api:
                 return await handler(request, User("system:anonymous", ("system:unauthenticated",)))
             user = policy.authenticate(caller)
             verb = _PATH_VERBS[request.method]
+            if _MOMENT in request.scope and verb not in ("get", "head"):
+                raise read_only(request.method)
             if (why := policy.authorize_path(user, verb, path)) is not None:
                 message = f'forbidden: User "{user.name}" cannot {verb} path "{path}"'
                 raise failure(403, "Forbidden", _because(message, why))

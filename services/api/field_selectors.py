@@ -87,13 +87,27 @@ def parse_field_selector(text: str, kind: Kind) -> Fields:
     return lambda obj: all(term.matches(obj) for term in terms)
 
 
+def equalities_of(text: str) -> Mapping[str, str]:
+    """Return what a field selector that can be read wants fields to be, by their names in the stored shape."""
+    wanted = {}
+    for found in _TERM.finditer(text):
+        if found[2] != "!=":
+            first, *rest = found[1].strip().split(".")
+            wanted[".".join((_STORED_NAMES.get(first, first), *rest))] = _unescaped(found[3])
+    return wanted
+
+
+def _unescaped(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value)
+
+
 def _term(found: re.Match[str], allowed: tuple[str, ...]) -> Term:
     label = found[1].strip()
     if label not in allowed:
         raise BadRequest(f"field label not supported: {label}; write one of {', '.join(allowed)}")
     first, *rest = label.split(".")
     path = (_STORED_NAMES.get(first, first), *rest)
-    return Term(path, found[2] != "!=", re.sub(r"\\(.)", r"\1", found[3]))
+    return Term(path, found[2] != "!=", _unescaped(found[3]))
 
 
 def _value(obj: Object, path: tuple[str, ...]) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from events.replica import Applied
-from schemas.kinds import POD
+from schemas.kinds import EVENT, POD
 from schemas.objects import Object, labels_of, split_key, with_metadata
 from schemas.positions import Position
 from schemas.selectors import Selector
+from services.api.notice_books import NoticeBook, as_change
 from services.api.ring import Change, Ring, changes_of
 
 EVERYTHING = Selector()
@@ -138,6 +139,7 @@ class Hub:
 
     def __init__(self, ring: Ring | None = None) -> None:
         self.ring = ring or Ring()
+        self.book = NoticeBook(self.ring.floor)
         self.position: Position = self.ring.floor
         self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -147,6 +149,8 @@ class Hub:
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on deliver on this loop. What was folded before is in the ring already."""
         self.loop = loop
+        self.book = NoticeBook(self.ring.floor)
+        self.book.extend(self.ring.since(self.ring.floor))
 
     def receive(self, applied: Sequence[Applied]) -> None:
         """Take a chunk of whole batches (events.replica.Replica's on_applied); from any thread, one at a time."""
@@ -159,9 +163,10 @@ class Hub:
     def watch(self, selection: Selection, encoding: Encoding, after: Position) -> Watcher:
         """Return a watch of what happens behind a position, beginning with what the ring holds. Raises Failure 410."""
         watcher = Watcher(selection, encoding, after)
-        self._tell(
-            watcher, [each for each in self.ring.since(after) if each.resource == selection.resource], {}
-        )
+        changes = [each for each in self.ring.since(after) if each.resource == selection.resource]
+        if selection.resource == EVENT.resource:
+            changes = _in_order([*changes, *map(as_change, self.book.since(after))])
+        self._tell(watcher, changes, {})
         self._watchers.setdefault((selection.resource, *selection.place), set()).add(watcher)
         return watcher
 
@@ -213,6 +218,9 @@ class Hub:
 
     def _deliver(self, changes: list[Change], position: Position) -> None:
         self._keep(changes, position)
+        notices = self.book.extend(changes)
+        if notices and any(resource == EVENT.resource for resource, _, _ in self._watchers):
+            changes = _in_order([*changes, *map(as_change, notices)])
         by_place: dict[Place, list[Change]] = {}
         for change in changes:
             for place in _places_of(change):
@@ -252,6 +260,10 @@ class Hub:
             lines.append(line)
         if lines:
             watcher.tell(lines, changes[-1].version)
+
+
+def _in_order(changes: list[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: change.version)
 
 
 def _places_of(change: Change) -> set[Place]:

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from events.commit import Edges
+from events.history import History
 from events.log import Log
 from events.replica import Replica
 from events.state import State
@@ -31,6 +32,7 @@ from services.api.limits import InFlight, Limits
 from services.api.node_leases import PLACE, NodeLeases
 from services.api.node_paths import PATHS, NodePaths
 from services.api.node_streams import LARGEST_MESSAGE, NodeAccess, NodeStreams
+from services.api.pasts import Pasts
 from services.api.reads import Reads
 from services.api.rendering import Renderer
 from services.api.ring import Ring
@@ -41,7 +43,7 @@ from services.broker.leases import Heartbeats
 
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
-READERS = 2
+READERS = 4
 """Threads that ask where the log ends and read its past: apart from the writers, which may all be waiting."""
 WRITERS = 8
 """Threads that append, each on a connection of its own: as many appends share an fsync."""
@@ -65,6 +67,8 @@ class Parts:
     heartbeats: Heartbeats | None = None
     authority: bytes = b""
     """The certificate authority's certificate, in PEM, for those who join."""
+    history: Callable[[Log], History] = History
+    """What reads the past of a log."""
     nodes: NodeAccess | None = None
     """How the servers of nodes are reached, for logs and commands."""
 
@@ -83,7 +87,8 @@ class Server:
         sources = ReplicaSources(self.replica, parts.unseal)
         writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
         in_flight = InFlight(parts.limits)
-        reads = Reads(self._log, self.replica, self.hub, self._readers)
+        history = parts.history(self._log)
+        reads = Reads(history, self.replica, self.hub, self._readers)
         tools = Tools(
             reads=reads,
             writes=writes,
@@ -91,7 +96,8 @@ class Server:
             in_flight=in_flight,
             policy=_with_streams(self._with_nodes(parts, writes, in_flight), parts.nodes, reads, in_flight),
         )
-        self.application: ASGIApp = Api(tools, self.replica).application(self._running)
+        pasts = Pasts(history, reads, self._readers, parts.edges.clock)
+        self.application: ASGIApp = Api(tools, self.replica, pasts).application(self._running)
         self.on_failure: Callable[[], None] = lambda: None
 
     def _with_nodes(self, parts: Parts, writes: Writes, in_flight: InFlight) -> Policy:

@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from events.log import Log
-from events.replay import replay
+from events.history import History
 from events.replica import Replica
-from schemas.errors import Unavailable
+from events.state import State
+from schemas.errors import BadRequest, Unavailable
 from schemas.objects import Key, Object, name_of, namespace_of
-from schemas.positions import Position, stream_id_of
+from schemas.positions import Position, stream_id_of, time_of
+from schemas.times import Milliseconds, parse_rfc3339
 from services.api.failures import expired, too_new
 from services.api.hub import Hub
+from services.api.notice_books import MOST_CHANGES, subject_of, told_of
+from services.api.notices import Notice
 
 PATIENCE = 10.0
 """Seconds that a read waits for the replica to reach the log's head."""
 PATIENCE_FUTURE = 3.0
 """Seconds that a read waits for a version that the log has not reached (Kubernetes' blockTimeout)."""
+KEPT_SUBJECTS = 256
+"""Objects whose older notices are kept."""
+KEPT_STATES, KEPT_OBJECTS = 4, 200_000
+"""States of the past that are kept, and the objects in all of them; but always the last."""
 KEPT_LISTS = 16
 """Lists of a version that are kept for their next pages."""
 
@@ -35,6 +44,29 @@ class Snapshot:
 
     version: Position
     objects: tuple[Object, ...]
+
+
+class Reading(Protocol):
+    """What the verbs read from: the present (`Reads`), or a moment of the past. What each does, `Reads` says."""
+
+    @property
+    def hub(self) -> Hub: ...
+
+    async def catch_up(self) -> None: ...
+
+    async def at_least(self, version: Position) -> None: ...
+
+    def get(self, key: Key) -> Object | None: ...
+
+    async def snapshot(self, resource: str, namespace: str) -> Snapshot: ...
+
+    async def past(self, resource: str, namespace: str, version: Position) -> Snapshot: ...
+
+    def keep(self, which: tuple[str, str, Position], snapshot: Snapshot) -> None: ...
+
+    async def notices(self, wanted: Mapping[str, str], version: Position) -> Sequence[Notice]: ...
+
+    def notice(self, namespace: str, name: str) -> Notice | None: ...
 
 
 class Heads:
@@ -72,13 +104,15 @@ class Heads:
 class Reads:
     """Reads from a replica whose events a hub has. Belongs to the event loop."""
 
-    def __init__(self, log: Log, replica: Replica, hub: Hub, executor: Executor) -> None:
-        self.hub = hub
-        self._log = log
+    def __init__(self, history: History, replica: Replica, hub: Hub, executor: Executor) -> None:
+        self.hub: Hub = hub
+        self._history = history
         self._replica = replica
         self._executor = executor
-        self._heads = Heads(log.last, executor)
+        self._heads = Heads(history.log.last, executor)
         self._lists: OrderedDict[tuple[str, str, Position], Snapshot] = OrderedDict()
+        self._told: OrderedDict[tuple[Key, Position], tuple[Notice, ...]] = OrderedDict()
+        self._states: OrderedDict[Position, State] = OrderedDict()
         self._replaying = asyncio.Semaphore(1)
 
     async def catch_up(self) -> None:
@@ -106,7 +140,7 @@ class Reads:
         with self._replica.reading() as state:
             position, objects = state.position, state.list(resource, namespace)
         await self.hub.reach(position, PATIENCE)
-        return Snapshot(position, _sorted(objects))
+        return Snapshot(position, sorted_objects(objects))
 
     async def past(self, resource: str, namespace: str, version: Position) -> Snapshot:
         """Return the objects of a resource as they were at a version, from the ring or, behind it, from the log.
@@ -125,6 +159,58 @@ class Reads:
         self._lists.move_to_end(which)
         return found
 
+    async def notices(self, wanted: Mapping[str, str], version: Position) -> Sequence[Notice]:
+        """Return what was said up to a version, or of it what may be what a field selector's equalities want.
+
+        That is the last of all objects; of one object that they name also what was said before, unless it is too long
+        ago (services.api.notice_books).
+        """
+        book, subject = self.hub.book, subject_of(wanted)
+        recent = book.until(version, wanted.get("involvedObject.name", ""))
+        if not subject or self._is_within(subject, book.floor):
+            return recent
+        return (*await self._older(subject, min(version, book.floor)), *recent)
+
+    def notice(self, namespace: str, name: str) -> Notice | None:
+        """Return what was said lately under the name of an Event."""
+        return self.hub.book.find(namespace, name)
+
+    async def _older(self, subject: Key, until: Position) -> tuple[Notice, ...]:
+        found = self._told.get((subject, until))
+        if found is None:
+            loop = asyncio.get_running_loop()
+            read = partial(self._history.versions_of, subject, MOST_CHANGES, until)
+            versions = await loop.run_in_executor(self._executor, read)
+            found = self._told[subject, until] = tuple(told_of(versions))
+        self._told.move_to_end((subject, until))
+        while len(self._told) > KEPT_SUBJECTS:
+            self._told.popitem(last=False)
+        return found
+
+    def _is_within(self, subject: Key, floor: Position) -> bool:
+        """Say whether all that ever happened to an object is behind a position, as far as that is known."""
+        found = self.get(subject)
+        return not floor or (found is not None and _created_at(found) > time_of(floor) + 1000)
+
+    async def state_at(self, position: Position) -> State:
+        """Return all that was there at a position, folded from the log one after another; the last are kept.
+
+        Raises BadRequest before the log began.
+        """
+        async with self._replaying:
+            found = self._states.get(position)
+            if found is None:
+                loop = asyncio.get_running_loop()
+                found = await loop.run_in_executor(self._executor, self._history.state_at, position)
+                self._states[position] = found
+            self._states.move_to_end(position)
+            while len(self._states) > 1 and (
+                len(self._states) > KEPT_STATES
+                or sum(len(state.objects) for state in self._states.values()) > KEPT_OBJECTS
+            ):
+                self._states.popitem(last=False)
+            return found
+
     def keep(self, which: tuple[str, str, Position], snapshot: Snapshot) -> None:
         """Keep a snapshot for the next pages of its list."""
         self._lists[which] = snapshot
@@ -136,22 +222,22 @@ class Reads:
         objects = {_key(resource, obj): obj for obj in now.objects}
         self.hub.ring.undone(objects, resource, version, now.version)
         kept = (obj for obj in objects.values() if not namespace or namespace_of(obj) == namespace)
-        return Snapshot(version, _sorted(list(kept)))
+        return Snapshot(version, sorted_objects(list(kept)))
 
     async def _replayed(self, resource: str, namespace: str, version: Position) -> Snapshot:
-        from schemas.errors import BadRequest
-
-        async with self._replaying:
-            loop = asyncio.get_running_loop()
-            try:
-                state = await loop.run_in_executor(self._executor, replay, self._log, version)
-            except BadRequest as error:
-                raise expired(f"too old resource version: {version}: {error}") from error
-        return Snapshot(version, _sorted(state.list(resource, namespace)))
+        try:
+            state = await self.state_at(version)
+        except BadRequest as error:
+            raise expired(f"too old resource version: {version}: {error}") from error
+        return Snapshot(version, sorted_objects(state.list(resource, namespace)))
 
     def _raise_failure(self) -> None:
         if self._replica.failure is not None:
             raise self._replica.failure
+
+
+def _created_at(obj: Object) -> Milliseconds:
+    return parse_rfc3339(obj["metadata"]["creationTimestamp"])
 
 
 def _key(resource: str, obj: Object) -> Key:
@@ -159,5 +245,6 @@ def _key(resource: str, obj: Object) -> Key:
     return f"{resource}/{namespace}/{name_of(obj)}" if namespace else f"{resource}/{name_of(obj)}"
 
 
-def _sorted(objects: list[Object]) -> tuple[Object, ...]:
+def sorted_objects(objects: list[Object]) -> tuple[Object, ...]:
+    """Return objects as lists have them: by namespace and name."""
     return tuple(sorted(objects, key=lambda obj: (namespace_of(obj), name_of(obj))))

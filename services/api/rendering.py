@@ -32,6 +32,10 @@ class Renderer:
         self._cache: dict[tuple[str, str], bytes] = {}
         self._size = 0
 
+    def at(self, moment: Milliseconds) -> Renderer:
+        """Return a renderer by whose clock it is a moment of the past."""
+        return Renderer(self._unseal, lambda: moment)
+
     def shown(self, kind: Kind, obj: Object) -> Object:
         """Return a stored object as its readers see it: a Secret unsealed, an Event in the shape that is asked for."""
         if kind.stored_as:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from sys import intern
 from typing import NamedTuple
 
 from events.replica import Applied
@@ -21,7 +22,7 @@ SLACK = 10_000
 
 
 class Change(NamedTuple):
-    """One object's change. `version` is the end of its batch, which the new object carries."""
+    """One object's change, at `position`. `version` is the end of its batch, which the new object carries."""
 
     version: Position
     resource: str
@@ -29,6 +30,8 @@ class Change(NamedTuple):
     key: Key
     old: Object | None
     new: Object | None
+    position: Position = 0
+    actor: str = ""
 
 
 def changes_of(applied: Iterable[Applied]) -> list[Change]:
@@ -37,7 +40,8 @@ def changes_of(applied: Iterable[Applied]) -> list[Change]:
     for event, old, new in ((each.event, each.old, each.new) for each in applied):
         if old is not None or new is not None:
             resource, namespace, _ = split_key(event.key)
-            changes.append(Change(event.resource_version, resource, namespace, event.key, old, new))
+            place = (event.resource_version, resource, namespace, event.key)
+            changes.append(Change(*place, old, new, event.position, intern(event.actor.name)))
     return changes
 
 
@@ -82,6 +86,11 @@ class Ring:
     def holds(self, version: Position) -> bool:
         """Say whether every change behind a version is still here."""
         return version >= self.floor
+
+    def version_at(self, position: Position) -> Position:
+        """Return the last version up to a position that is held; the floor where no change behind it is."""
+        count = bisect_right(self._versions, position)
+        return self._versions[count - 1] if count else self.floor
 
     def undone(self, objects: dict[Key, Object], resource: str, then: Position, now: Position) -> None:
         """Take back, in `objects` (of a resource, as they are at `now`), what changed behind `then`."""

@@ -25,7 +25,7 @@ from services.api.lists import asked_of, page_of, version_of_query
 from services.api.negotiation import JSON, YAML, Form, form_of, patch_type_of
 from services.api.notice_books import merged
 from services.api.notices import event_of
-from services.api.reads import Reads, Snapshot
+from services.api.reads import Reading, Snapshot
 from services.api.rendering import Renderer
 from services.api.requests import Caller, Target, User
 from services.api.seams import Policy, Wish
@@ -83,7 +83,7 @@ class Asked:
 class Tools:
     """What the verbs work with."""
 
-    reads: Reads
+    reads: Reading
     writes: Writes
     renderer: Renderer
     in_flight: InFlight
@@ -101,7 +101,7 @@ async def answer(asked: Asked, tools: Tools) -> Response:
     verb: Verb | None
     if target.kind is BINDING:
         verb = bind
-    elif target.subresource in _WRITTEN_PARTS:
+    elif target.subresource in SHOWN_PARTS:
         verb = _VERBS[target.verb]
     else:
         verb = _PARTS.get((target.verb, target.subresource))
@@ -150,7 +150,7 @@ async def watch(asked: Asked, tools: Tools) -> Response:
     if form.media_type == YAML:
         raise not_acceptable((JSON,))
     selection = selection_of(target)
-    start, first = await _beginning(asked, tools, selection, form)
+    start, first = await beginning(asked, tools, selection, form)
     encoding = Encoding(
         f"{form.shape}/{form.version}/{options.include}/{target.kind.resource}",
         lambda type_, obj: tools.renderer.event(target.kind, type_, obj, form, options.include),
@@ -319,7 +319,7 @@ def _place_of(field_selector: str) -> tuple[str, str]:
     return "", ""
 
 
-async def _snapshot(how: str, version: Position, selection: Selection, reads: Reads) -> Snapshot:
+async def _snapshot(how: str, version: Position, selection: Selection, reads: Reading) -> Snapshot:
     if how == "exact":
         return await reads.past(selection.resource, selection.namespace, version)
     if how == "newest":
@@ -329,7 +329,9 @@ async def _snapshot(how: str, version: Position, selection: Selection, reads: Re
     return await reads.snapshot(selection.resource, selection.namespace)
 
 
-async def _selected(found: Snapshot, selection: Selection, field_selector: str, reads: Reads) -> list[Object]:
+async def _selected(
+    found: Snapshot, selection: Selection, field_selector: str, reads: Reading
+) -> list[Object]:
     """Return the objects of a snapshot that are selected; of Events also those that follow from the log."""
     objects = [obj for obj in found.objects if selection.has(obj)]
     if selection.resource != EVENT.resource:
@@ -339,7 +341,7 @@ async def _selected(found: Snapshot, selection: Selection, field_selector: str, 
     return [event for event in merged(objects, here) if selection.has(event)]
 
 
-async def _beginning(asked: Asked, tools: Tools, selection: Selection, form: Form) -> tuple[Position, bytes]:
+async def beginning(asked: Asked, tools: Tools, selection: Selection, form: Form) -> tuple[Position, bytes]:
     """Return where a watch starts, and what it sends first (kubernetes.io, "semantics for watch")."""
     options, reads = asked.target.options, tools.reads
     wants_initial = options.send_initial_events
@@ -481,6 +483,6 @@ _VERBS: Mapping[str, Verb] = {
     "delete": delete,
     "deletecollection": delete_collection,
 }
-_WRITTEN_PARTS = ("", STATUS, SCALE)
+SHOWN_PARTS = ("", STATUS, SCALE)
 """The object itself and the parts of it that are read and written like it."""
 _PARTS: Mapping[tuple[str, str], Verb] = {("create", "eviction"): evict, ("create", "binding"): bind}

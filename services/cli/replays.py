@@ -12,10 +12,11 @@ from events.history import Difference, differences
 from events.state import State
 from schemas.errors import BadRequest, NotFound
 from schemas.objects import Key, split_key
-from schemas.positions import Position, stream_id_of, time_of
+from schemas.positions import Position, end_of_time, stream_id_of, time_of
 from schemas.times import Milliseconds
 from services.cli.completions import complete_target
 from services.cli.histories import replay as show_state
+from services.cli.moments import parse_moment
 from services.cli.options import (
     ActorName,
     AllNamespaces,
@@ -212,7 +213,7 @@ def history(
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
     end = _position(session, until or "now", "--until")
-    begin = _position(session, since, "--since") if since else 0
+    begin = _beginning(session, since)
     changes = [
         each
         for each in changes_of(session.history.changes_of(key, EVERY, end))
@@ -254,7 +255,7 @@ def show_log(
     wanted = Filter(actor, kinds, type_, place, name, people)
     session = open_session(data_dir)
     end = _position(session, until or "now", "--until")
-    begin = _position(session, since, "--since") if since else 0
+    begin = _beginning(session, since)
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
     events = filter(wanted.matches, session.history.events_between(begin, end))
@@ -323,7 +324,7 @@ def rollouts(
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
     end = _position(session, until or "now", "--until")
-    begin = _position(session, since, "--since") if since else 0
+    begin = _beginning(session, since)
     state = session.history.state_at(begin) if begin else State()
     found = rollouts_of(state, session.history.events_between(state.position, end))
     found = [each for each in found if wanted.has(each.key)]
@@ -420,8 +421,22 @@ def _position(session: Session, text: str, option: str) -> Position:
     return place_of_words(session, text, option).position
 
 
+def _beginning(session: Session, since: str) -> Position:
+    """Return the position behind which to begin: 0 where nothing was said, or a time before the log began."""
+    if not since:
+        return 0
+    moment = parse_moment(since, now_ms(), "--since")
+    (first,) = session.log.read(0, 1)
+    if moment.is_time and moment.position < first.position:
+        aside(f"--since: the log began after that, at {clock_time(time_of(first.position))}")
+        return 0
+    return _position(session, since, "--since")
+
+
 def _spoken(position: Position) -> str:
-    return f"{stream_id_of(position)} ({clock_time(time_of(position))})"
+    """Return a position with its time; for a time that was asked for, which is no position of an event, only that."""
+    when = clock_time(time_of(position))
+    return when if position == end_of_time(time_of(position)) else f"{stream_id_of(position)} ({when})"
 
 
 def _fields(each: Change | Difference, no_status: bool, field: str) -> Any:

@@ -106,6 +106,8 @@ def test_the_log_is_asked_by_actor_time_kind_and_type(chronoset: CommandLine) ->
         "ServiceCreated", "StatefulSetCreated", "StatefulSetScaled", "StatefulSetTemplateChanged",
     ]  # fmt: skip
     assert types("-n", "kube-system") == []
+    early = chronoset("replay", "log", "--actor", "bob", "--since", "10 days ago")
+    assert early.out.count("\n") == 1 and "the log began after that" in early.err
     text = chronoset("replay", "log", "--actor", "carol").out
     assert text.count("\n") == 1 and "statefulset/db" in text
     assert rows(chronoset("replay", "log", "--actor", "carol", "-o", "csv").out)[0]["key"].endswith("/db")

@@ -260,6 +260,8 @@ def _of_node(old: Object | None, new: Object | None, _actor: str) -> Iterator[Sa
     if old is None and new is not None:
         message = f"Node {name} event: Registered Node {name} in Controller"
         yield Said(_about(new), NORMAL, "RegisteredNode", message, NODES)
+        if condition_of(new, "Ready") == "True":
+            yield _of_node_status(new, "NodeReady", KUBELET)
     elif old is not None and new is None:
         message = f"Node {name} event: Removing Node {name} from Controller"
         yield Said(_about(old), NORMAL, "RemovingNode", message, NODES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +60,12 @@ def kubeconfig(
     duration: Annotated[
         str, typer.Option("--duration", metavar="TIME", help="How long the token holds, as 90m or 24h.")
     ] = _DEFAULT_DURATION,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at", metavar="TIME", help="For the past, which can only be read: a time or a position."
+        ),
+    ] = "",
     revoke: Annotated[bool, typer.Option("--revoke", help="Take all tokens of --user back instead.")] = False,
     actor: ActorName = "",
     data_dir: DataDir = None,
@@ -68,7 +73,8 @@ def kubeconfig(
     """Print the configuration by which kubectl, and any Kubernetes client, reaches a running cluster.
 
     Without --user it is the administrator's. With it, that user gets a token of 256 random bits, of which the cluster
-    keeps only a hash, and the role is bound to the name; the token is shown here and never again.
+    keeps only a hash, and the role is bound to the name; the token is shown here and never again. With --at, kubectl
+    shows the cluster as it was at that moment.
 
     \b
     Example:
@@ -76,12 +82,14 @@ def kubeconfig(
       chronoset kubeconfig --user bob --role view -n shop --duration 24h > bob.kubeconfig
       chronoset kubeconfig --user system:node:n4
       chronoset kubeconfig --user bob --revoke
+      chronoset kubeconfig --at 14:03 > then.kubeconfig
     """
     settings = joined(settings_from(os.environ, data_dir))
+    moment = _moment_of(at) if at else ""
     if not user:
         if role or group or namespace or revoke:
             raise BadRequest("--user: is missing; name whom the configuration is for, as --user bob")
-        print(administrators(settings), end="")
+        print(with_moment(administrators(settings), moment), end="")
         return
     from services.cli.session import Session
 
@@ -90,7 +98,7 @@ def kubeconfig(
     if revoke:
         _revoke(session, wish.user, actor)
         return
-    _print_for(session, wish, actor)
+    print(with_moment(_written_for(session, wish, actor), moment), end="")
 
 
 def administrators(settings: Settings) -> str:
@@ -136,7 +144,34 @@ def _checked(user: str, groups: tuple[str, ...], role: str, namespace: str, dura
     return Wish(user, groups, role, checked_namespace(namespace) if namespace else "", seconds)
 
 
-def _print_for(session: Session, wish: Wish, actor: str) -> None:
+def with_moment(kubeconfig: str, moment: str) -> str:
+    """Return a kubeconfig by which its server is asked about a moment of the past; none: as it is."""
+    if not moment:
+        return kubeconfig
+    import yaml
+
+    content = yaml.safe_load(kubeconfig)
+    for each in content["clusters"]:
+        each["cluster"]["server"] = f"{each['cluster']['server'].rstrip('/')}/at/{moment}"
+    text: str = yaml.safe_dump(content, sort_keys=False)
+    return text
+
+
+def _moment_of(text: str) -> str:
+    """Return a time or a position in words that mean the same tomorrow. Raises BadRequest."""
+    from schemas.positions import stream_id_of, time_of
+    from services.cli.moments import parse_moment
+    from services.cli.session import now_ms
+    from services.cli.shown_events import clock_time
+
+    moment = parse_moment(text, now_ms())
+    if moment.note:
+        aside(moment.note)
+    return clock_time(time_of(moment.position)) if moment.is_time else stream_id_of(moment.position)
+
+
+def _written_for(session: Session, wish: Wish, actor: str) -> str:
+    """Return a new kubeconfig, whose token the cluster knows from now on."""
     import yaml
 
     from services.api.identity.kubeconfigs import kubeconfig as written
@@ -154,7 +189,7 @@ def _print_for(session: Session, wish: Wish, actor: str) -> None:
     cluster = session.settings.cluster
     authority = _decoded(known["certificate-authority-data"])
     content = written(known["server"], authority, cluster, wish.user, {"token": token}, wish.namespace)
-    sys.stdout.write(content.decode())
+    return content.decode()
 
 
 def binding_of(wish: Wish) -> Object:

@@ -203,6 +203,11 @@ class Archive:
             del found[bisect_right(found, until, key=lambda each: each.position) :]
         return found[:limit]
 
+    def newest_snapshot(self, until: Position) -> Position:
+        """Return the position of the newest snapshot up to a position; 0 where there is none."""
+        rows = self._manifest.snapshots_until(until)
+        return rows[-1].position if rows else 0
+
     def snapshot(self, until: Position | None = None) -> State | None:
         """Return the newest state that was kept, of a position up to `until`; None where there is none."""
         manifest = self._manifest

@@ -97,7 +97,13 @@ class History:
 
     def differences(self, one: Position, other: Position) -> list[Difference]:
         """Return every object that is not the same at two positions, by key."""
-        return differences(self.state_at(one), self.state_at(other))
+        first, second = sorted((one, other))
+        before = self.state_at(first)
+        if self._archive is not None and self._archive.newest_snapshot(second) > before.position:
+            after = self.state_at(second)
+        else:
+            after = replay(self.log, second, before.copy())
+        return differences(before, after) if one <= other else differences(after, before)
 
     def _backwards(self, key: Key, until: Position | None) -> Iterator[Event]:
         archive = self._archive

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from events.codec import Entry
 from services.bench.clusters import broker_hops, control_plane, ordered_sets
 from services.bench.fleets import fleets
 from services.bench.gates import Reading
+from services.bench.histories import EVENTS, histories
 from services.bench.logs import appends, folds, reconciles
 
-Part = Callable[[Path, list[Entry]], Iterator[Reading]]
-"""(a directory on the disk of the log, a history) -> its lines."""
+
+class Ground(NamedTuple):
+    """What the parts measure with: a directory on the log's disk, a history, and how long a log `history` makes."""
+
+    place: Path
+    entries: list[Entry]
+    events: int = EVENTS
+
+
+Part = Callable[[Ground], Iterator[Reading]]
 
 PARTS: dict[str, Part] = {
-    "append": lambda place, _: appends(place),
-    "fold": lambda _, entries: iter([folds(entries)]),
-    "reconcile": lambda _place, _entries: reconciles(),
-    "daemonset": lambda _place, _entries: fleets(),
-    "broker": lambda place, _: broker_hops(place),
-    "ordered": lambda place, _: ordered_sets(place),
-    "idle": lambda place, _: control_plane(place),
+    "append": lambda ground: appends(ground.place),
+    "fold": lambda ground: iter([folds(ground.entries)]),
+    "history": lambda ground: histories(ground.place, ground.events),
+    "reconcile": lambda _: reconciles(),
+    "daemonset": lambda _: fleets(),
+    "broker": lambda ground: broker_hops(ground.place),
+    "ordered": lambda ground: ordered_sets(ground.place),
+    "idle": lambda ground: control_plane(ground.place),
 }

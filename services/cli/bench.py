@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BadRequest
-from services.cli.options import WriteFormat, WriteOutput
+from services.cli.options import WriteFormat, WriteOutput, count_from
 from services.cli.streams import show_json
 from services.settings import settings_from
 
@@ -17,8 +17,13 @@ from services.settings import settings_from
 def bench(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="append, fold, reconcile, broker, ordered or idle; repeatable."),
+        typer.Option(
+            metavar="NAME", help="append, fold, history, reconcile, broker, ordered or idle; repeatable."
+        ),
     ] = None,
+    events: Annotated[
+        int, typer.Option(parser=count_from(10_000), metavar="N", help="The length of the log of history.")
+    ] = 200_000,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Exit with 0 whatever was measured.")] = False,
     output: WriteFormat = WriteOutput.TABLE,
 ) -> None:
@@ -30,10 +35,11 @@ def bench(
     Example:
       chronoset bench
       chronoset bench --only append --only ordered
+      chronoset bench --only history --events 10000000
     """
     from services.bench.floors import measure
     from services.bench.gates import Reading, as_json, is_met, report
-    from services.bench.lines import PARTS
+    from services.bench.lines import PARTS, Ground
     from services.bench.worlds import history
     from services.loadtest.clusters import place_beside
 
@@ -53,7 +59,7 @@ def bench(
     readings: list[Reading] = []
     for name in chosen:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        readings += PARTS[name](place, entries)
+        readings += PARTS[name](Ground(place, entries, events))
     if output is WriteOutput.JSON:
         known = {"pings": floors.pings, "fdatasync": floors.fdatasync, "folds": floors.folds, "load": load[0]}
         show_json({"floors": known, "readings": as_json(readings, floors)})

@@ -123,6 +123,8 @@ def test_the_difference_of_two_moments(past: History) -> None:
         key for key in one.objects.keys() | other.objects.keys() if one.get(key) != other.get(key)
     }
     assert past.differences(positions[-1], positions[-1]) == []
+    backwards = past.differences(positions[-1], positions[9])
+    assert [(each.key, each.new, each.old) for each in backwards] == [tuple(each) for each in found]
 
 
 def test_times_and_positions_before_the_log_began_are_refused(past: History) -> None:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count, islice
+from typing import Protocol
 
 import structlog
 
 from schemas.errors import Unavailable
 from schemas.objects import Object, is_terminating, uid_of
+from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent.addresses import address_of, identity_of
 from services.agent.lifecycle import Begun, Blocked, Started
 from services.agent.nodes import NodeSettings, node_object
-from services.agent.port import BatchControlPlane
 from services.agent.runtimes.simulated import GOOD, IMAGE_ID, Behaviour
 from services.agent.statuses import Place, rejection_of
 from services.agent.works import new_work
@@ -29,12 +30,31 @@ HEARTBEAT: Milliseconds = 10_000
 LONGEST_WAIT = 1.0
 
 
+class Plane(Protocol):
+    """What simulated nodes need of the control plane (services.agent.port): the same in batches."""
+
+    def register_many(self, nodes: Sequence[Object]) -> None:
+        """Register many nodes."""
+
+    def heartbeat_many(self, nodes: Sequence[str]) -> None:
+        """Say that many nodes live."""
+
+    def changed_pods(self, after: Position, timeout: float) -> tuple[Position, Sequence[Object]]:
+        """Return the pods changed after `after` as they are now, and a mark for the next call."""
+
+    def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
+        """Report several (pod, status)."""
+
+    def confirm_many(self, pods: Sequence[Object]) -> None:
+        """Confirm many deletions."""
+
+
 class SimulatedNodes:
     """Nodes `sim-0` ... `sim-<count - 1>`, made of `settings`. `run` blocks until `stop`."""
 
     def __init__(
         self,
-        control_plane: BatchControlPlane,
+        control_plane: Plane,
         nodes: Iterable[NodeSettings],
         clock: Callable[[], Milliseconds],
         behave: Callable[[Object], Behaviour] = lambda _: GOOD,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +32,7 @@ from services.loadtest.traces import traced
 from services.logs import log_to_file
 from services.processes import die_with_parent, end_child, wait_until
 from services.programs import Program
-from services.settings import Durability, Settings, joined, settings_from
+from services.settings import KUBECONFIG, Durability, Settings, joined, settings_from
 from services.supervisor import Supervisor
 from services.wiring import (
     CONTROLLERS,
@@ -40,12 +40,15 @@ from services.wiring import (
     on_sigterm,
     open_log,
     prepare,
+    run_api,
     run_dispatcher,
     run_projector,
     run_worker,
 )
 
 TRACE = "beginnings"
+UNUSED_PORT = 1
+"""Has every program serve its metrics on its socket; the page of all is not run."""
 PATIENCE = 30.0
 """Seconds that a cluster has to start, and to end."""
 _ROOMY = {"cpu": "100k", "memory": "1Pi", "ephemeral-storage": "1Pi", "pods": "100k"}
@@ -54,12 +57,13 @@ _PACKAGES = Path(services.__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a cluster is. Without nodes, nothing plays them."""
+    """How large a cluster is. Without nodes, nothing plays them; `over_api`: they are clients of the HTTP API."""
 
     workers: int = 2
     nodes: int = 0
     durability: Durability = Durability.ALWAYS
     is_traced: bool = True
+    over_api: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,10 @@ class Running:
         """Where its workers write when a reconcile begins (services.loadtest.traces)."""
         return self.settings.data_dir / TRACE
 
-    def end(self) -> None:
-        """Stop it, before its directory goes. Raises Unavailable where one of its programs had ended by itself."""
+    def end(self, killed: Collection[str] = ()) -> None:
+        """Stop it, before its directory goes. Raises Unavailable where a program had ended that nobody has killed."""
         try:
-            _check_exits(self.settings.data_dir)
+            _check_exits(self.settings.data_dir, killed)
         finally:
             end_child(self.process, PATIENCE)
 
@@ -106,11 +110,14 @@ def place_beside(data_dir: Path) -> Path:
 def programs(shape: Shape) -> tuple[Program, ...]:
     """Return the programs of a cluster of this shape, in the order of their start."""
     worker = _run_traced_worker if shape.is_traced else run_worker
-    nodes = (Program("nodes", partial(run_nodes, shape.nodes)),) if shape.nodes else ()
+    play = run_nodes_over_api if shape.over_api else run_nodes
+    nodes = (Program("nodes", partial(play, shape.nodes)),) if shape.nodes else ()
+    api = (Program("api", run_api),) if shape.over_api else ()
     return (
         Program("projector", run_projector),
         Program("dispatcher", run_dispatcher),
         Program("worker", worker, count=shape.workers),
+        *api,
         *nodes,
     )
 
@@ -119,23 +126,40 @@ def run_nodes(count: int, settings: Settings) -> None:
     """Play the nodes `sim-0` and so on until SIGTERM."""
     heartbeats = Heartbeats(connect(settings.queue_url, "nodes"), Keys(settings.cluster), settings.node_grace)
     store = BatchEventStore(open_log(settings, "nodes"), heartbeats, edges_of(settings))
+    _play(SimulatedNodes(store, _nodes(count, settings), wall_clock))
+    store.close()
+
+
+def run_nodes_over_api(count: int, settings: Settings) -> None:
+    """As `run_nodes`, with nothing but the kubeconfig that the API writes once it listens."""
+    from services.loadtest.api_nodes import ApiNodes
+
+    plane = ApiNodes(settings.data_dir / KUBECONFIG)
+    _play(SimulatedNodes(plane, _nodes(count, settings), wall_clock))
+
+
+def _nodes(count: int, settings: Settings) -> list[NodeSettings]:
     names = (f"sim-{number}" for number in range(count))
-    own = [NodeSettings(name, settings.data_dir, settings.cluster, capacity=_ROOMY) for name in names]
-    nodes = SimulatedNodes(store, own, wall_clock)
+    return [NodeSettings(name, settings.data_dir, settings.cluster, capacity=_ROOMY) for name in names]
+
+
+def _play(nodes: SimulatedNodes) -> None:
     on_sigterm(nodes.stop)
     nodes.register()
     playing = threading.Thread(target=nodes.run)
     playing.start()
     playing.join()
-    store.close()
 
 
 def main(arguments: list[str]) -> int:
-    """Run a cluster until SIGTERM: data directory, workers, nodes, durability, 1 for traced. For `running_cluster`."""
-    directory, workers, nodes, durability, is_traced = arguments
-    shape = Shape(int(workers), int(nodes), Durability(durability), is_traced == "1")
+    """Run a cluster until SIGTERM: data directory, workers, nodes, durability, and whether it is traced (1 or 0) and
+    its nodes are clients of the API. For `running_cluster`."""
+    directory, workers, nodes, durability, is_traced, over_api = arguments
+    shape = Shape(int(workers), int(nodes), Durability(durability), is_traced == "1", over_api == "1")
     log_to_file(Path(directory) / "logs" / "supervisor.log", "supervisor")
-    settings = replace(settings_from({}, Path(directory)), durability=shape.durability)
+    settings = replace(
+        settings_from({}, Path(directory)), durability=shape.durability, metrics_port=UNUSED_PORT
+    )
     return Supervisor(settings, programs(shape), prepare).run()
 
 
@@ -146,7 +170,8 @@ def _run_traced_worker(settings: Settings) -> None:
 def _started(directory: Path, shape: Shape) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CHRONOSET_")}
     paths = [str(_PACKAGES), *filter(None, [environment.get("PYTHONPATH")])]
-    numbers = (str(shape.workers), str(shape.nodes), shape.durability.value, str(int(shape.is_traced)))
+    flags = (str(int(shape.is_traced)), str(int(shape.over_api)))
+    numbers = (str(shape.workers), str(shape.nodes), shape.durability.value, *flags)
     return subprocess.Popen(
         [sys.executable, "-m", "services.loadtest.clusters", str(directory), *numbers],
         stdin=subprocess.DEVNULL,
@@ -170,10 +195,12 @@ def _awaited(directory: Path, process: subprocess.Popen[bytes]) -> Running:
     return Running(joined(settings_from({}, directory)), {"supervisor": process.pid, **pids}, process)
 
 
-def _check_exits(directory: Path) -> None:
+def _check_exits(directory: Path, killed: Collection[str]) -> None:
     record = read_record(directory)
     ended = (
-        [f"{each.name} ({each.note})" for each in record.members if each.exits] if record else ["all of it"]
+        [f"{each.name} ({each.note})" for each in record.members if each.exits and each.name not in killed]
+        if record
+        else ["all of it"]
     )
     if ended:
         raise Unavailable(f"of the measured cluster ended {', '.join(ended)}: {_last_words(directory)}")

@@ -12,6 +12,7 @@ from schemas.envelopes import Event
 from schemas.objects import Key
 from schemas.positions import Position
 from services.controllers.controller import Controller
+from services.loadtest.statistics import Moment
 from services.loadtest.traces import Beginning
 
 Calls = dict[tuple[str, Key], deque[Position]]
@@ -35,8 +36,10 @@ def calls_of(events: Iterable[Event], controllers: Iterable[Controller[Any]]) ->
     return calls
 
 
-def hops(calls: Calls, begun: Iterable[Beginning], epoch_ns: int) -> list[float]:
-    """Return the hops in milliseconds: each beginning against the oldest event that it is the first to see.
+def hops(calls: Calls, begun: Iterable[Beginning], epoch_ns: int) -> list[Moment]:
+    """Return the hops: (milliseconds since 1970 at which one ended, how many it took).
+
+    A hop is each beginning against the oldest event that it is the first to see.
 
     `epoch_ns` is the wall clock where time.monotonic_ns is 0. A position tells its time in whole milliseconds, so a
     hop is up to 1 ms too long.
@@ -47,7 +50,8 @@ def hops(calls: Calls, begun: Iterable[Beginning], epoch_ns: int) -> list[float]
         positions = waiting.get((beginning.controller, beginning.key))
         if not positions or positions[0] > beginning.position:
             continue
-        found.append(max(0.0, (beginning.at + epoch_ns) / 1e6 - (positions[0] >> 20)))
+        ended = (beginning.at + epoch_ns) / 1e6
+        found.append((ended, max(0.0, ended - (positions[0] >> 20))))
         while positions and positions[0] <= beginning.position:
             positions.popleft()
     return found

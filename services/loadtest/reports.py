@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from services.cli.tables import table
+from services.loadtest.comparisons import Row
 from services.loadtest.runs import Result
+from services.loadtest.sampling import Sample
+from services.loadtest.statistics import Spread, spread
 
 _MB = 1 << 20
 
@@ -18,57 +21,139 @@ def report(results: Sequence[Result]) -> str:
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Return the runs as JSON values; times in seconds but for `hop` (ms), memory in bytes."""
+    """Return the runs as JSON values; times in seconds but for latencies and lags (ms), memory in bytes."""
     return [
         {
-            **asdict(result),
             "plan": {**asdict(result.plan), "place": str(result.plan.place)},
-            "hop": result.hop._asdict(),
+            "load": result.load,
+            "passed": not result.problems,
+            "problems": list(result.problems),
+            "paces": [asdict(pace) for pace in result.paces],
+            "latencies": {name: each._asdict() for name, each in result.latencies.spreads().items()},
             "processes": {name: usage._asdict() for name, usage in result.processes.items()},
             "servers": {
                 name: {"memory": memory, "commands_per_event": commands}
                 for name, (memory, commands) in result.servers.items()
             },
-            "passed": not result.problems,
+            "lags": {name: each._asdict() for name, each in lags(result.samples).items()},
+            "queue_depth": depths(result.samples)._asdict(),
+            "conflicts": result.conflicts,
+            "retries": result.retries,
+            "killed": dict(result.killed),
+            "samples": [asdict(sample) for sample in result.samples],
         }
         for result in results
     ]
 
 
-def _lines(result: Result) -> Iterator[str]:
-    plan = result.plan
-    yield (
-        f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, {plan.sets} sets ({plan.scenario}) of "
-        f"{plan.replicas} on {plan.nodes} nodes, {plan.durability}; load average {result.load:.2f} at the start"
+def headline(result: Result) -> str:
+    """Return what was run, in a sentence."""
+    plan, profile = result.plan, result.plan.profile
+    daemons = f", {profile.daemonsets} DaemonSets" if profile.daemonsets else ""
+    return (
+        f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, profile {profile.name}: {profile.sets} sets "
+        f"({profile.scenario}) of {profile.replicas}{daemons} on {profile.nodes} nodes, {plan.durability}; load "
+        f"average {result.load:.2f} at the start"
     )
-    yield ""
-    yield table(("PHASE", "PODS", "EVENTS", "SECONDS", "EVENTS/S", "PODS/S", "MS/POD"), _paces(result))
-    yield ""
-    events = max(1, sum(pace.events for pace in result.paces))
-    rows = [
+
+
+def verdict(result: Result) -> list[str]:
+    """Return what was wrong, a sentence each, or that all is well."""
+    if result.problems:
+        return [f"FAILED: {problem}" for problem in result.problems]
+    return ["converged; nothing was done twice; replay, projections, live replica and heads are the same"]
+
+
+def lags(samples: Iterable[Sample]) -> dict[str, Spread]:
+    """Return how far each program was behind, in milliseconds."""
+    found: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, lag in sample.lags.items():
+            found.setdefault(name, []).append(lag)
+    return {name: spread(values) for name, values in sorted(found.items())}
+
+
+def depths(samples: Iterable[Sample]) -> Spread:
+    """Return how many hints there were."""
+    return spread(float(sample.depth) for sample in samples)
+
+
+def events_of(result: Result) -> int:
+    """Return how many events there were in all phases."""
+    return sum(pace.events for pace in result.paces)
+
+
+def sections(result: Result) -> list[tuple[Sequence[str], list[tuple[str, ...]]]]:
+    """Return a run's tables: header and rows of each."""
+    latencies = {**{f"{name}, ms": each for name, each in result.latencies.spreads().items()}}
+    behind = {f"lag of {name}, ms": each for name, each in lags(result.samples).items()}
+    depth = {"queue depth": depths(result.samples)} if result.samples else {}
+    return [
+        (("PHASE", "PODS", "EVENTS", "SECONDS", "EVENTS/S", "PODS/S", "MS/POD"), list(_paces(result))),
+        (("WHAT", "P50", "P90", "P99", "P99.9", "SAMPLES"), _spreads({**latencies, **behind, **depth})),
+        (("PROCESS", "CPU S", "US/EVENT", "WAKES/EVENT", "PSS MB"), list(_processes(result))),
         (
+            ("SERVER", "MEMORY MB", "COMMANDS/EVENT"),
+            [(name, _mb(memory), f"{commands:.1f}") for name, (memory, commands) in result.servers.items()],
+        ),
+    ]
+
+
+def compared(values: Mapping[Row, float]) -> list[tuple[str, ...]]:
+    """Return the rows of a comparison with Kubernetes; what was not measured is left open."""
+    return [
+        (
+            row.name,
+            f"{values[row]:.2f}" if row in values else "",
+            row.unit,
+            f"{row.must:g}",
+            f"{row.aim:g}",
+            row.unlimited,
+            row.default,
+            _judged(row, values.get(row)),
+        )
+        for row in values
+    ]
+
+
+COMPARED = ("SCENARIO", "OURS", "UNIT", "MUST", "AIM", "KUBERNETES, LIMITS OFF", "AS IT COMES", "")
+
+
+def _judged(row: Row, value: float | None) -> str:
+    if value is None:
+        return ""
+    return "aim" if value <= row.aim else "ok" if value <= row.must else "MISSED"
+
+
+def _lines(result: Result) -> Iterator[str]:
+    yield headline(result)
+    for header, rows in sections(result):
+        yield ""
+        yield table(header, rows)
+    yield ""
+    killed = sum(result.killed.values())
+    yield f"{result.conflicts} conflicts, {result.retries} retries" + (
+        f", {killed} workers killed" if killed else ""
+    )
+    yield from verdict(result)
+
+
+def _spreads(spreads: Mapping[str, Spread]) -> list[tuple[str, ...]]:
+    return [
+        (name, *(f"{value:.1f}" for value in each[:4]), str(each.samples)) for name, each in spreads.items()
+    ]
+
+
+def _processes(result: Result) -> Iterator[tuple[str, ...]]:
+    events = max(1, events_of(result))
+    for name, usage in result.processes.items():
+        yield (
             name,
             f"{usage.cpu:.2f}",
             f"{usage.cpu / events * 1e6:.0f}",
             f"{usage.wakes / events:.1f}",
             _mb(usage.pss),
         )
-        for name, usage in result.processes.items()
-    ]
-    yield table(("PROCESS", "CPU S", "US/EVENT", "WAKES/EVENT", "PSS MB"), rows)
-    yield ""
-    served = [(name, _mb(memory), f"{commands:.1f}") for name, (memory, commands) in result.servers.items()]
-    yield table(("SERVER", "MEMORY MB", "COMMANDS/EVENT"), served)
-    yield ""
-    hop = result.hop
-    yield (
-        f"hop, append to start of reconcile: p50 {hop.p50:.1f} ms, p90 {hop.p90:.1f} ms, p99 {hop.p99:.1f} ms "
-        f"({hop.samples} hops, to the millisecond); {result.conflicts} conflicts"
-    )
-    for problem in result.problems:
-        yield f"FAILED: {problem}"
-    if not result.problems:
-        yield "converged; replay, projections, live replica and heads are the same"
 
 
 def _paces(result: Result) -> Iterator[tuple[str, ...]]:
@@ -76,12 +161,12 @@ def _paces(result: Result) -> Iterator[tuple[str, ...]]:
         seconds = max(pace.seconds, 1e-9)
         yield (
             pace.phase,
-            str(pace.pods),
+            str(pace.pods) if pace.pods else "-",
             str(pace.events),
             f"{pace.seconds:.2f}",
             f"{pace.events / seconds:.0f}",
-            f"{pace.pods / seconds:.0f}",
-            f"{pace.seconds / max(1, pace.pods) * 1000:.1f}",
+            f"{pace.pods / seconds:.0f}" if pace.pods else "-",
+            f"{pace.seconds / pace.pods * 1000:.1f}" if pace.pods else "-",
         )
 
 

@@ -1,92 +1,93 @@
-"""One run of the load test: create, roll, scale and delete sets on a cluster of its own, measure, and check."""
+"""One run of the load test: carry a profile out on a cluster of its own, measure, and check."""
 
 from __future__ import annotations
 
 import json
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
-from events.commit import Committer, Intent, Proposal
-from events.log import Log
-from events.memory import wall_clock
 from events.replay import events_between
-from schemas.changes import Change
-from schemas.envelopes import Actor
-from schemas.errors import Unavailable
-from schemas.objects import Key
-from schemas.positions import Position
-from services.broker.keys import Keys
-from services.broker.streams import StreamsBroker
-from services.connections import connect
-from services.loadtest.checks import differences, wait_until_calm
 from services.loadtest.clusters import Running, Shape, running_cluster
+from services.loadtest.driving import Driver, Pace
 from services.loadtest.hops import calls_of, hops
-from services.loadtest.sets import Phase, Scenario, creations, key_of_set, phases
-from services.loadtest.statistics import Spread, spread
+from services.loadtest.kills import Killer, pids_of
+from services.loadtest.lifetimes import done_twice, lifetimes
+from services.loadtest.profiles import Profile
+from services.loadtest.sampling import Sample, Sampler
+from services.loadtest.statistics import Moment, Spread, spread
 from services.loadtest.traces import beginnings
-from services.loadtest.usage import Usage, load_average, server_of, usage_of, used_between
-from services.loadtest.watching import Watch
-from services.projections.reader import Views
+from services.loadtest.usage import Usage, load_average, usage_of, used_between
 from services.settings import Durability
-from services.wiring import CONTROLLERS, edges_of, open_log
+from services.wiring import CONTROLLERS
 
-AT_ONCE = 100
-"""Sets changed by one batch."""
-CALM_SECONDS = 20.0
-
-T = TypeVar("T")
-Changes = Callable[[], Sequence[Change]]
 Progress = Callable[[str, int, int], None]
 """Is told the phase, how many sets are not settled yet, and the events so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run is to do. `timeout` (seconds) bounds all of its phases together; the cluster lives inside `place`."""
+    """What a run is to do. `kills`: workers killed a second, on average; the cluster lives inside `place`."""
 
     workers: int
-    sets: int
-    replicas: int
-    nodes: int
-    scenario: Scenario = Scenario.MIXED
-    timeout: float = 300.0
+    profile: Profile
+    kills: float = 0.0
     durability: Durability = Durability.ALWAYS
     place: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How a phase went: pods made or ended in it, events, seconds."""
+class Latencies:
+    """How long things took: (seconds since the beginning, milliseconds) each.
 
-    phase: str
-    pods: int
-    events: int
-    seconds: float
+    hop      append to start of the reconcile that it called for
+    ready    a pod's creation to Ready
+    gone     the wish that a pod ends to its end
+    settled  a set's change to its rest (end to end)
+    write    a change in the churn, until it is accepted
+    """
+
+    hop: list[Moment] = field(default_factory=list)
+    ready: list[Moment] = field(default_factory=list)
+    gone: list[Moment] = field(default_factory=list)
+    settled: list[Moment] = field(default_factory=list)
+    write: list[Moment] = field(default_factory=list)
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return the percentiles of each, of those that were measured."""
+        sources = {
+            "hop": self.hop,
+            "pod Ready": self.ready,
+            "pod gone": self.gone,
+            "set settled": self.settled,
+            "write in churn": self.write,
+        }
+        return {name: spread(value for _, value in found) for name, found in sources.items() if found}
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a run came to.
 
-    hop          append to start of reconcile, milliseconds
     processes    name -> CPU seconds and wakes over the phases, PSS at the end
     servers      name -> (bytes of memory, commands for each event)
-    conflicts    commits that another writer was faster than, of all workers
-    problems     what did not converge or is not the same everywhere; empty: the run has passed
+    conflicts    commits that another writer was faster than, of the workers that ended in good order
+    retries      looks that failed and were put off
+    killed       name -> how often that worker was killed
+    problems     what did not converge, was done twice or is not the same everywhere; empty: the run has passed
     load         load average of the machine when it began
     """
 
     plan: Plan
     paces: tuple[Pace, ...]
-    hop: Spread
+    latencies: Latencies
+    samples: tuple[Sample, ...]
     processes: dict[str, Usage]
     servers: dict[str, tuple[int, float]]
     conflicts: int
+    retries: int
+    killed: Mapping[str, int]
     problems: tuple[str, ...]
     load: float
 
@@ -97,156 +98,102 @@ def run(plan: Plan, progress: Progress, tamper: Callable[[Running], None] = lamb
     Raises Unavailable where the cluster does not start, or one of its programs has ended.
     """
     load = load_average()
-    with running_cluster(Shape(plan.workers, plan.nodes, plan.durability), plan.place) as cluster:
-        driver = _Driver(plan, cluster)
+    shape = Shape(plan.workers, plan.profile.nodes, plan.durability)
+    with running_cluster(shape, plan.place) as cluster:
+        driver = Driver(plan.profile, cluster)
+        sampler = Sampler(lambda: driver.watch.events, driver.depth, cluster.settings.socket_dir)
+        killer = Killer(cluster, plan.kills)
         try:
-            before = driver.usage()
+            driver.wait_for_nodes()
+            before, served = usages(cluster), driver.served()
+            sampler.start()
+            killer.start()
             problems = driver.play(progress)
-            after = driver.usage()
+            killer.stop()
+            sampler.stop()
+            problems += driver.rest() if not problems else []
+            after, served_after = usages(cluster), driver.served()
             if not problems:
                 progress("checking", 0, driver.watch.events)
                 tamper(cluster)
-                problems = driver.check()
-            hop = driver.hop()
+                problems = [*driver.check(), *_twice(driver)]
+            latencies = _latencies(driver, sampler.begun)
         finally:
+            killer.stop()
+            sampler.stop()
             driver.close()
-        cluster.end()
-        conflicts = _conflicts(cluster)
+        cluster.end(killer.killed)
+        conflicts, retries = _told(cluster)
+    events = max(1, sum(pace.events for pace in driver.paces))
     return Result(
         plan,
         tuple(driver.paces),
-        hop,
-        used_between(before.processes, after.processes),
-        _served(before, after, sum(pace.events for pace in driver.paces)),
+        latencies,
+        tuple(sampler.samples),
+        _used(before, after, killer.lost),
+        {
+            name: (now.memory, (now.commands - served[name].commands) / events)
+            for name, now in served_after.items()
+        },
         conflicts,
+        retries,
+        dict(killer.killed),
         tuple(problems),
         load,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Used:
-    processes: dict[str, Usage]
-    commands: dict[str, int]
-    memory: dict[str, int]
+def usages(cluster: Running) -> dict[str, Usage]:
+    """Return what every process of a cluster has used so far, by name; without those that are being started again."""
+    found = {}
+    for name, pid in pids_of(cluster).items():
+        try:
+            found[name] = usage_of(pid)
+        except OSError:
+            continue
+    return found
 
 
-class _Until(NamedTuple):
-    deadline: float
-    progress: Progress
-
-
-class _Driver:
-    """Does to the sets what the plan says, and follows what comes of it."""
-
-    def __init__(self, plan: Plan, cluster: Running) -> None:
-        settings = cluster.settings
-        self.paces: list[Pace] = []
-        self._plan = plan
-        self._cluster = cluster
-        self._log: Log = open_log(settings, "loadtest")
-        self.watch = Watch(self._log)
-        self._queue = connect(settings.queue_url, "loadtest")
-        self._server = connect(settings.log_url, "loadtest")
-        self._views = Views(self._queue, settings.cluster)
-        self._broker = StreamsBroker(self._queue, Keys(settings.cluster), middleware=[])
-        self._broker.declare_queue("hints")
-        self._committer = Committer(self._log, self.watch.replica, self._catch_up, edges_of(settings))
-
-    def play(self, progress: Progress) -> list[str]:
-        """Go through all phases; return what did not settle within the plan's time."""
-        plan, watch = self._plan, self.watch
-        until = _Until(time.monotonic() + plan.timeout, progress)
-        keys = [key_of_set(f"load-{index}") for index in range(plan.sets)]
-        created = creations(plan.sets, plan.replicas, plan.scenario)
-        watch.await_settled(keys)
-        batches: list[Changes] = [partial(list, chunk) for chunk in _chunks(created)]
-        left = self._timed("create", plan.sets * plan.replicas, batches, until)
-        for phase in phases(plan.replicas):
-            if left:
-                break
-            chosen = keys[:: phase.every]
-            (watch.await_gone if phase.deletes else watch.await_settled)(chosen)
-            pods = len(chosen) * phase.pods(plan.replicas)
-            batches = [partial(self._changes, phase, chunk) for chunk in _chunks(chosen)]
-            left = self._timed(phase.name, pods, batches, until)
-        if left:
-            return [f"{self.paces[-1].phase}: {len(left)} sets are not settled, the first is {left[0]}"]
-        if not wait_until_calm(self._log, self._is_idle, CALM_SECONDS):
-            return [f"the cluster does not come to rest within {CALM_SECONDS:.0f} s"]
-        return []
-
-    def check(self) -> list[str]:
-        """Return how replay, projections, live replica and heads differ."""
-        return differences(self._log, self._server, self._views, self.watch)
-
-    def hop(self) -> Spread:
-        """Return how long it took from each append to the beginning of the reconcile that it called for."""
-        calls = calls_of(events_between(self._log, 0, self._log.last()), CONTROLLERS)
-        epoch = time.time_ns() - time.monotonic_ns()
-        return spread(hops(calls, beginnings(self._cluster.trace), epoch))
-
-    def usage(self) -> _Used:
-        """Return what every process and server has used so far."""
-        processes = {}
-        for name, pid in self._cluster.pids.items():
-            try:
-                processes[name] = usage_of(pid)
-            except OSError as error:
-                raise Unavailable(f"{name} has ended while it was measured") from error
-        servers = {"log": server_of(self._server), "queue": server_of(self._queue)}
-        commands = {name: server.commands for name, server in servers.items()}
-        return _Used(processes, commands, {name: server.memory for name, server in servers.items()})
-
-    def close(self) -> None:
-        """Let go of the cluster."""
-        self.watch.stop()
-        self._log.close()
-        self._queue.close()
-        self._server.close()
-
-    def _timed(self, name: str, pods: int, batches: Iterable[Changes], until: _Until) -> Sequence[Key]:
-        begun, events = time.monotonic(), self.watch.events
-        for changes in batches:
-            self._commit(changes)
-        left = self.watch.wait(until.deadline, lambda sets, count: until.progress(name, sets, count))
-        self.paces.append(Pace(name, pods, self.watch.events - events, time.monotonic() - begun))
-        return left
-
-    def _changes(self, phase: Phase, keys: Sequence[Key]) -> list[Change]:
-        now = wall_clock()
-        found = (self.watch.replica.get(key) for key in keys)
-        return [phase.change(obj, now) for obj in found if obj is not None]
-
-    def _commit(self, changes: Changes) -> None:
-        """Commit changes to several sets at once; decided again where one has moved."""
-        intent = Intent(Actor("socket:loadtest", "socket", "user:loadtest"), uuid.uuid4().hex)
-        self._committer.commit(lambda: Proposal(changes()), intent)
-
-    def _catch_up(self, position: Position) -> None:
-        if not self.watch.replica.wait_for(position, 10):
-            raise Unavailable("the load test's own replica does not keep up with the log")
-
-    def _is_idle(self) -> bool:
-        depth = self._broker.depth("hints")
-        return depth.ready + depth.pending + depth.delayed == 0
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
-
-
-def _served(before: _Used, after: _Used, events: int) -> dict[str, tuple[int, float]]:
-    return {
-        name: (after.memory[name], (count - before.commands[name]) / max(1, events))
-        for name, count in after.commands.items()
+def _used(
+    before: Mapping[str, Usage], after: Mapping[str, Usage], lost: Mapping[str, Usage]
+) -> dict[str, Usage]:
+    none = Usage(0.0, 0, 0)
+    whole = {
+        name: Usage(used.cpu + lost.get(name, none).cpu, used.wakes + lost.get(name, none).wakes, used.pss)
+        for name, used in after.items()
     }
+    return used_between(before, whole)
 
 
-def _conflicts(cluster: Running) -> int:
-    """Return what the workers said when they ended. Call it after that."""
-    logs = (cluster.settings.data_dir / "logs").glob("worker*.log")
-    lines = (
-        json.loads(line) for path in logs for line in path.read_text().splitlines() if line.startswith("{")
-    )
-    return sum(line.get("conflicts", 0) for line in lines if line.get("event") == "worker ended")
+def _twice(driver: Driver) -> list[str]:
+    return list(done_twice(events_between(driver.log, 0, driver.log.last())))
+
+
+def _latencies(driver: Driver, begun: float) -> Latencies:
+    """Return what the log, the workers' traces and the driver tell, in seconds since `begun` (time.monotonic)."""
+    epoch_ns = time.time_ns() - time.monotonic_ns()
+    origin = begun * 1000 + epoch_ns / 1e6
+
+    def since(moments: list[Moment]) -> list[Moment]:
+        return [((at - origin) / 1000, took) for at, took in moments if at >= origin]
+
+    end = driver.log.last()
+    calls = calls_of(events_between(driver.log, 0, end), CONTROLLERS)
+    pods = lifetimes(events_between(driver.log, 0, end))
+    settled = [(each.ended - begun, 1000 * (each.ended - each.begun)) for each in driver.watch.settled]
+    found = hops(calls, beginnings(driver.trace), epoch_ns)
+    return Latencies(since(found), since(pods.ready), since(pods.gone), settled, driver.writes(begun))
+
+
+def _told(cluster: Running) -> tuple[int, int]:
+    """Return conflicts and retries as the workers' logs tell. Call it after they have ended."""
+    lines = [line for line in _lines(cluster) if isinstance(line, dict)]
+    conflicts = sum(line.get("conflicts", 0) for line in lines if line.get("event") == "worker ended")
+    return conflicts, sum(line.get("event") == "will look again" for line in lines)
+
+
+def _lines(cluster: Running) -> Iterator[object]:
+    for path in (cluster.settings.data_dir / "logs").glob("worker*.log"):
+        for line in path.read_text(errors="replace").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                yield json.loads(line)

@@ -1,19 +1,25 @@
-"""Percentiles of small samples."""
+"""Percentiles of samples, and how they change over time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import NamedTuple
 
 
 class Spread(NamedTuple):
-    """Half, nine tenths and 99 % of the sample are at most this; `samples` is its size."""
+    """Half, nine tenths, 99 % and 99.9 % of the sample are at most this; `samples` is its size."""
 
     p50: float
     p90: float
     p99: float
+    p999: float
     samples: int
+
+
+Moment = tuple[float, float]
+"""(seconds since the beginning, value)."""
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -21,7 +27,16 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
-def spread(sample: Sequence[float]) -> Spread:
+def spread(sample: Iterable[float]) -> Spread:
     """Return the percentiles of a sample, in its unit."""
     ordered = sorted(sample)
-    return Spread(percentile(ordered, 0.5), percentile(ordered, 0.9), percentile(ordered, 0.99), len(ordered))
+    p50, p90, p99, p999 = (percentile(ordered, share) for share in (0.5, 0.9, 0.99, 0.999))
+    return Spread(p50, p90, p99, p999, len(ordered))
+
+
+def over_time(moments: Iterable[Moment], share: float, every: float = 1.0) -> list[Moment]:
+    """Return a percentile of the values of each `every` seconds that have any, at the middle of that time."""
+    bins: dict[int, list[float]] = defaultdict(list)
+    for at, value in moments:
+        bins[int(at // every)].append(value)
+    return [((slot + 0.5) * every, percentile(sorted(bins[slot]), share)) for slot in sorted(bins)]

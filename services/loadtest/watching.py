@@ -5,26 +5,37 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from events.log import Log
 from events.replica import Applied, Replica
 from events.state import State
-from schemas.kinds import POD, STATEFUL_SET
+from schemas.kinds import DAEMON_SET, POD, STATEFUL_SET
 from schemas.objects import Key, controller_of, key_of, uid_of
 from services.loadtest.sets import is_settled
 
-_SETS, _PODS = f"{STATEFUL_SET.resource}/", f"{POD.resource}/"
+_BY_KIND = {kind.kind: kind.resource for kind in (STATEFUL_SET, DAEMON_SET)}
+_SETS = tuple(f"{resource}/" for resource in _BY_KIND.values())
+_PODS = f"{POD.resource}/"
+
+
+class Settled(NamedTuple):
+    """A set that came to rest: when it was to be changed, and when it had (time.monotonic)."""
+
+    begun: float
+    ended: float
 
 
 class Watch:
-    """A live replica. `events` counts what was folded since the start."""
+    """A live replica. `events` counts what was folded since the start, `settled` tells of each set that was awaited."""
 
     def __init__(self, log: Log) -> None:
         self.events = 0
+        self.settled: list[Settled] = []
         self.replica = Replica(log, on_applied=self._note)
         self._moved = threading.Condition()
         self._uids: dict[Key, str] = {}
-        self._awaited: set[Key] = set()
+        self._awaited: dict[Key, float] = {}
         self._is_there: Callable[[State, Key], bool] = self._is_settled
         self.replica.load()
         self.replica.start()
@@ -33,13 +44,21 @@ class Watch:
         """Follow no more."""
         self.replica.stop()
 
-    def await_settled(self, keys: Iterable[Key]) -> None:
-        """From now on `wait` is for these sets to have come to rest. Call it before they are changed."""
-        self._await(keys, self._is_settled)
+    def await_settled(self, keys: Iterable[Key], more: bool = False) -> None:
+        """From now on `wait` is for these sets to have come to rest. Call it before they are changed.
 
-    def await_gone(self, keys: Iterable[Key]) -> None:
+        `more`: besides those that are not yet where they were to be.
+        """
+        self._await(keys, self._is_settled, more)
+
+    def await_gone(self, keys: Iterable[Key], more: bool = False) -> None:
         """From now on `wait` is for these sets and their pods to be gone. Call it before they are deleted."""
-        self._await(keys, self._is_gone)
+        self._await(keys, self._is_gone, more)
+
+    @property
+    def waiting(self) -> int:
+        """How many sets are not yet where they are to be."""
+        return len(self._awaited)
 
     def wait(
         self, deadline: float, progress: Callable[[int, int], None], every: float = 0.5
@@ -60,9 +79,11 @@ class Watch:
             if not left or time.monotonic() >= deadline:
                 return left
 
-    def _await(self, keys: Iterable[Key], is_there: Callable[[State, Key], bool]) -> None:
+    def _await(self, keys: Iterable[Key], is_there: Callable[[State, Key], bool], more: bool) -> None:
         with self._moved:
-            self._is_there, self._awaited = is_there, set(keys)
+            now = time.monotonic()
+            before = self._awaited if more else {}
+            self._is_there, self._awaited = is_there, {**dict.fromkeys(keys, now), **before}
 
     def _is_settled(self, state: State, key: Key) -> bool:
         found = state.get(key)
@@ -75,7 +96,10 @@ class Watch:
         with self._moved, self.replica.reading() as state:
             self.events += len(applied)
             touched = {key for each in applied for key in self._set_of(each)}
-            self._awaited -= {key for key in touched & self._awaited if self._is_there(state, key)}
+            now = time.monotonic()
+            for key in touched & self._awaited.keys():
+                if self._is_there(state, key):
+                    self.settled.append(Settled(self._awaited.pop(key), now))
             if not self._awaited:
                 self._moved.notify_all()
 
@@ -85,6 +109,6 @@ class Watch:
             self._uids[key] = uid_of(obj)
             return [key]
         owner = controller_of(obj) if obj is not None and key.startswith(_PODS) else None
-        if obj is None or owner is None:
+        if obj is None or owner is None or owner["kind"] not in _BY_KIND:
             return []
-        return [key_of(STATEFUL_SET.resource, obj["metadata"]["namespace"], owner["name"])]
+        return [key_of(_BY_KIND[owner["kind"]], obj["metadata"]["namespace"], owner["name"])]

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from services.loadtest.statistics import percentile, spread
+from services.loadtest.statistics import over_time, percentile, spread
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,9 @@ def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(
 def test_the_order_of_a_sample_does_not_count() -> None:
     sample = [float(n) for n in range(1, 201)]
     random.Random(7).shuffle(sample)
-    assert spread(sample) == (100.0, 180.0, 198.0, 200)
+    assert spread(sample) == (100.0, 180.0, 198.0, 200.0, 200)
+
+
+def test_over_time_tells_the_percentile_of_each_second_that_has_values() -> None:
+    moments = [(0.1, 1.0), (0.9, 3.0), (2.5, 7.0)]
+    assert over_time(moments, 0.99) == [(0.5, 3.0), (2.5, 7.0)]

@@ -1,0 +1,121 @@
+"""Plays the scenarios of the comparison on a cluster of its own, and tells what each cost which process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.errors import Unavailable
+from schemas.kinds import NODE
+from services.connections import connect
+from services.loadtest.api_hands import ApiHand
+from services.loadtest.checks import differences, wait_until_calm
+from services.loadtest.clusters import Running, Shape, running_cluster
+from services.loadtest.comparisons import MEMORY, NODES, ROWS, Hand, Row, scenarios
+from services.loadtest.hands import LogHand
+from services.loadtest.runs import usages
+from services.loadtest.usage import load_average, used_between
+from services.loadtest.watching import Watch
+from services.projections.reader import Views
+from services.settings import KUBECONFIG, Durability
+from services.wiring import edges_of, open_log
+
+PATIENCE = 120.0
+"""Seconds for each step of a scenario."""
+NODES_PATIENCE = 60.0
+OUTSIDE = ("nodes",)
+"""What is no part of the control plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How to compare. `over_api`: nodes and driver are clients of the HTTP API, as they were for Kubernetes."""
+
+    workers: int
+    over_api: bool
+    durability: Durability
+    place: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What came of it: the rows' values, CPU microseconds a pod or set by row and process, and what was wrong."""
+
+    plan: Comparison
+    values: dict[Row, float] = field(default_factory=dict)
+    cpu: dict[Row, dict[str, float]] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    load: float = 0.0
+
+
+def compare(plan: Comparison, progress: Callable[[str], None]) -> Compared:
+    """Play all scenarios. Raises Unavailable where one does not end in time, or the cluster does not start."""
+    result = Compared(plan, load=load_average())
+    shape = Shape(plan.workers, NODES, plan.durability, is_traced=False, over_api=plan.over_api)
+    with running_cluster(shape, plan.place) as cluster:
+        with _hand(cluster, plan.over_api) as hand:
+            before = usages(cluster)
+            for measured in scenarios(hand):
+                after = usages(cluster)
+                used = used_between(before, after)
+                before = after
+                result.values[measured.row] = measured.value
+                result.cpu[measured.row] = {
+                    name: 1e6 * usage.cpu / measured.count for name, usage in used.items()
+                }
+                progress(f"{measured.row.name}: {measured.value:.2f} {measured.row.unit}")
+            own = {name: usage.pss / 1e6 for name, usage in usages(cluster).items() if name not in OUTSIDE}
+        result.memory.update(own)
+        result.values[next(row for row in ROWS if row.name == MEMORY)] = sum(own.values())
+        result.problems.extend(_differences(cluster))
+        cluster.end()
+    return result
+
+
+@contextmanager
+def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
+    """Yield what changes the sets. Over the API nothing of the measuring process follows the log meanwhile."""
+    log = open_log(cluster.settings, "loadtest")
+    watch = Watch(log)
+    try:
+        _wait_for_nodes(watch)
+        if over_api:
+            watch.stop()
+            yield ApiHand(cluster.settings.data_dir / KUBECONFIG, PATIENCE)
+        else:
+            yield LogHand(log, watch, edges_of(cluster.settings), PATIENCE)
+    finally:
+        watch.stop()
+        log.close()
+
+
+def _wait_for_nodes(watch: Watch) -> None:
+    deadline = time.monotonic() + NODES_PATIENCE
+    while len(watch.replica.list(NODE.resource)) < NODES:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"of {NODES} nodes not all have registered")
+        time.sleep(0.1)
+    time.sleep(1.0)
+
+
+def _differences(cluster: Running) -> list[str]:
+    """Return how replay, projections, replica and heads differ once all is at rest."""
+    settings = cluster.settings
+    log, queue, server = (
+        open_log(settings, "loadtest"),
+        connect(settings.queue_url, "loadtest"),
+        connect(settings.log_url, "loadtest"),
+    )
+    watch = Watch(log)
+    try:
+        if not wait_until_calm(log, lambda: True, 10.0):
+            return ["the log does not come to rest within 10 s"]
+        return differences(log, server, Views(queue, settings.cluster), watch)
+    finally:
+        watch.stop()
+        for each in (log, queue, server):
+            each.close()

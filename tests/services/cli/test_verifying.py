@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 import redis
 
+from events import sealing
+from events.archive import Archive
+from events.archive_index import ArchiveIndex
 from events.keys import heads_key, log_key
+from events.sealing import Limits, Sealer
+from events.snapshots import pack_state, unpack_state
+from events.stores import Folder
 from schemas.positions import stream_id_of
 from services.projections.keys import in_generation, views_key
 from tests.servers import Server
@@ -197,3 +204,81 @@ def test_a_log_that_is_written_to_meanwhile_is_whole(cluster: tuple[CommandLine,
         stopping.set()
         writer.join(20)
     assert set(codes) == {0}
+
+
+@pytest.fixture
+def sealed(
+    cluster: tuple[CommandLine, redis.Redis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[CommandLine, Path]:
+    """The same cluster, most of its log sealed; and the folder of its archive."""
+    chronoset, _ = cluster
+    monkeypatch.setattr(sealing, "FEWEST_EVENTS", 2)
+    folder = tmp_path / "data" / "archive"
+    for number in range(6):
+        chronoset("scale", "sts/db", "--replicas", str(number))
+    sealer = Sealer(chronoset.log, Folder(folder), Limits(5, 0, 2), ArchiveIndex(folder / "index.sqlite"))
+    sealer.open()
+    sealer.look(1 << 45)
+    return chronoset, folder
+
+
+def manifest_of(chronoset: CommandLine, folder: Path) -> Archive:
+    archive = Archive(Folder(folder), lambda: chronoset.log.sealed().manifest)
+    archive.refresh()
+    return archive
+
+
+def test_a_log_that_is_sealed_for_the_most_part_is_whole(sealed: tuple[CommandLine, Path]) -> None:
+    chronoset, folder = sealed
+    result = chronoset("verify", "-o", "json")
+    assert (result.code, result.json["ok"]) == (0, True)
+    manifest = manifest_of(chronoset, folder).manifest
+    assert result.json["segments"] == len(manifest.segments) > 0
+    assert result.json["snapshots"] == len(manifest.snapshots) > 0
+    whole = chronoset("replay", "log", "-o", "csv").out
+    assert whole.count("\n") == result.json["events"] + 1
+
+
+@pytest.mark.parametrize("damage", ["edited", "cut", "missing"])
+@pytest.mark.parametrize("part", ["segments", "snapshots"])
+def test_a_file_of_the_archive_that_was_meddled_with_is_found(
+    sealed: tuple[CommandLine, Path], part: str, damage: str
+) -> None:
+    chronoset, folder = sealed
+    manifest = manifest_of(chronoset, folder).manifest
+    path = folder / (manifest.segments if part == "segments" else manifest.snapshots)[0].name
+    content = path.read_bytes()
+    path.chmod(0o600)
+    match damage:
+        case "edited":
+            middle = len(content) // 2
+            path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        case "cut":
+            path.write_bytes(content[:-3])
+        case "missing":
+            path.unlink()
+    result = chronoset("verify", "-o", "json")
+    assert (result.code, result.json["ok"]) == (DAMAGED, False)
+    assert "archive" in {each["part"] for each in result.json["findings"]}
+    assert any(path.name in each["problem"] for each in result.json["findings"])
+
+
+def test_a_snapshot_that_was_replaced_by_a_sound_one_of_another_state_is_found(
+    sealed: tuple[CommandLine, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest is right in a manifest that was rewritten, too: only a replay tells."""
+    chronoset, folder = sealed
+    archive = manifest_of(chronoset, folder)
+    row = archive.manifest.snapshots[0]
+    state = unpack_state((folder / row.name).read_bytes(), row.name)
+    state.objects["core/namespaces/default"]["metadata"]["labels"] = {"forged": "yes"}
+    forged = pack_state(state)
+    path = folder / row.name
+    path.chmod(0o600)
+    path.write_bytes(forged)
+    monkeypatch.setattr(Archive, "check", lambda _self: iter(()))
+    result = chronoset("verify", "-o", "json")
+    (finding,) = result.json["findings"]
+    assert (result.code, finding["part"]) == (DAMAGED, "snapshots")
+    assert finding["position"] == stream_id_of(row.position)
+    assert "core/namespaces/default" in finding["problem"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import pytest
+from structlog.testing import capture_logs
 
 from events.memory import MemoryLog
 from events.sealing import Sealer
@@ -66,16 +66,19 @@ def test_one_that_was_outrun_takes_over_again_while_it_holds_the_lease(tmp_path:
     assert log.sealed().end == entries[-1].position
 
 
-def test_a_full_disk_is_waited_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:
     log, client = MemoryLog(), fake_client()
     entries = a_long_history(log, 8).entries()
     store = Broken(tmp_path)
     historian = a_historian(log, store, client)
     store.is_full = True
-    for _ in range(3):
-        historian.look()
+    with capture_logs() as said:
+        for _ in range(3):
+            historian.look()
     assert log.sealed().end == 0 and log.held()[1] == len(entries) and historian._pause > PAUSE
-    assert capsys.readouterr().out.count("nothing can be sealed") == 1
+    assert [(each["event"], each["error"]) for each in said] == [
+        ("nothing can be sealed", "no space left on device")
+    ]
     store.is_full = False
     historian.look()
     assert log.sealed().end == entries[-1].position and historian._pause == PAUSE

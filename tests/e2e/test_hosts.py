@@ -1,4 +1,4 @@
-"""Several hosts, as network namespaces on a bridge: agents that have joined over the API, one of them cut off and back."""
+"""Several hosts, as network namespaces on a bridge: agents that have joined over the API, one cut off and back."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_pods_of_one_set_on_three_hosts_reach_each_other_by_name(world: World) -
         address = pod["status"]["podIP"]
         assert address.startswith(f"{world.hosts.prefix}.")
         for peer in pods:
-            told = wait_for(lambda: _ask(address, f"{peer}.web.default.svc.cluster.local"), "an answer", 10)
+            told = wait_for(partial(_ask, address, f"{peer}.web.default.svc.cluster.local"), "an answer", 10)
             assert told == peer
 
 

@@ -7,6 +7,7 @@ hour off has pods that are Ready since now, not since an hour ago or ahead; what
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
@@ -21,7 +22,8 @@ _SUFFIXES = ("Time", "At")
 class ClusterClock:
     """What is known of the difference. Any thread may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], Milliseconds] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._now = now
         self.ahead: Milliseconds = 0
         """How far the cluster's clock is ahead of ours; 0 where that is not worth mentioning."""
 
@@ -29,7 +31,7 @@ class ClusterClock:
         """Take the time of an answer that took so long."""
         if took > _SLOW:
             return
-        ahead = theirs - time.time_ns() // 1_000_000
+        ahead = theirs - self._now()
         if abs(ahead - self.ahead) >= NOTICED:
             self.ahead = ahead if abs(ahead) >= NOTICED else 0
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,9 +78,19 @@ class Server:
 
 
 class Api:
-    """One node's way to the API. `ask` may be called from any thread; coroutines run in the one thread of this."""
+    """One node's way to the API. `ask` may be called from any thread; coroutines run in the one thread of this.
 
-    def __init__(self, server: Server, token: str = "", clock: ClusterClock | None = None) -> None:
+    `heard` is called at every answer that tells no error.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        token: str = "",
+        clock: ClusterClock | None = None,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._heard = heard
         self.server = server
         self.clock = clock or ClusterClock()
         self.is_down = False
@@ -156,6 +166,7 @@ class Api:
                 method, path, content=content, params=dict(query), headers=headers
             )
         self._check(response, response.content, time.monotonic() - began)
+        self._heard()
         found: Object = orjson.loads(response.content) if response.content.startswith((b"{", b"[")) else {}
         return found
 

@@ -193,9 +193,8 @@ class ApiControlPlane:
         except (NotFound, PreconditionFailed):
             return
         feed = self._feed(_pods_of(pod["spec"].get("nodeName", "")))
-        is_gone = not now["metadata"].get("finalizers") and not now["metadata"].get(
-            "deletionGracePeriodSeconds"
-        )
+        is_marked = is_terminating(now) and options.get("gracePeriodSeconds") != 0
+        is_gone = not is_marked and not now["metadata"].get("finalizers")
         if is_gone:
             feed.remove(now, version_of(now))
         else:

@@ -91,10 +91,17 @@ def an_api(
 ) -> Iterator[AnApi]:
     """Run an API over a log; over a new one, with the first namespaces in it, where none is given."""
     log = log or MemoryLog()
+    policy_over = policy if callable(policy) else lambda _: policy or Policy()
+    with served(Parts(lambda: log, Edges(), lambda obj: obj, policy_over, limits or Limits()), log) as api:
+        yield api
+
+
+@contextmanager
+def served(parts: Parts, log: MemoryLog) -> Iterator[AnApi]:
+    """Run an API made of these parts, over a log that is prepared here."""
     with tempfile.TemporaryDirectory() as folder:
         prepare_log(log, Path(folder))
-    policy_over = policy if callable(policy) else lambda _: policy or Policy()
-    server = Server(Parts(lambda: log, Edges(), lambda obj: obj, policy_over, limits or Limits()))
+    server = Server(parts)
     server.replica.load()
     listening = _any_port()
     running = running_on(server)

@@ -1,0 +1,278 @@
+"""A node over a real API: what it may do, what it learns and when, and what it does where that cannot be trusted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import httpx
+import pytest
+
+from events.commit import Edges
+from events.memory import MemoryLog, wall_clock
+from schemas.canonical import canonical
+from schemas.errors import (
+    BadRequest,
+    ChronosetError,
+    Forbidden,
+    LostHistory,
+    NotFound,
+    PreconditionFailed,
+    Unauthorized,
+)
+from schemas.event_types import condition_of
+from schemas.objects import Object, uid_of
+from schemas.times import parse_rfc3339, rfc3339
+from services.agent.nodes import NodeSettings, node_object
+from services.agent.remote.clocks import ClusterClock, shifted
+from services.agent.remote.connections import Api, Server
+from services.agent.remote.control_plane import ApiControlPlane
+from services.api.identity.policies import policy_over
+from services.api.identity.tokens import BOOTSTRAPPERS, new_token, secret_of
+from services.api.program import Parts
+from services.broker.keys import Keys
+from services.broker.leases import Heartbeats
+from services.joining import Invitation, join, read_membership
+from services.node_protocol import NAMES_PATH
+from tests.services.agent.builders import NOW, a_pod
+from tests.services.agent.planes import Hands
+from tests.services.api.apis import AnApi, served
+
+HOUR = 3_600_000
+
+
+@dataclass
+class World:
+    """An API that knows who asks, the queue's Redis of its heartbeats, and somebody who has joined as n1."""
+
+    api: AnApi
+    hands: Hands
+    queue: fakeredis.FakeRedis
+    url: str
+    join_token: str
+    directory: Path
+
+    def joined(self, node: str, place: str = "a") -> str:
+        """Return the token of a node."""
+        folder = self.directory / place
+        folder.mkdir(exist_ok=True)
+        return join(Invitation(self.url, self.join_token), node, "", folder).token
+
+    @contextmanager
+    def plane(
+        self, node: str, holder: str = "holder-1", clock: ClusterClock | None = None
+    ) -> Iterator[ApiControlPlane]:
+        api = Api(Server(self.url), self.joined(node, holder), clock)
+        plane = ApiControlPlane(api, node, holder)
+        try:
+            yield plane
+        finally:
+            plane.close()
+            api.close()
+
+    def put(self, obj: Object) -> Object:
+        return self.hands.put(canonical(obj).object)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    log, queue = MemoryLog(), fakeredis.FakeRedis()
+    parts = Parts(
+        lambda: log,
+        Edges(),
+        lambda obj: obj,
+        lambda replica: policy_over(replica, lambda obj: obj, wall_clock),
+        heartbeats=Heartbeats(queue, Keys("test"), 40_000),
+    )
+    with served(parts, log) as api:
+        hands = Hands(log, api.server.replica)
+        token = new_token()
+        hands.put(secret_of(token, "system:bootstrap:x", (BOOTSTRAPPERS,), wall_clock() + HOUR))
+        yield World(api, hands, queue, str(api.client.base_url).rstrip("/"), token, tmp_path)
+
+
+def until(look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 10
+    while not (seen := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return seen
+
+
+def a_node(name: str = "n1") -> Object:
+    return node_object(NodeSettings(name, Path("/tmp")), "process", NOW)
+
+
+def a_config(value: str) -> Object:
+    metadata = {"name": "cfg", "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"k": value}}
+
+
+MOUNTED = [{"name": "cfg", "configMap": {"name": "cfg"}}]
+
+
+def test_a_node_that_has_joined_registers_reports_and_confirms(world: World) -> None:
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        plane.register(a_node())
+        pod = world.put(a_pod())
+        until(lambda: plane.pods_on("n1"))
+        plane.report(pod, {"phase": "Running"})
+        plane.end_pods([pod])
+        assert plane.pods_on("n1")[0]["metadata"]["deletionGracePeriodSeconds"] == 5
+        plane.confirm_deleted(pod)
+        assert plane.pods_on("n1") == []
+    last = world.hands.events()[-1]
+    assert (last.type, last.actor.name, last.actor.authenticated) == ("PodDeleted", "node:n1", "token")
+
+
+def test_a_node_reaches_no_other_nodes_pods_and_only_what_its_own_name(world: World) -> None:
+    world.put(a_config("1"))
+    other = world.put(a_pod("other", nodeName="n2"))
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        with pytest.raises(Forbidden):
+            plane.pods_on("n2")
+        with pytest.raises(Forbidden):
+            plane.report(other, {"phase": "Failed"})
+        with pytest.raises(ChronosetError):
+            plane.get("core/configmaps", "default", "cfg")
+
+
+def test_a_change_of_a_configuration_that_a_pod_names_is_learned_by_its_watch(world: World) -> None:
+    world.put(a_config("1"))
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        world.put(a_pod(volumes=MOUNTED))
+        until(lambda: plane.pods_on("n1"))
+
+        def value() -> str:
+            found = plane.get("core/configmaps", "default", "cfg")
+            return str(found["data"]["k"]) if found else ""
+
+        assert value() == "1"
+        mark = plane.wait(0, 0)
+        world.put(a_config("2"))
+        assert plane.wait(mark, 10) > mark
+        assert until(lambda: value() == "2")
+
+
+def test_heartbeats_are_keys_by_the_servers_clock_and_append_nothing(world: World) -> None:
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        before = world.hands.log.last()
+        plane.heartbeat("n1")
+        assert abs(int(world.queue.get("{test}:heartbeat:n1") or 0) - wall_clock()) < 10_000
+        assert world.hands.log.last() == before
+
+
+def test_a_second_agent_of_one_name_is_refused_until_the_first_is_silent(world: World) -> None:
+    with world.plane("n1") as first, world.plane("n1", "holder-2") as second:
+        first.heartbeat("n1")
+        with pytest.raises(Forbidden, match="run by another agent"):
+            second.heartbeat("n1")
+        assert second.displaced is not None and first.displaced is None
+        with pytest.raises(Forbidden):
+            second.wait(0, 0)
+        with pytest.raises(PreconditionFailed, match="run by another agent"):
+            world.joined("n1", "elsewhere")
+        world.queue.flushall()
+        second.heartbeat("n1")
+
+
+def test_joining_is_refused_with_a_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadRequest, match="is no name for a node"):
+        world.joined("../etc")
+    with pytest.raises(Unauthorized, match="token create"):
+        join(Invitation(world.url, new_token()), "n1", "", world.directory)
+    monkeypatch.setattr("services.agent.remote.connections.VERSION", 0)
+    with pytest.raises(BadRequest, match="this agent speaks version '0'"):
+        world.joined("n1")
+    assert read_membership(world.directory) is None
+
+
+def test_a_join_token_is_good_for_joining_only(world: World) -> None:
+    for path in ("/api/v1/pods", "/api/v1/namespaces/kube-system/secrets", NAMES_PATH):
+        answer = httpx.get(world.url + path, headers={"Authorization": f"Bearer {world.join_token}"})
+        assert answer.status_code == 403, path
+
+
+def test_answers_from_another_log_are_not_believed(world: World) -> None:
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        assert plane.log_id() == world.hands.log.log_id()
+        plane._api._log_id = "another"
+        with pytest.raises(LostHistory, match="works for the log another"):
+            plane.report(a_pod(), {"phase": "Running"})
+
+
+def test_a_log_that_is_shorter_than_what_was_seen_is_said(world: World) -> None:
+    """A watch that is begun again behind the end of the log would wait for ever; the node says so and holds still."""
+    world.put(a_pod())
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        feed_of = plane._feeds
+        until(lambda: plane.pods_on("n1"))
+        feed = next(feed for source, feed in feed_of.items() if "pods" in source.path)
+        feed._position += 1 << 40
+        feed._following.cancel()
+        feed._following = plane._api.spawn(feed._follow())
+        with pytest.raises(LostHistory, match="shorter than this node has seen"):
+            until(lambda: plane.wait(1 << 62, 0.05) and False)
+        assert len(plane.pods_on("n1")) == 1
+
+
+def test_a_node_whose_clock_is_an_hour_off_reports_in_the_clusters_time(world: World) -> None:
+    with world.plane("n1", clock=ClusterClock(lambda: wall_clock() - HOUR)) as plane:
+        plane.register(a_node())
+        pod = world.put(a_pod())
+        until(lambda: plane.pods_on("n1"))
+        ours = wall_clock() - HOUR
+        status = {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(ours)}],
+        }
+        plane.report(pod, status)
+        assert condition_of(plane.pods_on("n1")[0], "Ready") == "True"
+        (told,) = world.hands.replica.get("core/pods/default/db-0")["status"]["conditions"]  # type: ignore[index]
+        assert parse_rfc3339(told["lastTransitionTime"]) - ours == pytest.approx(HOUR, abs=3_000)
+
+
+def test_only_times_are_shifted() -> None:
+    def status(at: int) -> Object:
+        ended = [{"finishedAt": rfc3339(at), "startedAt": None}]
+        return {"startTime": rfc3339(at), "podIP": "10.0.0.1", "list": ended}
+
+    assert shifted(status(NOW), HOUR) == status(NOW + HOUR)
+    assert shifted(status(NOW), 0) == status(NOW)
+
+
+def test_an_api_that_is_away_is_said_at_once_and_what_was_known_stays(world: World) -> None:
+    world.put(a_pod())
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        (pod,) = until(lambda: plane.pods_on("n1"))
+        plane._api.is_down = True
+        began = time.monotonic()
+        with pytest.raises(ChronosetError):
+            plane.report(pod, {"phase": "Running"})
+        assert time.monotonic() - began < 1
+        assert [uid_of(each) for each in plane.pods_on("n1")] == [uid_of(pod)]
+
+
+def test_a_missing_pod_is_not_found(world: World) -> None:
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        pod = world.put(a_pod())
+        until(lambda: plane.pods_on("n1"))
+        with pytest.raises(NotFound):
+            plane.report(replace_uid(pod), {"phase": "Failed"})
+
+
+def replace_uid(pod: Object) -> Object:
+    return {**pod, "metadata": {**pod["metadata"], "uid": "another"}}

@@ -124,10 +124,15 @@ class SimulatedNodes:
             due.append(heapq.heappop(self._timers)[2])
         reports = [(pod, self._status_of(pod, now)) for pod in due if not is_terminating(pod)]
         ends = [pod for pod in due if is_terminating(pod)]
-        if reports:
-            self._control_plane.report_many(reports)
-        if ends:
-            self._control_plane.confirm_many(ends)
+        try:
+            if reports:
+                self._control_plane.report_many(reports)
+            if ends:
+                self._control_plane.confirm_many(ends)
+        except Unavailable:
+            for pod in due:
+                heapq.heappush(self._timers, (now, next(self._order), pod))
+            raise
         self._awaited.difference_update((uid_of(pod), is_terminating(pod)) for pod in due)
         self.started += len(reports)
         self.ended += len(ends)

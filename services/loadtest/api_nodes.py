@@ -25,6 +25,7 @@ from schemas.times import micro_time
 from services.loadtest.api_clients import Line, Place, path_of, place_of
 
 CONNECTIONS = 16
+ATTEMPTS = 5
 BEAT = 10.0
 """Seconds between two renewals of a node's Lease, as the kubelet does (nodeLeaseDurationSeconds / 4)."""
 PAUSE = 0.2
@@ -70,7 +71,7 @@ class ApiNodes:
     def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
         """PUT each pod's status; pods that are gone, or others of their name, are left out."""
         self._all(
-            self._ask("PUT", _path(pod, "status"), {**_unversioned(pod), "status": status}, 404, 409)
+            self._put(_path(pod, "status"), {**_unversioned(pod), "status": status})
             for pod, status in reports
         )
 
@@ -78,7 +79,7 @@ class ApiNodes:
         """DELETE pods that have ended, of these uids."""
         self._all(self._ask("DELETE", _path(pod), _last_words(pod), 404, 409) for pod in pods)
 
-    def _all(self, work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    def _all(self, work: Iterable[Coroutine[Any, Any, int | None]]) -> None:
         """Do many things at once; the first that went wrong is raised."""
 
         async def gathered() -> None:
@@ -86,12 +87,22 @@ class ApiNodes:
 
         asyncio.run_coroutine_threadsafe(gathered(), self._loop).result()
 
-    async def _ask(self, method: str, path: str, body: Object, *accepted: int) -> None:
+    async def _put(self, path: str, body: Object) -> None:
+        """PUT until nobody else was faster; a pod of another uid is refused as often as that, and left out."""
+        for _ in range(ATTEMPTS):
+            if await self._ask("PUT", path, body, 404, 409) != 409:
+                return
+            await asyncio.sleep(PAUSE / ATTEMPTS)
+
+    async def _ask(self, method: str, path: str, body: Object, *accepted: int) -> int:
+        """Ask over a connection that nobody else uses; return the code."""
         line = await self._lines.get()
         try:
             if line is None or not line.is_open:
                 line = await Line.to(self._place)
-            (await line.ask(method, path, body)).found(*accepted)
+            answer = await line.ask(method, path, body)
+            answer.found(*accepted)
+            return answer.code
         finally:
             self._lines.put_nowait(line)
 

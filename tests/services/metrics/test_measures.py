@@ -1,0 +1,71 @@
+"""What is counted, and that it is forgotten by a program that was forked from one that had counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from events.log import Batch, Draft
+from events.memory import wall_clock
+from events.redis_log import RedisLog
+from schemas.errors import Conflict
+from services.metrics import measures
+from services.metrics.logs import MeasuredLog
+
+
+def value(name: str, **labels: str) -> float:
+    return measures.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    measures.begin()
+
+
+def a_log() -> MeasuredLog:
+    import fakeredis
+
+    log = MeasuredLog(fakeredis.FakeRedis(version=(7, 2)), "test")
+    log.create()
+    return log
+
+
+def a_batch(*keys: str, command: str = "c-1", expected: int = 0) -> Batch:
+    drafts = tuple(Draft(key, "PodCreated", b"\x80", False) for key in keys)
+    return Batch(drafts, dict.fromkeys(keys, expected), (), command, "d", wall_clock())
+
+
+def test_events_are_counted_by_resource_and_a_repetition_is_not() -> None:
+    log = a_log()
+    pods = a_batch("core/pods/default/a", "core/pods/default/b", "core/nodes/n1")
+    log.append(pods)
+    assert log.append(pods).repeated
+    assert value("chronoset_events_appended_total", resource="core/pods") == 2
+    assert value("chronoset_events_appended_total", resource="core/nodes") == 1
+    assert value("chronoset_append_seconds_count", outcome="appended") == 2
+    assert isinstance(log, RedisLog)
+
+
+def test_a_conflict_is_counted_and_appends_nothing() -> None:
+    log = a_log()
+    with pytest.raises(Conflict):
+        log.append(a_batch("core/pods/default/a", expected=7))
+    assert value("chronoset_commit_conflicts_total") == 1
+    assert value("chronoset_append_seconds_count", outcome="conflict") == 1
+    assert value("chronoset_events_appended_total", resource="core/pods") == 0
+
+
+def test_a_look_that_says_nothing_of_itself_has_failed() -> None:
+    with pytest.raises(ValueError), measures.reconciling("statefulset"):
+        raise ValueError
+    with measures.reconciling("statefulset") as timed:
+        timed.outcome = "waiting"
+    assert value("chronoset_reconcile_seconds_count", controller="statefulset", outcome="failed") == 1
+    assert value("chronoset_reconcile_seconds_count", controller="statefulset", outcome="waiting") == 1
+
+
+def test_a_forked_program_begins_at_zero() -> None:
+    a_log().append(a_batch("core/nodes/n1"))
+    measures.CONFLICTS.inc()
+    measures.begin()
+    assert value("chronoset_events_appended_total", resource="core/nodes") == 0
+    assert value("chronoset_commit_conflicts_total") == 0

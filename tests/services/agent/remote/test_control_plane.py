@@ -239,7 +239,8 @@ def test_a_node_whose_clock_is_an_hour_off_reports_in_the_clusters_time(world: W
         }
         plane.report(pod, status)
         assert condition_of(plane.pods_on("n1")[0], "Ready") == "True"
-        (told,) = world.hands.replica.get("core/pods/default/db-0")["status"]["conditions"]  # type: ignore[index]
+        replica = world.hands.replica
+        (told,) = until(lambda: (replica.get("core/pods/default/db-0") or {})["status"].get("conditions"))
         assert parse_rfc3339(told["lastTransitionTime"]) - ours == pytest.approx(HOUR, abs=3_000)
 
 

@@ -331,11 +331,16 @@ def replace_log(data_dir: Path, source: Path | None) -> None:
 
 
 def assert_whole(cluster: Cluster) -> None:
-    """Nothing acknowledged is lost; the projections are a replay; /proc holds what the replay says; no twins."""
+    """Nothing acknowledged is lost; the projections are a replay; /proc holds what the replay says; no twins.
+
+    And `chronoset verify` finds nothing.
+    """
     assert cluster.twins() == []
     wait_for(lambda: not differences(cluster), lambda: f"agreement: {differences(cluster)}")
     lost = [position for position in cluster.acknowledged if not _is_in(cluster.log, position)]
     assert lost == []
+    verified = cluster.run("verify")
+    assert verified.code == 0, verified.out + verified.err
 
 
 def differences(cluster: Cluster) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,11 @@ from schemas.errors import Damaged
 from schemas.objects import with_fields
 from services.history.verification import Verifier, states_differ
 from tests.events.worlds import World, a_bare_pod, a_statefulset, with_image
+from tests.goldens.test_golden_logs import DIGESTS
+from tests.goldens.test_golden_logs import entries_of as golden_entries
+from tests.services.projections.histories import History
+from tests.walks.test_fleet_walks import walk as fleet_walk
+from tests.walks.test_walks import walk
 
 Log = list[Entry]
 WEB = "apps/statefulsets/default/web"
@@ -207,3 +213,25 @@ def test_states_that_differ_say_in_what() -> None:
     assert states_differ(one, other) == "ever_ready"
     other.objects[WEB] = with_fields(other.objects[WEB], spec={})
     assert states_differ(one, other) == WEB
+
+
+@pytest.mark.parametrize("version", sorted(DIGESTS))
+def test_a_log_of_every_released_format_passes(version: int) -> None:
+    entries = golden_entries(version)
+    assert verified(entries, entries[-1].position).events == len(entries)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 6))])
+def test_what_a_control_plane_writes_on_a_random_walk_passes(seed: int) -> None:
+    """With lost hints, racing workers, failing pods, nodes that come and go: whatever is committed is sound."""
+    logs = (walk(seed).log, fleet_walk(seed)[0].log, scribbled(seed).log)
+    for log in logs:
+        verifier = verified(log.read(0, 100_000), log.last())
+        assert verifier.derived > 0
+
+
+def scribbled(seed: int) -> History:
+    history = History()
+    history.begin()
+    history.scribble(random.Random(seed), 60)
+    return history

@@ -50,7 +50,7 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
     program = tmp_path / "chronoset"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m services.cli "$@"\n')
     program.chmod(0o755)
-    script = "source <(chronoset completion bash); COMP_WORDS=(chronoset res); COMP_CWORD=1; "
+    script = "source <(chronoset completion bash); COMP_WORDS=(chronoset resu); COMP_CWORD=1; "
     script += '_chronoset_completion chronoset; echo "${COMPREPLY[@]}"'
     done = subprocess.run(
         ["bash", "-c", script],
@@ -71,7 +71,7 @@ def test_commands_options_and_kinds_need_no_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert offered(capsys, "re") == ["read-only", "resume", "replay"]
+    assert offered(capsys, "re") == ["read-only", "resume", "replay", "restore"]
     assert set(offered(capsys, "")) >= set(COMMANDS)
     assert offered(capsys, "get", "--sel") == ["--selector"]
     assert offered(capsys, "get", "st") == ["sts", "statefulsets", "storageclasses"]

@@ -129,10 +129,7 @@ def moment_in(history: History, text: str, now: Milliseconds) -> Moment:
     """Return the moment of a log that `text` names; a position within a batch means its end. Raises BadRequest."""
     where = f"{PREFIX}{text[:60]}"
     if _is_stream_id(text) or (text.isascii() and text.isdecimal() and len(text) < 20):
-        position = position_of(text) if "-" in text else int(text)
-        if position < _FEWEST_POSITION:
-            raise bad_request(f"{where}: this is no position: {ACCEPTED}")
-        position = Past(history).checked(position, where)
+        position = Past(history).checked(_position_in(text), where)
         return Moment(position, time_of(position))
     try:
         time = parse_rfc3339(text)
@@ -145,6 +142,16 @@ def moment_in(history: History, text: str, now: Milliseconds) -> Moment:
         return Moment(history.position_at(time), time)
     except BadRequest as error:
         raise bad_request(f"{where}: {error}") from None
+
+
+def _position_in(text: str) -> Position:
+    try:
+        position = position_of(text) if "-" in text else int(text)
+    except ValueError as error:
+        raise bad_request(f"{PREFIX}{text}: this is no position: {error}") from None
+    if position < _FEWEST_POSITION:
+        raise bad_request(f"{PREFIX}{text}: this is no position: {ACCEPTED}")
+    return position
 
 
 async def watch(asked: Asked, tools: Tools) -> Response:

@@ -88,7 +88,7 @@ class Server:
         writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
         in_flight = InFlight(parts.limits)
         history = parts.history(self._log)
-        reads = Reads(history, self.replica, self.hub, self._readers)
+        self.reads = reads = Reads(history, self.replica, self.hub, self._readers)
         tools = Tools(
             reads=reads,
             writes=writes,

@@ -17,7 +17,7 @@ RUN python3 -m venv /opt/chronoset \
 FROM ${PYTHON_IMAGE}
 RUN echo 'chronoset:x:10001:10001::/var/lib/chronoset:/usr/sbin/nologin' >>/etc/passwd \
     && echo 'chronoset:x:10001:' >>/etc/group \
-    && install -d -o 10001 -g 10001 -m 0700 /var/lib/chronoset /keys
+    && install -d -o 10001 -g 10001 -m 0700 /var/lib/chronoset /keys /invitation
 COPY --from=build /opt/chronoset /opt/chronoset
 # The file system is read-only later, and the base image has no bytecode: compiled once, here, is what programs import.
 RUN /opt/chronoset/bin/python -c 'import services.standalone, services.api.program, services.cli.writes'

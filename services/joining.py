@@ -35,6 +35,7 @@ from services.agent.remote.control_plane import ApiControlPlane
 from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door
 from services.agent.serving.server import NodeServer
 from services.data_dirs import lock_data_dir
+from services.health_files import clear_health_file, telling
 from services.node_protocol import AUTHORITY_PATH, JOIN_PATH
 from services.runtimes import Runtimes, open_runtimes, remember_runtime, with_runtime
 from services.settings import Settings
@@ -219,6 +220,8 @@ def run_member(settings: Settings, keeps_pods: bool = False) -> None:
         raise BadRequest(
             f"{settings.data_dir}: has not joined a cluster: run `chronoset agent join URL --token TOKEN`"
         )
+    if settings.health_file:
+        clear_health_file(settings.health_file)
     lock = lock_data_dir(settings.data_dir)
     make_socket_dir(settings.socket_dir)
     runtimes = open_runtimes(with_runtime(settings))
@@ -238,7 +241,8 @@ def _run(
     stopping: threading.Event,
     pods_grace: float | None,
 ) -> None:
-    api = Api(Server(membership.url, trusting(membership.authority)), membership.token)
+    place, heard = Server(membership.url, trusting(membership.authority)), telling(settings.health_file)
+    api = Api(place, membership.token, heard=heard)
     control_plane = ApiControlPlane(api, membership.node, holder_of(membership.instance, settings.data_dir))
     try:
         _claim(control_plane, membership, stopping)

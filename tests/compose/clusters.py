@@ -95,7 +95,7 @@ class Composed:
         found = self.client.containers(all=True, filters={"label": f"{PROJECT}={self.name}"})
         inspected = [self.client.inspect_container(each["Id"]) for each in found]
         return sorted(
-            (each for each in inspected if each["Config"]["Labels"][SERVICE] != "init"),
+            (each for each in inspected if each["Config"]["Labels"][SERVICE] not in ("init", "invitation")),
             key=lambda each: each["Name"],
         )
 

@@ -29,8 +29,8 @@ from tests.dockerd import SKIPPED
 PYTHON_IMAGE = f"chronoset-test/python:{platform.python_version()}"
 REDIS_IMAGE = "chronoset-test/redis:7"
 _SHELL = """
-sh basename cat chmod cp cut date dirname echo env expr find grep head id install ln ls mkdir mv printf ps pwd rm sed
-seq sleep sort tail test touch tr true uname wc
+sh basename cat chmod cp cut date dirname echo env expr find grep head hostname id install ln ls mkdir mv printf ps
+pwd rm sed seq sleep sort tail test touch tr true uname wc
 """
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3"}
 _COMMON = "libc libm libdl libpthread librt libutil libresolv libnss_dns libnss_files libstdc++ libgcc_s"

@@ -147,12 +147,16 @@ def test_what_is_shown_is_what_a_replay_of_the_log_gives(cluster: Composed) -> N
     assert len(shown["items"]) >= 3 + 3 + 3 + 1
 
 
-def test_no_password_is_in_a_log_or_in_a_command_line(cluster: Composed) -> None:
+def test_no_password_is_in_a_log_or_in_a_command_line_or_known_to_a_node(cluster: Composed) -> None:
     logs = cluster("logs", "--no-color")
     started = json.dumps([[each["Path"], *each["Args"]] for each in cluster.containers()])
+    nodes = [each for each in cluster.containers() if each["Config"]["Labels"][SERVICE].startswith("agent")]
+    known = json.dumps([each["Config"]["Env"] for each in nodes])
     running = "".join(str(cluster.client.top(each["Id"])["Processes"]) for each in cluster.containers())
-    assert "program started" in logs and "redis-server" in running
-    assert not [each for each in cluster.passwords for text in (logs, started, running) if each in text]
+    assert "CHRONOSET_API_URL" in known and "program started" in logs and "redis-server" in running
+    assert not [
+        each for each in cluster.passwords for text in (logs, started, running, known) if each in text
+    ]
 
 
 def test_down_leaves_nothing_and_a_second_init_changes_nothing(cluster: Composed) -> None:

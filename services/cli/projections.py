@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Annotated
 
 import orjson
 import typer
 
+from schemas.errors import Unavailable
+from schemas.objects import Key
 from schemas.positions import Position, stream_id_of, time_of
 from services.cli.options import DataDir
 from services.cli.session import Session, open_session
@@ -74,7 +77,8 @@ def status(
 def rebuild(data_dir: DataDir = None) -> None:
     """Build the projections anew from the log, beside the present ones, and switch over when they are whole.
 
-    Readers see no gap. It is also how projections of another log are given up.
+    Readers see no gap. Events that are parked are tried again, and it is said what came of that. It is also how
+    projections of another log are given up.
 
     \b
     Example:
@@ -84,10 +88,22 @@ def rebuild(data_dir: DataDir = None) -> None:
     from services.projections.projector import rebuild as build
 
     session = open_session(data_dir)
+    before = _parked(session)
     built = build(session.log, connect(session.settings.views_url, "cli"))
     print(
         f"projections built: {built.objects} objects at {stream_id_of(built.position)}, generation {built.generation}"
     )
+    after = session.views.parked()
+    for key in sorted({*before, *after}):
+        print(f"{key}: " + (f"still parked, {after[key].error}" if key in after else "is projected again"))
+
+
+def _parked(session: Session) -> Collection[Key]:
+    """Return the objects that are parked; none where the projections cannot be read, since they are given up anyway."""
+    try:
+        return session.views.parked()
+    except Unavailable:
+        return ()
 
 
 def _events_between(session: Session, after: Position, until: Position) -> int:

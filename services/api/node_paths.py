@@ -109,8 +109,9 @@ class NodePaths:
         deadline = time.monotonic() + min(float(seconds), LONGEST_WAIT)
         with self.in_flight.watch(user.name):
             await self._compute()
-            while self._version == known and (left := deadline - time.monotonic()) > 0:
-                if not await self.hub.reach(self._position + 1, left):
+            while self._version == known and not self.hub.closed:
+                left = deadline - time.monotonic()
+                if left <= 0 or not await self.hub.reach(self._position + 1, left):
                     break
                 await self._compute()
         return Response(self._body + b"\n", media_type=JSON)

@@ -249,7 +249,9 @@ class NamesFeed:
                 version = ""
                 await asyncio.sleep(PAUSE * random.uniform(0.5, 1.5))
                 continue
-            if found["version"] != version:
+            if found["version"] == version:
+                await asyncio.sleep(PAUSE)
+            else:
                 version, records = found["version"], tuple(map(_record_of, found["records"]))
                 if records != self._records:
                     self._records = records

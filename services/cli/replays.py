@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -267,8 +268,11 @@ def show_log(
             show(document([full_record(event) for event in events], output))
         case Format.CSV:
             show(csv_text(map(full_record, events), _EVENT_COLUMNS))
+        case Format.TABLE if sys.stdout.isatty():
+            show("\n".join(map(event_head, events)))
         case Format.TABLE:
-            show("\n".join(event_head(event) for event in events))
+            for event in events:
+                print(event_head(event))
 
 
 @app.command(short_help="why something is as it is: back to a person's command")

@@ -6,9 +6,10 @@ the same name. Its sentences are those of pkg/controller/{statefulset,daemon,nod
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
+from zlib import crc32
 
 from schemas.event_types import condition_of
 from schemas.kinds import CLAIM, DAEMON_SET, EVENT, NODE, POD, STATEFUL_SET
@@ -24,7 +25,8 @@ DEFAULT_NAMESPACE = "default"
 SETS, DAEMONS = "statefulset-controller", "daemonset-controller"
 SCHEDULER, KUBELET, NODES = "default-scheduler", "kubelet", "node-controller"
 EVICTIONS, VOLUMES = "taint-eviction-controller", "persistentvolume-controller"
-_IDS = uuid.UUID("6c1d5f0e-6a3b-5d0c-9b53-2f9f0a4c7a11")
+KEPT = 16_384
+"""Events that are kept as objects."""
 _REJECTED = "Pod was rejected: "
 _PULLING = ("ErrImagePull", "ImagePullBackOff")
 _RUNS = ("running", "terminated")
@@ -84,8 +86,9 @@ def notices_of(change: Change) -> list[Notice]:
     return [Notice(change.position, change.version, number, each) for number, each in enumerate(said)]
 
 
+@lru_cache(KEPT)
 def event_of(notice: Notice) -> Object:
-    """Return a notice as an Event of `v1`."""
+    """Return a notice as an Event of `v1`; not to be edited, as all objects."""
     said = notice.said
     about, time = said.about, rfc3339(time_of(notice.position))
     involved = {
@@ -103,7 +106,7 @@ def event_of(notice: Notice) -> Object:
         "metadata": {
             "name": notice.name,
             "namespace": notice.namespace,
-            "uid": str(uuid.uuid5(_IDS, f"{about.uid}/{notice.position}/{notice.number}")),
+            "uid": _uid_of(notice),
             "resourceVersion": str(notice.version),
             "creationTimestamp": time,
         },
@@ -119,6 +122,13 @@ def event_of(notice: Notice) -> Object:
         "reportingComponent": said.component,
         "reportingInstance": said.host,
     }
+
+
+def _uid_of(notice: Notice) -> str:
+    """Return the same uid for the same notice, and no other one's of this log."""
+    place = f"{notice.position:016x}"
+    about = crc32(notice.said.about.uid.encode())
+    return f"{place[:8]}-{place[8:12]}-{place[12:]}-{notice.number:04x}-{about:012x}"
 
 
 def _of_pod(old: Object | None, new: Object | None, actor: str) -> Iterator[Said]:

@@ -121,6 +121,12 @@ def sentence(link: Link, chain: Chain) -> str:
     if kind == "PodBound":
         node = ((event.body or {}).get("spec") or {}).get("nodeName", "")
         return f"{actor} bound {about} to {node}"
+    if kind == "PersistentVolumeClaimBound":
+        return (
+            f"{actor} bound {about} to volume {((event.body or {}).get('spec') or {}).get('volumeName', '')}"
+        )
+    if kind == "NodeCreated" and event.actor.name.startswith("node:"):
+        return f"{actor} joined"
     if event.derivation:
         return f"{about} follows from its template"
     for ending, verb in (

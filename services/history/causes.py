@@ -18,7 +18,7 @@ from services.history.changes import Change, changes_of, is_status_only
 
 MOST_HOPS = 20_000
 """Of one chain; a set of 5,000 pods that are updated one after the other takes some four for each."""
-_RUNS = "PodBound"
+_BOUND = "PodBound"
 
 
 class Memory(Protocol):
@@ -71,9 +71,11 @@ def cause_of(memory: Memory, event: Event) -> Event | None:
     """Return the event that led to another one, of its own object where the batch that is named holds one.
 
     Objects carry the version of their batch's last event, and so do causes that were taken from objects. What a node
-    reports of an object without naming a cause came of what it was told of it.
+    reports of an object without naming a cause came of what it was told of it. That a pod was bound came of its own
+    wish for a node, also where what made it possible at last was a node that joined.
     """
-    cause = event.cause or (event.previous if event.actor.name.startswith("node:") else 0)
+    own = event.type == _BOUND or (not event.cause and event.actor.name.startswith("node:"))
+    cause = event.previous if own else event.cause
     if not cause:
         return None
     batch = memory.batch_at(cause)
@@ -98,7 +100,7 @@ def _starts(changes: Sequence[Change]) -> list[Change]:
         leaving = [each for each in present if each.event.type == "PodDeletionRequested"][-1:]
         if leaving:
             return leaving
-        bound = [each for each in present if each.event.type == _RUNS][-1:]
+        bound = [each for each in present if each.event.type == _BOUND][-1:]
         return [*bound, present[0]]
     telling = [each for each in present if not is_status_only(each.event)]
     return [telling[-1] if telling else last]

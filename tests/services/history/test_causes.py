@@ -15,8 +15,9 @@ from services.history.causes import Chain, chain_of
 from services.history.filters import Filter, is_by
 from services.history.past import Past
 from services.history.rollouts import rollouts_of
+from tests.builders import a_node
 from tests.events.worlds import a_statefulset, with_image
-from tests.walks.clusters import Cluster, set_key
+from tests.walks.clusters import Cluster, _as_new, set_key
 
 WEB = set_key("web")
 
@@ -203,3 +204,15 @@ def test_filters_by_actor_kind_type_and_name() -> None:
     people = [event for event in events if Filter(people_only=True, name="web*").matches(event)]
     assert [event.type for event in people] == ["StatefulSetCreated", "StatefulSetTemplateChanged"]
     assert not any(is_by(event, "bo") for event in events)
+
+
+def test_a_pod_that_waited_for_a_node_is_there_because_of_who_wished_for_it() -> None:
+    """The node that joined at last made it possible; nobody would take it for the reason."""
+    cluster = Cluster(seed=7, nodes=0, loss=0.0)
+    cluster.settle()
+    cluster.commit(Create(a_statefulset("web", replicas=2)))
+    cluster.settle()
+    cluster.commit(Create(_as_new(a_node("n9", cpu="8"))), actor="node:n9")
+    cluster.settle()
+    for name in ("web-0", "web-1"):
+        assert told(why(cluster, name))[-1] == ("StatefulSetCreated", "user:alice")

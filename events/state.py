@@ -6,8 +6,9 @@ object in the place of the old one and shares what did not change, so a reader m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from schemas.objects import Key, Object, controller_of, split_key
 from schemas.positions import Position
@@ -19,6 +20,8 @@ _ADOPTABLE = frozenset({"core/pods", "apps/controllerrevisions"})
 """What controllers adopt where it has no controller."""
 _MARKED = frozenset({"core/persistentvolumeclaims", "core/persistentvolumes"})
 """What is found by its marks (schemas.storage)."""
+_PLACES = "volumes/at/"
+"""How the marks begin that tell where volumes take room."""
 _ENDED = ("Succeeded", "Failed")
 Objects = list[Object]
 
@@ -56,6 +59,8 @@ class State:
         "_by_mark",
         "_by_node",
         "_by_owner",
+        "_moved",
+        "_moves",
         "_orphans",
         "ended",
         "ever_ready",
@@ -79,6 +84,8 @@ class State:
         self._by_node: dict[str, dict[Key, None]] = {}
         self._by_mark: dict[str, dict[Key, None]] = {}
         self._orphans: dict[tuple[str, str], dict[Key, None]] = {}
+        self._moved: dict[str, int] = {}
+        self._moves = 0
 
     def get(self, key: Key) -> Object | None:
         """Return the object under `key`, or None."""
@@ -107,6 +114,15 @@ class State:
         """Return the claims or volumes that have a mark (schemas.storage.marks_of)."""
         return [self.objects[key] for key in self._by_mark.get(mark, ())]
 
+    def moved_since(self, mark: int) -> tuple[int, Sequence[str]]:
+        """Return a new mark, and where something has changed since an old one of this State (0: since ever).
+
+        That is the name of a node for itself and its pods, and the mark (`volumes_at`) of a host for its volumes. Costs
+        what has changed, not what there is.
+        """
+        newest_first = takewhile(lambda name: self._moved[name] > mark, reversed(self._moved))
+        return self._moves, tuple(newest_first)
+
     def heads(self) -> Iterator[tuple[Key, Position]]:
         """Yield what the log's heads must be at this position: every object's, then every guard's."""
         for key, obj in self.objects.items():
@@ -130,6 +146,7 @@ class State:
         other._by_node = {node: dict(keys) for node, keys in self._by_node.items()}
         other._by_mark = {mark: dict(keys) for mark, keys in self._by_mark.items()}
         other._orphans = {place: dict(keys) for place, keys in self._orphans.items()}
+        other._moved, other._moves = dict(self._moved), self._moves
         return other
 
     def put(self, key: Key, old: Object | None, new: Object) -> None:
@@ -154,12 +171,15 @@ class State:
                 if old_node is not None:
                     self._leave(old_node, key)
                 self._by_node.setdefault(node, {})[key] = None
+            self._move(node)
             if new.get("status", {}).get("phase") in _ENDED:
                 self.ended[key] = None
             else:
                 self.ended.pop(key, None)
         elif resource in _MARKED:
             self._mark(key, old, new)
+        elif resource == "core/nodes":
+            self._move(new["metadata"]["name"])
 
     def remove(self, key: Key, old: Object) -> None:
         """Remove the object under `key`. For the fold only."""
@@ -176,6 +196,16 @@ class State:
             self.ended.pop(key, None)
         elif resource in _MARKED:
             self._mark(key, old, None)
+        elif resource == "core/nodes":
+            self._move(old["metadata"]["name"])
+
+    def _move(self, place: str) -> None:
+        """Note that something has changed on a node, or among a host's volumes; no node is no place."""
+        if not place:
+            return
+        self._moves += 1
+        self._moved.pop(place, None)
+        self._moved[place] = self._moves
 
     def _mark(self, key: Key, old: Object | None, new: Object | None) -> None:
         before = set(marks_of(old)) if old else set()
@@ -187,6 +217,9 @@ class State:
                 del self._by_mark[mark]
         for mark in after - before:
             self._by_mark.setdefault(mark, {})[key] = None
+        for mark in before | after:
+            if mark.startswith(_PLACES):
+                self._move(mark)
 
     def _disown(self, key: Key, references: Objects | None) -> None:
         for reference in references or ():
@@ -206,3 +239,4 @@ class State:
         del pods[key]
         if not pods:
             del self._by_node[node]
+        self._move(node)

@@ -70,6 +70,11 @@ class Room:
             self.free = {**self.free, STORAGE: self.storage - amount}
 
 
+def is_undemanding(wanted: Requirements) -> bool:
+    """True if a pod says nothing of the node it wants: then all open ones (NodeView.is_open) are equally good."""
+    return not wanted.selector and wanted.required is None and not wanted.preferred
+
+
 def lasting_refusal(wanted: Requirements, view: NodeView) -> str:
     """Return why a node cannot take such a pod whatever runs there, or an empty string."""
     if is_cordoned(view.node, wanted.tolerations):

@@ -16,6 +16,7 @@ from services.scheduler.filters import (
     Rank,
     Room,
     has_room,
+    is_undemanding,
     lasting_refusal,
     passing_refusals,
     rank_of,
@@ -35,14 +36,18 @@ class Pool:
     def __init__(self, wanted: Requirements, rooms: Iterable[Room]) -> None:
         self._refused: Counter[str] = Counter()
         self._rooms: list[Room] = []
+        self._heap: list[Entry] = []
+        takes_any = is_undemanding(wanted)
         for room in rooms:
-            if refusal := lasting_refusal(wanted, room.view):
+            view = room.view
+            if takes_any and view.is_open:
+                self._heap.append(((0, 0), room.load, room.name, room))
+            elif refusal := lasting_refusal(wanted, view):
                 self._refused[refusal] += 1
+                continue
             else:
-                self._rooms.append(room)
-        self._heap: list[Entry] = [
-            (rank_of(wanted, room.view), room.load, room.name, room) for room in self._rooms
-        ]
+                self._heap.append((rank_of(wanted, view), room.load, room.name, room))
+            self._rooms.append(room)
         heapify(self._heap)
         self.full_for: set[str] = set()
 

@@ -71,6 +71,14 @@ class Kubectl:
         (self.cluster.data_dir / config).write_text(ran.out)
         return replace(self, config=config)
 
+    def at(self, moment: str) -> Kubectl:
+        """Return the same kubectl with a kubeconfig of a moment of the past."""
+        ran = self.cluster.run("kubeconfig", "--at", moment)
+        assert ran.code == 0, ran.err
+        config = f"at-{moment}-{self.namespace}.kubeconfig"
+        (self.cluster.data_dir / config).write_text(ran.out)
+        return replace(self, config=config)
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "-o", "json"))
 
@@ -305,3 +313,52 @@ def test_a_server_of_another_authority_is_not_believed(kubectl: Kubectl) -> None
     (kubectl.cluster.data_dir / "wrong.kubeconfig").write_text(yaml.safe_dump(config))
     said = replace(kubectl, config="wrong.kubeconfig")("get", "pods", code=1)
     assert "certificate signed by unknown authority" in said
+
+
+def test_the_past_is_browsed_as_the_present_and_tells_what_happened(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", text=json.dumps(a_set(1)))
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+    before = kubectl.json("get", "pod", "db-0")["metadata"]["resourceVersion"]
+    image = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "idle:2"}]}}}}
+    kubectl("patch", "sts", "db", "-p", json.dumps(image))
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+
+    described = kubectl("describe", "sts", "db")
+    assert "create Pod db-0 in StatefulSet db successful" in described
+    assert "delete Pod db-0 in StatefulSet db successful" in described
+    assert "Pod template changed by user:" in described and "Rolling update to db-" in described
+    described = kubectl("describe", "pod", "db-0")
+    assert f"Successfully assigned {kubectl.namespace}/db-0 to n1" in described
+    assert 'Container image "idle:2" already present on machine' in described
+    assert "RegisteredNode" in kubectl("describe", "node", "n1")
+    events = kubectl("get", "events", "--field-selector", "involvedObject.name=db-0,reason=Killing")
+    assert "Stopping container main" in events
+
+    past = kubectl.at(before)
+    assert past("get", "sts", "db", "-o", "jsonpath={..image}") == "idle:1"
+    assert past("get", "pods", "-o", "wide").split()[:5] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert len(past("get", "controllerrevisions", "-l", "app=db", "-o", "name").split()) == 1
+    assert past("rollout", "history", "sts/db").split()[-2:] == ["1", "<none>"]
+    described = past("describe", "pod", "db-0")
+    assert "idle:1" in described and "Scheduled" in described and "Killing" not in described
+    assert "the past cannot be changed" in past("delete", "sts", "db", code=1)
+    assert "the past cannot be changed" in past("scale", "sts/db", "--replicas=9", code=1)
+    server = yaml.safe_load((kubectl.cluster.data_dir / KUBECONFIG).read_text())["clusters"][0]["cluster"][
+        "server"
+    ]
+    later = kubectl("--server", f"{server}/at/2999-01-01T00:00:00Z", "get", "pods", code=1)
+    assert "this is in the future" in later
+    kubectl("delete", "sts", "db", "--timeout=50s")
+    assert past("get", "pods", "-o", "name") == "pod/db-0\n"
+
+
+def test_a_command_runs_over_a_websocket_and_older_versions_are_told(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", text=json.dumps(a_set(1)))
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+    is_old = "1." in kubectl.program and int(kubectl.program.rpartition(".")[2]) < 30
+    words = ("exec", "-i", "db-0", "--", "sh", "-c", "cat; exit 7")
+    said = kubectl(*words, text="through\n", code=1 if is_old else 7)
+    assert ("use kubectl 1.30" if is_old else "through") in said
+    assert "port-forward is not served here" in kubectl("port-forward", "db-0", "18080:80", code=1)
+    assert "container x is not valid for pod db-0" in kubectl("exec", "db-0", "-c", "x", "--", "ls", code=1)
+    kubectl("delete", "sts", "db", "--timeout=50s")

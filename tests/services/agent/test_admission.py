@@ -52,3 +52,15 @@ def test_a_pod_is_taken_or_rejected_with_kubernetes_reason(
 ) -> None:
     rejection = rejection_of(pod, NODE, others)
     assert (rejection.reason if rejection else None) == reason
+
+
+def test_pods_that_share_their_nodes_address_cannot_have_one_port() -> None:
+    def serving(name: str) -> Object:
+        pod = a_pod(name)
+        container = {**pod["spec"]["containers"][0], "ports": [{"containerPort": 8080}]}
+        return {**pod, "spec": {**pod["spec"], "containers": [container]}}
+
+    first, second = serving("a-0"), serving("b-0")
+    assert rejection_of(second, {"metadata": {"name": "n1"}}, [first]) is None
+    rejected = rejection_of(second, {"metadata": {"name": "n1"}}, [first], shares_address=True)
+    assert rejected is not None and rejected.reason == "NodePorts"

@@ -17,6 +17,10 @@ from schemas.errors import BadRequest, Cause
 from schemas.kinds import BY_NAME
 from schemas.objects import Object
 from schemas.quantities import parse_quantity
+from schemas.times import canonical_time
+
+_TIMES = {"Time": 0, "MicroTime": 6}
+"""Definitions of times, and how many digits of a second they have."""
 
 FieldValidation = Literal["Strict", "Warn", "Ignore"]
 
@@ -80,6 +84,8 @@ class _Cleaning:
             return self.map(value, shape.values) if shape.values is not None else value
         if kind is list and shape.items is not None:
             return self.list(value, shape.items)
+        if kind is str and shape.name in _TIMES:
+            return canonical_time(value, _TIMES[shape.name])
         if kind is float and value.is_integer() and "integer" in shape.types:
             return int(value)
         return value

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 Milliseconds = int
 
+_SECONDS = "%Y-%m-%dT%H:%M:%S"
+_RFC3339 = re.compile(
+    r"(?P<seconds>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:\d\d)", re.ASCII
+)
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _YEAR = 365 * _DAY
 
@@ -26,6 +31,26 @@ def parse_rfc3339(text: str) -> Milliseconds:
     if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone: write 2026-11-23T02:17:59Z or +01:00")
     return round(parsed.timestamp() * 1000)
+
+
+def canonical_time(text: str, digits: int = 0) -> str:
+    """Return an RFC 3339 time as Kubernetes writes it: in UTC, with so many digits of a fraction.
+
+    metav1.Time has none, MicroTime six. What is no such time is returned as it is.
+    """
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        return text
+    fraction = (found["fraction"] or "")[:digits].ljust(digits, "0")
+    tail = f".{fraction}Z" if digits else "Z"
+    if found["zone"] == "Z":
+        return found["seconds"] + tail
+    try:
+        return (
+            datetime.fromisoformat(found["seconds"] + found["zone"]).astimezone(UTC).strftime(_SECONDS) + tail
+        )
+    except (ValueError, OverflowError):
+        return text
 
 
 def age(since: Milliseconds, now: Milliseconds) -> str:

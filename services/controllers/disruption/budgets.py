@@ -222,7 +222,7 @@ def _condition(reason: str, message: str, generation: int) -> Object:
         "status": "True" if reason == "SufficientPods" else "False",
         "reason": reason,
         "message": message,
-        "observedGeneration": generation,
+        **({"observedGeneration": generation} if generation else {}),
     }
 
 

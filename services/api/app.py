@@ -22,7 +22,7 @@ from schemas.kinds import NAMESPACE
 from schemas.objects import Object
 from services.api.connections import CERTIFICATE
 from services.api.documents import DOCUMENTS
-from services.api.failures import failure, no_such_path
+from services.api.failures import failure, method_not_allowed, no_such_path
 from services.api.limits import read_body
 from services.api.negotiation import JSON
 from services.api.pasts import PREFIX, Pasts, read_only, split_path
@@ -68,7 +68,7 @@ class Api:
         objects = self._guarded(self._of_object)
         routes = [Route(path, self._at_path(handler), methods=METHODS) for path, handler in paths.items()]
         routes.append(Route("/{path:path}", objects, methods=METHODS))
-        routed = Starlette(routes=routes, lifespan=lifespan)
+        routed = Starlette(routes=routes, lifespan=lifespan, exception_handlers={405: _not_allowed})
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "lifespan" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
@@ -190,6 +190,10 @@ class Api:
             return PlainTextResponse("ok")
 
         return {"/livez": live, "/healthz": ready, "/readyz": ready}
+
+
+async def _not_allowed(request: Request, _error: Exception) -> Response:
+    return status_response(method_not_allowed(request.method, request.url.path).status)
 
 
 def is_of_objects(path: str) -> bool:

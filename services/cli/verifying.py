@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -88,6 +89,7 @@ def check(session: Session, begin: Position, projections: bool) -> Report:
     """Check a cluster's log from a position on (0: from its beginning), and what was made of it."""
     report, log = Report(begin), session.log
     _check_archive(report, log)
+    _check_copies(report, session)
     verifier = Verifier(replay(log, begin) if begin else None)
     try:
         with _progress(log.last(), begin) as tell:
@@ -112,6 +114,25 @@ def _check_archive(report: Report, log: Log) -> None:
             report.found("archive", why)
     except (LostHistory, Unavailable) as why:
         report.found("archive", str(why))
+
+
+def _check_copies(report: Report, session: Session) -> None:
+    """Check that what is sealed is the same on the log's server, as far as it is there: others read it there."""
+    stream, log = session.stream, session.log
+    try:
+        end, at = log.archive.manifest.end, stream.held()[0] - 1
+        while at < end:
+            here, sealed = (each.read(at, _CHUNK, end) for each in (stream, log.archive))
+            at = sealed[-1].position if sealed else end
+            if here == sealed:
+                continue
+            pairs = zip_longest(here, sealed)
+            one, other = next((one, other) for one, other in pairs if one != other)
+            position = min(each.position for each in (one, other) if each is not None)
+            report.found("stream", f"{stream_id_of(position)} is not what was sealed of it", position)
+            return
+    except (LostHistory, Unavailable) as why:
+        report.found("stream", str(why))
 
 
 def _check_log(report: Report, verifier: Verifier, log: Log, tell: Any) -> None:
@@ -235,17 +256,20 @@ def _text(report: Report) -> str:
         ),
         ("heads", f"{report.objects} objects"),
         ("archive", f"{report.segments} segments"),
+        ("stream", "is the same where it is sealed"),
         ("snapshots", f"{report.snapshots} snapshots"),
         ("projections", "equal a replay"),
     )
     skipped = {each.partition(":")[0] for each in report.skipped}
     lines = []
     for part, told in rows:
-        if part in wrong or ("log" in wrong and part not in ("archive", "snapshots", "log")):
+        if part in wrong or ("log" in wrong and part not in ("archive", "stream", "snapshots", "log")):
             mark = painted("WRONG  ", "bold", "red") if part in wrong else "not checked"
         else:
             mark = painted("whole  ", "green") if part not in skipped else "not checked"
-        lines.append(f"{mark:<8} {part:<12} {told if mark != 'not checked' else ''}".rstrip())
+        lines.append(
+            f"{mark:<8} {part:<12} {told if part not in wrong and mark != 'not checked' else ''}".rstrip()
+        )
     lines += [f"  {part}: {why}" for part, _, why in report.findings]
     return "\n".join(lines + report.skipped)
 

@@ -92,7 +92,7 @@ def test_a_cluster_as_it_is_passes(cluster: tuple[CommandLine, redis.Redis]) -> 
     shown = chronoset("verify", "--from", "beginning of time")
     assert (shown.code, "--from" in shown.err) == (2, True)
     lines = chronoset("verify").out.splitlines()
-    assert [line.split()[0] for line in lines] == ["whole"] * 5
+    assert [line.split()[0] for line in lines] == ["whole"] * 6
 
 
 @pytest.mark.parametrize("damage", [dropped, reordered, inserted, truncated, beheaded])
@@ -282,3 +282,22 @@ def test_a_snapshot_that_was_replaced_by_a_sound_one_of_another_state_is_found(
     assert (result.code, finding["part"]) == (DAMAGED, "snapshots")
     assert finding["position"] == stream_id_of(row.position)
     assert "core/namespaces/default" in finding["problem"]
+
+
+def test_an_edit_on_the_server_of_what_is_sealed_is_found_though_it_fits(
+    sealed: tuple[CommandLine, Path],
+) -> None:
+    """Who wrote an event, say, from which nothing follows: the sealed copy tells."""
+    chronoset, _ = sealed
+    first, _count = chronoset.log.held()
+
+    def with_mallory(entries: Stream) -> Stream:
+        position, fields = entries[0]
+        data = fields[b"data"].replace(b"user:alice", b"user:mallo")
+        assert data != fields[b"data"]
+        return [(position, {**fields, b"data": data}), *entries[1:]]
+
+    rewrite(chronoset.log._client, chronoset.log.cluster, with_mallory)
+    result = chronoset("verify", "-o", "json")
+    (finding,) = result.json["findings"]
+    assert (result.code, finding["part"], finding["position"]) == (DAMAGED, "stream", stream_id_of(first))

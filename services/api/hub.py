@@ -150,7 +150,7 @@ class Hub:
         """From now on deliver on this loop. What was folded before is in the ring already."""
         self.loop = loop
         self.book = NoticeBook(self.ring.floor)
-        self.book.extend(self.ring.since(self.ring.floor))
+        self.book.begin(self.ring.since(self.ring.floor))
 
     def receive(self, applied: Sequence[Applied]) -> None:
         """Take a chunk of whole batches (events.replica.Replica's on_applied); from any thread, one at a time."""

@@ -13,12 +13,15 @@ from events.history import Version
 from schemas.kinds import EVENT, KINDS
 from schemas.objects import Key, Object, key_of, split_key
 from schemas.positions import Position
+from services.api.failures import expired
 from services.api.notices import Notice, event_of, notices_of
 from services.api.ring import Change
 
 SIZE = 10_000
 SLACK = 2_000
 """Notices beyond `SIZE` before the oldest are let go together."""
+CHUNK = 1_000
+"""Changes that are looked at together when a book begins."""
 MOST_CHANGES = 100
 """How many of an object's older changes are looked at."""
 
@@ -33,18 +36,29 @@ class NoticeBook:
         self._notices: list[Notice] = []
         self._by_name: dict[str, list[Notice]] = {}
 
+    def begin(self, changes: Sequence[Change]) -> None:
+        """Fill an empty book with what the last of some changes mean, as many as it has room for."""
+        start = len(changes)
+        parts: list[list[Notice]] = []
+        while start and sum(map(len, parts)) < self._size:
+            start, end = max(0, start - CHUNK), start
+            parts.append([notice for change in changes[start:end] for notice in notices_of(change)])
+        if start:
+            self.floor = changes[start - 1].version
+        self._add([notice for part in reversed(parts) for notice in part])
+
     def extend(self, changes: Iterable[Change]) -> list[Notice]:
         """Add what changes behind the last mean, and return it."""
         added = [notice for change in changes for notice in notices_of(change)]
-        self._notices += added
-        for notice in added:
-            self._by_name.setdefault(notice.said.about.name, []).append(notice)
+        self._add(added)
         if len(self._notices) > self._size + self._slack:
             self._let_go(len(self._notices) - self._size)
         return added
 
     def since(self, version: Position) -> Sequence[Notice]:
-        """Return the notices behind a version."""
+        """Return the notices behind a version. Raises Failure 410 where some of them are gone."""
+        if version < self.floor:
+            raise expired(f"too old resource version: {version} ({self.floor})")
         return self._notices[bisect_right(self._notices, version, key=_version) :]
 
     def until(self, version: Position, name: str = "") -> Sequence[Notice]:
@@ -61,9 +75,12 @@ class NoticeBook:
     def _let_go(self, count: int) -> None:
         self.floor = self._notices[count - 1].version
         count = bisect_right(self._notices, self.floor, key=_version)
-        del self._notices[:count]
-        self._by_name = {}
-        for notice in self._notices:
+        kept, self._notices, self._by_name = self._notices[count:], [], {}
+        self._add(kept)
+
+    def _add(self, notices: Sequence[Notice]) -> None:
+        self._notices += notices
+        for notice in notices:
             self._by_name.setdefault(notice.said.about.name, []).append(notice)
 
 

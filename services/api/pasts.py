@@ -38,6 +38,8 @@ from services.history.past import Past
 PREFIX = "/at/"
 ACCEPTED = "write a time with its zone as 2026-11-22T10:00:00Z, or a position as 1763864279000-0"
 KEPT_MOMENTS = 256
+SETTLED_MS = 60_000
+"""How long ago a moment must be for nothing to be added to it: clocks may differ by so much (events.append)."""
 _READ = ("get", "list", "watch")
 _FEWEST_POSITION = 10**15
 _is_stream_id = re.compile(r"[0-9]{1,15}-[0-9]{1,7}", re.ASCII).fullmatch
@@ -103,9 +105,10 @@ class Pasts:
         found = self._moments.get(text)
         if found is None:
             loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self.executor, moment_in, self.history, text, self.clock())
-            self._moments[text] = found
-        self._moments.move_to_end(text)
+            now = self.clock()
+            found = await loop.run_in_executor(self.executor, moment_in, self.history, text, now)
+            if found.at < now - SETTLED_MS:
+                self._moments[text] = found
         while len(self._moments) > KEPT_MOMENTS:
             self._moments.popitem(last=False)
         await self.reads.at_least(found.position)

@@ -167,7 +167,7 @@ class Reads:
         """
         book, subject = self.hub.book, subject_of(wanted)
         recent = book.until(version, wanted.get("involvedObject.name", ""))
-        if not subject or self._is_within(subject, book.floor):
+        if not subject or (version >= book.floor and self._is_within(subject, book.floor)):
             return recent
         return (*await self._older(subject, min(version, book.floor)), *recent)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import pytest
+
 from schemas.kinds import EVENT
 from schemas.objects import Object, key_of_object, namespace_of
 from schemas.positions import position_of
+from services.api.failures import Failure
 from services.api.notice_books import NoticeBook, merged
 from services.api.notices import event_of, notices_of
 from services.api.ring import Change
@@ -192,7 +195,7 @@ def test_a_book_keeps_the_last_and_says_where_it_begins() -> None:
     assert book.floor == 0
     book.extend(changes[4:])
     assert book.floor == POSITION + 1
-    assert [each.position - POSITION for each in book.since(0)] == [2, 3, 4]
+    assert [each.position - POSITION for each in book.since(book.floor)] == [2, 3, 4]
     assert [each.position - POSITION for each in book.since(POSITION + 2)] == [3, 4]
     assert [each.position - POSITION for each in book.until(POSITION + 3)] == [2, 3]
     assert [each.position - POSITION for each in book.until(POSITION + 4, "web-4")] == [4]
@@ -206,3 +209,22 @@ def test_stored_events_win_over_those_that_follow() -> None:
     event = event_of(notice)
     mine = {**event, "message": "mine"}
     assert merged([mine], [notice, notice]) == [mine]
+
+
+def test_a_book_begins_with_the_last_of_what_there_is() -> None:
+    changes = [a_change(a_pod(), a_pod(node="n1"), "", POSITION + at) for at in range(2_500)]
+    book = NoticeBook(floor=7, size=1_500)
+    book.begin(changes)
+    assert [each.position - POSITION for each in book.since(book.floor)] == list(range(500, 2_500))
+    assert book.floor == POSITION + 499
+    few = NoticeBook(floor=7)
+    few.begin(changes[:3])
+    assert (len(few.since(7)), few.floor) == (3, 7)
+
+
+def test_a_watch_from_before_a_book_begins_is_too_late() -> None:
+    book = NoticeBook(floor=POSITION)
+    assert book.since(POSITION) == []
+    with pytest.raises(Failure) as refusal:
+        book.since(POSITION - 1)
+    assert refusal.value.status["code"] == 410

@@ -103,3 +103,20 @@ def test_what_is_wrong_is_said_in_one_line(
     assert result.code == 2 and result.err.count("\n") == 1
     assert problem in result.err
     assert chronoset.end() == before
+
+
+def test_one_for_the_past_names_a_moment_that_stays_the_same(
+    chronoset: CommandLine, administrator: bytes
+) -> None:
+    def server(*words: str) -> str:
+        config = yaml.safe_load(chronoset("kubeconfig", *words).out)
+        assert config["users"][0]["user"], words
+        return str(config["clusters"][0]["cluster"]["server"])
+
+    assert server("--at", "2026-11-22T10:00:00+01:00") == f"{SERVER}/at/2026-11-22T09:00:00.000Z"
+    assert server("--at", "1763864279000-0") == f"{SERVER}/at/1763864279000-0"
+    assert server("--user", "bob", "--at", "1763864279000-0") == f"{SERVER}/at/1763864279000-0"
+    assert server("--at", "10 minutes ago").endswith("Z")
+
+    refused = chronoset("kubeconfig", "--at", "2026-11-22T10:00:00")
+    assert refused.code == 2 and "has no time zone" in refused.err

@@ -14,7 +14,6 @@ from events.state import State
 from schemas.errors import BadRequest, NotFound
 from schemas.objects import Key, split_key
 from schemas.positions import Position, end_of_time, stream_id_of, time_of
-from schemas.times import Milliseconds
 from services.cli.completions import complete_target
 from services.cli.histories import replay as show_state
 from services.cli.moments import parse_moment
@@ -37,7 +36,6 @@ from services.cli.references import Reference, checked_namespace, parse_one, par
 from services.cli.session import Session, now_ms, open_session
 from services.cli.shown_events import clock_time
 from services.cli.streams import aside, show_json
-from services.cli.tables import table
 from services.cli.telling import (
     chain_record,
     chain_text,
@@ -45,18 +43,17 @@ from services.cli.telling import (
     field_lines,
     fields_record,
     name_of_key,
-    who,
     within,
 )
+from services.cli.told_rollouts import COLUMNS, flat, rollout_record, rollouts_text
 from services.history.causes import chain_of
 from services.history.changes import Change, changes_of, what_happened
 from services.history.filters import Filter
 from services.history.past import Past
-from services.history.rollouts import RUNNING, SUPERSEDED, Rollout, rollouts_of
+from services.history.rollouts import rollouts_of
 
 DEFAULT = "show"
 EVERY = 10**9
-_SHOWN_PODS = 6
 _SIGNS = {
     "created": ("+", "green"),
     "deleted": ("-", "red"),
@@ -77,10 +74,6 @@ _EVENT_COLUMNS = (
     "cause",
 )
 _FIELD_COLUMNS = ("field", "before", "after")
-_ROLLOUT_COLUMNS = (
-    *("start", "end", "seconds", "key", "number", "revision", "images"),
-    *("what", "outcome", "actor", "claim", "address", "pods"),
-)
 
 
 class Questions(TyperGroup):
@@ -335,11 +328,11 @@ def rollouts(
     now = time_of(end) if until else now_ms()
     match output:
         case Format.TABLE:
-            show(_rollouts_text(found, now))
+            show(rollouts_text(found, now))
         case Format.CSV:
-            show(csv_text((_flat(_rollout_record(each, now)) for each in found), _ROLLOUT_COLUMNS))
+            show(csv_text((flat(rollout_record(each, now)) for each in found), COLUMNS))
         case _:
-            show(document([_rollout_record(each, now) for each in found], output))
+            show(document([rollout_record(each, now) for each in found], output))
 
 
 @app.command(short_help="play a stretch of time in the terminal")
@@ -484,57 +477,3 @@ def _show_changes(key: Key, changes: Sequence[Change], no_status: bool, field: s
                 for each in changes
             ]
             show(document(values, output))
-
-
-def _rollouts_text(found: Sequence[Rollout], now: Milliseconds) -> str:
-    rows = []
-    for index, each in enumerate(found):
-        later = next((one for one in found[index + 1 :] if one.key == each.key), None)
-        ending = f"superseded by {later.number}" if each.outcome == SUPERSEDED and later else each.outcome
-        names = [one.name for one in each.pods]
-        more = f" and {len(names) - _SHOWN_PODS} more" if len(names) > _SHOWN_PODS else ""
-        rows.append(
-            (
-                clock_time(time_of(each.begun.position)),
-                name_of_key(each.key),
-                f"{each.number} ({each.images})",
-                each.what,
-                who(each.begun),
-                f"{each.duration(now) / 1000:.1f} s",
-                ending if each.outcome != RUNNING else "still running",
-                ", ".join(names[:_SHOWN_PODS]) + more,
-            )
-        )
-    return table(("START", "WORKLOAD", "REVISION", "WHAT", "BY", "TOOK", "ENDED", "PODS, IN ORDER"), rows)
-
-
-def _rollout_record(each: Rollout, now: Milliseconds) -> dict[str, Any]:
-    return {
-        "start": clock_time(time_of(each.begun.position)),
-        "startPosition": stream_id_of(each.begun.position),
-        "end": clock_time(time_of(each.end)) if each.end else None,
-        "endPosition": stream_id_of(each.end) if each.end else None,
-        "seconds": each.duration(now) / 1000,
-        "key": each.key,
-        "number": each.number,
-        "revision": each.revision,
-        "images": each.images,
-        "what": each.what,
-        "outcome": each.outcome,
-        "actor": each.begun.actor.name,
-        "claim": each.begun.actor.claim,
-        "address": each.begun.origin.address,
-        "pods": [
-            {
-                "name": pod.name,
-                "node": pod.node,
-                "created": clock_time(time_of(pod.created)),
-                "ready": clock_time(time_of(pod.ready)) if pod.ready else None,
-            }
-            for pod in each.pods
-        ],
-    }
-
-
-def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    return {**record, "pods": " ".join(pod["name"] for pod in record["pods"])}

@@ -51,7 +51,8 @@ FEWEST_EVENTS = 5_000
 SNAPSHOT_SHARE = 2
 """A snapshot is due when the log since the last one is half as large: a state is then read in as little time as its
 snapshot takes, once more."""
-KEPT_MANIFESTS = 3
+KEPT_MANIFESTS = 10
+"""Also those that a log server that lost its last second would name again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.errors import LostHistory, Unavailable
+from schemas.errors import Damaged, Unavailable
 from schemas.positions import stream_id_of, time_of
 from schemas.times import rfc3339
 from services.cli.options import DataDir
@@ -106,7 +106,7 @@ def seal(data_dir: DataDir = None) -> None:
 
 @app.command()
 def check(data_dir: DataDir = None) -> None:
-    """Read every segment and snapshot, and say which are missing or damaged. Exit code 70 where one is.
+    """Read every segment and snapshot, and say which are missing or damaged. Exit code 65 where one is.
 
     \b
     Example:
@@ -119,7 +119,7 @@ def check(data_dir: DataDir = None) -> None:
     for sentence in wrong:
         aside(sentence)
     if wrong:
-        raise LostHistory(f"{len(wrong)} of the archive's files are missing or damaged, first: {wrong[0]}")
+        raise Damaged(f"{len(wrong)} of the archive's files are missing or damaged, first: {wrong[0]}")
     print(
         f"{len(manifest.segments)} segments and {len(manifest.snapshots)} snapshots are as they were written"
     )

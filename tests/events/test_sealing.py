@@ -18,6 +18,7 @@ from events.replica import Replica
 from events.sealing import Limits, Outrun, Sealer
 from events.state import State
 from events.stores import Folder
+from schemas.changes import Create
 from schemas.errors import BadRequest, LostHistory, Unavailable
 from tests.events.archives import (
     LATER,
@@ -30,6 +31,7 @@ from tests.events.archives import (
     archived,
     facts_of,
 )
+from tests.events.worlds import a_bare_pod
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +212,33 @@ def test_a_historian_that_was_outrun_changes_nothing(tmp_path: Path) -> None:
     assert (log.held(), log.sealed()) == (held, sealed)
 
 
+def test_the_sweep_of_one_that_is_outrun_meanwhile_takes_nothing_new(tmp_path: Path) -> None:
+    log = MemoryLog()
+    world = a_long_history(log, 4)
+    a_sealer(log, tmp_path).look(LATER)
+
+    class Slow(Folder):
+        """While its first look at a folder takes long, another takes over and seals."""
+
+        def names(self, folder: str) -> list[str]:
+            if not successors:
+                a_pod_more = world.commit(*(Create(a_bare_pod(f"late-{each}")) for each in range(30)))
+                assert a_pod_more.events
+                successors.append(a_sealer(log, tmp_path))
+                successors[0].look(LATER)
+            return super().names(folder)
+
+    successors: list[Sealer] = []
+    outrun = Sealer(log, Slow(tmp_path), SMALL)
+    outrun.open()
+    through = archived(log, tmp_path)
+    through.archive.refresh()
+    assert successors and list(through.archive.check()) == []
+    assert all_entries(through)[-1].position == log.last()
+    with pytest.raises(Outrun):
+        outrun.look(LATER)
+
+
 def test_a_full_disk_seals_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = MemoryLog()
     entries = a_long_history(log).entries()
@@ -281,9 +310,6 @@ def test_the_log_goes_on_behind_what_was_trimmed(log: Log, tmp_path: Path) -> No
 
 
 def a_long_history_continued(world: Any) -> int:
-    from schemas.changes import Create
-    from tests.events.worlds import a_bare_pod
-
     return int(world.commit(Create(a_bare_pod("late"))).appended.last)
 
 

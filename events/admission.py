@@ -1,7 +1,8 @@
 """What a commit adds to every new pod, whoever makes it: a person, a client, a controller. Pure.
 
 In the commit and nowhere else, because a StatefulSet's pods pass by admission like everybody's, and because what is
-added depends on other objects (plugin/pkg/admission/{serviceaccount,priority,defaulttolerationseconds}).
+added depends on other objects (plugin/pkg/admission/{serviceaccount,priority,defaulttolerationseconds}), and its first
+status on what was added (registry/core/pod/strategy.go, PrepareForCreate).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from schemas.errors import Forbidden
 from schemas.kinds import PRIORITY_CLASS, SERVICE_ACCOUNT
 from schemas.objects import Key, Object, key_of, name_of, namespace_of
+from schemas.qos import qos_class_of
 from schemas.taints import NOT_READY, UNREACHABLE
 
 DEFAULT_ACCOUNT = "default"
@@ -18,12 +20,14 @@ TOLERATED_SECONDS = 300
 """How long a pod that says nothing of it stays on a node that is not Ready, or not heard of."""
 NO_PRIORITY = 0
 PREEMPTS = "PreemptLowerPriority"
+PENDING = "Pending"
 
 
 def admitted_pod(
     pod: Object, get: Callable[[Key], Object | None], list_: Callable[[str], Sequence[Object]]
 ) -> Object:
-    """Return a new pod with its service account, its priority and its tolerations of nodes in trouble.
+    """Return a new pod with its service account, its priority, its tolerations of nodes in trouble, and the first of
+    its status: Pending, and its class of service.
 
     `get` and `list_` read what is there. Raises Forbidden where the account or the priority class is not there, or
     another priority was written than that of its class. The account `default` of a namespace need not be there yet:
@@ -31,7 +35,8 @@ def admitted_pod(
     """
     spec = _with_account(pod, get)
     spec = _with_priority({**pod, "spec": spec}, get, list_)
-    return {**pod, "spec": _with_tolerations(spec)}
+    status = {"phase": PENDING, "qosClass": qos_class_of(spec), **pod.get("status", {})}
+    return {**pod, "spec": _with_tolerations(spec), "status": status}
 
 
 def global_default(classes: Iterable[Object]) -> Object | None:

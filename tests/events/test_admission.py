@@ -46,6 +46,16 @@ def test_a_pod_that_says_nothing_is_completed_as_on_kubernetes() -> None:
     assert "priorityClassName" not in spec
 
 
+def test_a_new_pod_is_pending_and_of_a_class_of_service_whoever_makes_it() -> None:
+    pod = a_pod()
+    del pod["status"]
+
+    assert admitted_pod(pod, a_state().get, a_state().list)["status"] == {
+        "phase": "Pending",
+        "qosClass": "BestEffort",
+    }
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -36,7 +36,8 @@ def test_an_update_is_written_as_a_merge_patch_of_what_changed() -> None:
     world = World()
     world.commit(Create(a_bare_pod()))
     old = world.the(POD)
-    (event,) = world.commit(Replace(old, with_fields(old, status={"phase": "Running"}))).events
+    running = {**old["status"], "phase": "Running"}
+    (event,) = world.commit(Replace(old, with_fields(old, status=running))).events
     assert (event.op, event.type, event.body) == (
         "update",
         "PodStatusChanged",
@@ -92,7 +93,7 @@ def test_a_change_that_changes_nothing_appends_nothing() -> None:
     world = World()
     world.commit(Create(a_bare_pod()))
     old, end = world.the(POD), world.log.last()
-    committed = world.commit(Replace(old, {**old, "status": {"phase": "Pending"}}))
+    committed = world.commit(Replace(old, {**old, "status": {**old["status"], "phase": "Pending"}}))
     assert (committed.events, world.log.last()) == ((), end)
 
 

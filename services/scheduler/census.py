@@ -6,6 +6,7 @@ counts only those anew on which something has changed, as the State tells (State
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class NodeView:
 class ClusterView:
     """All that one scheduling decision rests on.
 
-    nodes     by name
+    nodes     in the order of their names
+    by_load   (load, name) of the open nodes (NodeView.is_open), least loaded first
+    closed    the names of the others
     pending   the pods to place, in the order in which they are placed
     spread    uid of a controller -> node -> how many of its pods run there; for the controllers of pending pods
     claims    the claims that pending pods name, by key, where they exist
@@ -80,6 +83,8 @@ class ClusterView:
     """
 
     nodes: tuple[NodeView, ...]
+    by_load: tuple[tuple[float, str], ...]
+    closed: tuple[str, ...]
     pending: tuple[Object, ...]
     spread: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     claims: Mapping[Key, Object] = field(default_factory=dict)
@@ -96,6 +101,7 @@ class Census:
     _views   the nodes by name; _order: in the order of their names, None when that is to be made anew
     _spread  uid of a controller -> node -> how many of its pods run there
     _hosts   a host's mark -> the nodes of that host
+    _by_load (load, name) of the open nodes, in that order; _closed: the others' names
     """
 
     def __init__(self) -> None:
@@ -113,6 +119,8 @@ class Census:
         controllers = {uid for pod in pending if (uid := controller_uid_of(pod))}
         return ClusterView(
             nodes=nodes,
+            by_load=tuple(self._by_load),
+            closed=tuple(sorted(self._closed)),
             pending=tuple(pending),
             spread={uid: dict(self._spread.get(uid, {})) for uid in controllers},
             claims=claims,
@@ -134,6 +142,8 @@ class Census:
         self._places: dict[str, int] = {}
         self._spread: dict[str, dict[str, int]] = {}
         self._hosts: dict[str, set[str]] = {}
+        self._by_load: list[tuple[float, str]] = []
+        self._closed: set[str] = set()
 
     def _nodes(self, state: State) -> tuple[NodeView, ...]:
         if state is not self._state:
@@ -161,11 +171,18 @@ class Census:
             self._hosts.setdefault(volumes_at(host_name_of(node)), set()).add(name)
             for uid, count in view.controllers.items():
                 self._spread.setdefault(uid, {})[name] = count
+            if view.is_open:
+                insort(self._by_load, (view.load, name))
+            else:
+                self._closed.add(name)
         if (old is None) is not (node is None):
             self._order = None
 
     def _forget(self, view: NodeView) -> None:
-        """Take a node out of what is kept by host and by controller."""
+        """Take a node out of what is kept by host, by controller and by load."""
+        if view.is_open:
+            del self._by_load[bisect_left(self._by_load, (view.load, view.name))]
+        self._closed.discard(view.name)
         mark = volumes_at(host_name_of(view.node))
         self._hosts[mark].discard(view.name)
         if not self._hosts[mark]:

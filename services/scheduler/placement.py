@@ -7,11 +7,13 @@ within a decision a node only fills up, so a key in a heap is never too high, an
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
+from operator import attrgetter
 
-from services.scheduler.census import NodeView
+from services.scheduler.census import ClusterView, NodeView
 from services.scheduler.filters import (
     Rank,
     Room,
@@ -28,38 +30,78 @@ Spread = dict[str, int]
 """How many pods of one controller a node has, by the node's name."""
 Entry = tuple[Rank, float, str, Room]
 """A node in a heap, by rank, load and name."""
+_ANY: Rank = (0, 0)
+"""The rank of every open node for a pod that asks nothing of it."""
+_name = attrgetter("name")
+
+
+class Rooms(Mapping[str, Room]):
+    """The nodes by name, each made a room of when it is first asked for: most decisions touch few of them."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self._nodes = view.nodes
+        self._rooms: dict[str, Room] = {}
+        self.by_load = view.by_load
+        self.closed = view.closed
+
+    def __getitem__(self, name: str) -> Room:
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = Room(self._view(name))
+        return room
+
+    def __iter__(self) -> Iterator[str]:
+        return (view.name for view in self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def _view(self, name: str) -> NodeView:
+        place = bisect_left(self._nodes, name, key=_name)
+        if place == len(self._nodes) or self._nodes[place].name != name:
+            raise KeyError(name)
+        return self._nodes[place]
 
 
 class Pool:
-    """The nodes of the kind that some pods ask for, least loaded first, and why the others are not of that kind."""
+    """The nodes of the kind that some pods ask for, least loaded first, and why the others are not of that kind.
 
-    def __init__(self, wanted: Requirements, rooms: Iterable[Room]) -> None:
+    Pods that ask nothing of a node may go to all open ones. These come in the order of their loads, and enter the heap
+    when their turn comes: a node's load there is never too high, since it only fills up.
+    """
+
+    def __init__(self, wanted: Requirements, rooms: Rooms) -> None:
         self._refused: Counter[str] = Counter()
-        self._rooms: list[Room] = []
+        self._kept: list[Room] = []
         self._heap: list[Entry] = []
+        self._rooms = rooms
         takes_any = is_undemanding(wanted)
-        for room in rooms:
-            view = room.view
-            if takes_any and view.is_open:
-                self._heap.append(((0, 0), room.load, room.name, room))
-            elif refusal := lasting_refusal(wanted, view):
+        self._open = rooms.by_load if takes_any else ()
+        self._turn = 0
+        for room in map(rooms.__getitem__, rooms.closed if takes_any else rooms):
+            if refusal := lasting_refusal(wanted, room.view):
                 self._refused[refusal] += 1
-                continue
             else:
-                self._heap.append((rank_of(wanted, view), room.load, room.name, room))
-            self._rooms.append(room)
+                self._kept.append(room)
+                self._heap.append((rank_of(wanted, room.view), room.load, room.name, room))
         heapify(self._heap)
         self.full_for: set[str] = set()
 
     def first(self) -> Entry | None:
         """Return the best node; None when all have been popped."""
         heap = self._heap
-        while heap:
+        while True:
+            if self._turn < len(self._open):
+                load, name = self._open[self._turn]
+                if not heap or (_ANY, load, name) < heap[0][:3]:
+                    heappush(heap, (_ANY, load, name, self._rooms[name]))
+                    self._turn += 1
+            if not heap:
+                return None
             rank, load, name, room = heap[0]
             if room.load == load:
                 return heap[0]
             heapreplace(heap, (rank, room.load, name, room))
-        return None
 
     def pop(self) -> None:
         heappop(self._heap)
@@ -70,7 +112,7 @@ class Pool:
     def refusals(self, wanted: Requirements) -> Counter[str]:
         """Return how many nodes refuse such a pod now, by reason."""
         refused = Counter(self._refused)
-        for room in self._rooms:
+        for room in (*self._kept, *(self._rooms[name] for _, name in self._open)):
             refused.update(passing_refusals(wanted, room))
         return refused
 
@@ -132,8 +174,8 @@ class Run:
 class Placement:
     """The nodes while one decision places pods on them."""
 
-    def __init__(self, nodes: Sequence[NodeView]) -> None:
-        self.rooms = {view.name: Room(view) for view in nodes}
+    def __init__(self, view: ClusterView) -> None:
+        self.rooms = Rooms(view)
         self._pools: dict[str, Pool] = {}
         self._run: tuple[tuple[str, str, int], Run] | None = None
 
@@ -191,7 +233,7 @@ class Placement:
     def _pool(self, wanted: Requirements) -> Pool:
         pool = self._pools.get(wanted.place)
         if pool is None:
-            pool = self._pools[wanted.place] = Pool(wanted, self.rooms.values())
+            pool = self._pools[wanted.place] = Pool(wanted, self.rooms)
         return pool
 
     def _end_run(self) -> None:

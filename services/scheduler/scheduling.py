@@ -57,7 +57,7 @@ def schedule(view: ClusterView, now: Milliseconds) -> Decision:
     At most `MOST_PODS` pods are bound and about `MOST_CHANGES` objects changed; asks for the next decision at once
     where pods are left over.
     """
-    placement = Placement(view.nodes)
+    placement = Placement(view)
     spread = {uid: dict(counts) for uid, counts in view.spread.items()}
     batch = Batch(placement, spread)
     left_over, waits = _provide(view, batch, now)

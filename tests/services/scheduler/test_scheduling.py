@@ -628,7 +628,7 @@ def test_each_pod_gets_the_node_that_looking_at_all_of_them_would_give(seed: int
     view = Census().view_of(a_state(*nodes, *pods), "all")
     assert view is not None
 
-    rooms = Placement(view.nodes).rooms
+    rooms = Placement(view).rooms
     spread: dict[tuple[str, str], int] = Counter()
     expected = {}
     for pod in view.pending:

@@ -111,7 +111,7 @@ class NodeStreams:
         pod = await self._pod(target)
         if target.subresource != PORT_FORWARD:
             way = self._streaming(pod, request.query_params, target.subresource)
-            async with _http(self.access, replace(way, path="/healthz")):
+            async with _http(self.access, replace(way, path="/healthz"), CONNECT_SECONDS):
                 pass
         if "upgrade" not in request.headers:
             raise bad_request("Upgrade request required")
@@ -205,8 +205,10 @@ def _container_of(pod: Object, wanted: str) -> str:
 
 
 @asynccontextmanager
-async def _http(access: NodeAccess, way: _Way) -> AsyncIterator[httpx.Response]:
-    """Ask a node's server, and yield its answer, of which the body is not read yet. Raises Failure."""
+async def _http(
+    access: NodeAccess, way: _Way, seconds: float = ANSWER_SECONDS
+) -> AsyncIterator[httpx.Response]:
+    """Ask a node's server, and yield its answer, whose body is not read yet. Raises Failure after `seconds`."""
     tls = _tls(access, way)
     uds = str(way.place.socket) if way.place.socket else None
     transport = httpx.AsyncHTTPTransport(uds=uds, verify=tls or False, trust_env=False)
@@ -216,7 +218,7 @@ async def _http(access: NodeAccess, way: _Way) -> AsyncIterator[httpx.Response]:
             "GET", _url(way, "https" if tls else "http"), headers=_headers(access, way)
         )
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(seconds):
                 answer = await client.send(request, stream=True)
         except (httpx.HTTPError, TimeoutError) as error:
             raise _unreachable(way, error) from error
@@ -307,7 +309,9 @@ def _tls(access: NodeAccess, way: _Way) -> ssl.SSLContext | None:
 def _unreachable(way: _Way, error: Exception) -> Failure:
     """Return the failure of a node that does not answer: 504 where it took too long, else 500 (as a failed dial is)."""
     place = f"{way.place.host}:{way.place.port}" if way.place.socket is None else "its socket"
-    message = f'node "{way.node}" cannot be asked: {place} does not answer: {error or type(error).__name__}'
+    message = (
+        f'node "{way.node}" cannot be asked: {place} does not answer: {str(error) or type(error).__name__}'
+    )
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return failure(504, "Timeout", f"Timeout: {message}")
     return _internal(message)

@@ -11,6 +11,7 @@ import redis
 from events.keys import heads_key, log_key
 from schemas.errors import ChronosetError
 from schemas.positions import Position, position_of, stream_id_of, time_of
+from schemas.times import Milliseconds
 from services.broker.keys import Keys
 from services.clusters import Member, read_record
 from services.connections import connect, reaching
@@ -29,7 +30,7 @@ LAG_WARNING_MS = 5_000
 def cluster_findings(settings: Settings) -> list[Finding]:
     """Return what is so in a cluster; a check that cannot reach its server is one finding of its own."""
     found: list[Finding] = []
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_log, _queue, _views, _members)
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_log, _archive, _queue, _views, _members)
     for check in checks:
         try:
             found += check(settings)
@@ -138,6 +139,25 @@ def _queue(settings: Settings) -> Iterator[Finding]:
         for node in settings.node_names:
             if not client.exists(keys.heartbeat(node)):
                 yield Finding(Level.WARNING, f"node {node} sends no heartbeat", "see its agent's log")
+
+
+def sealing_finding(oldest_unsealed: Position | None, now: Milliseconds, age: Milliseconds) -> Finding:
+    """Judge whether the historian works: `oldest_unsealed` is the first entry that is not sealed, due when of `age`."""
+    waiting = now - time_of(oldest_unsealed) if oldest_unsealed is not None else 0
+    if waiting <= 2 * age:
+        return Finding(Level.GOOD, "the archive is as far as it should be")
+    what = f"nothing was sealed into the archive for {waiting // 60_000} minutes, so the log's memory fills"
+    return Finding(Level.WARNING, what, "see logs/historian.log, and chronoset archive status")
+
+
+def _archive(settings: Settings) -> Iterator[Finding]:
+    url = settings.log_url
+    with reaching("the log's server", url), connect(url, "doctor", retries=1) as client:
+        end = client.hget(heads_key(settings.cluster), "sealed") or b"0-0"
+        unsealed = client.xrange(log_key(settings.cluster), f"({cast(bytes, end).decode()}", count=1)
+        seconds, micros = cast(tuple[int, int], client.time())
+    oldest = position_of(cast(bytes, unsealed[0][0])) if unsealed else None
+    yield sealing_finding(oldest, seconds * 1000 + micros // 1000, settings.seal_age)
 
 
 def _views(settings: Settings) -> Iterator[Finding]:

@@ -270,3 +270,25 @@ def test_a_password_of_any_characters_may_be_told_apart_from_its_url():
 def test_a_password_in_a_url_wins_over_one_beside_it():
     told = {"CHRONOSET_LOG_URL": "redis://:a@log:6379/0", "CHRONOSET_LOG_PASSWORD": "b"}
     assert settings_from(told).log_url == told["CHRONOSET_LOG_URL"]
+
+
+def test_when_what_is_sealed_may_be_said() -> None:
+    given = {"SEAL_EVENTS": "100", "SEAL_MINUTES": "2", "STREAM_EVENTS": "0", "ARCHIVE": "s3://bucket/x"}
+    found = settings_from({f"CHRONOSET_{name}": value for name, value in given.items()})
+    assert (found.seal_events, found.seal_age, found.stream_events) == (100, 120_000, 0)
+    assert found.archive == "s3://bucket/x" and settings_from({}).archive == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "accepted"),
+    [
+        ("SEAL_EVENTS", "99", "from 100 to 9000"),
+        ("SEAL_EVENTS", "9001", "from 100 to 9000"),
+        ("SEAL_MINUTES", "0", "from 1 to 43200"),
+        ("STREAM_EVENTS", "-1", "from 0 to 1000000000"),
+        ("STREAM_EVENTS", "many", "from 0 to 1000000000"),
+    ],
+)
+def test_limits_of_sealing_that_are_none_are_refused(name: str, text: str, accepted: str) -> None:
+    with pytest.raises(BadRequest, match=f"CHRONOSET_{name}: '{text}' is not accepted: .* {accepted}"):
+        settings_from({f"CHRONOSET_{name}": text})

@@ -15,7 +15,7 @@ from services.broker.keys import Keys
 from services.clusters import ClusterRecord, Member, write_record
 from services.connections import connect
 from services.doctor import Level, as_json, examine
-from services.doctor.cluster import clock_finding, lag_finding, member_finding
+from services.doctor.cluster import clock_finding, lag_finding, member_finding, sealing_finding
 from services.processes import ProcessId, process_id_of
 from services.settings import Settings, settings_from
 from tests.servers import running_server
@@ -133,3 +133,12 @@ def test_a_member_that_ended_is_a_warning_only_while_it_has_something_to_say() -
     assert member_finding(Member("log", "running", me, NOW, 0, "was cut"), NOW).level is Level.WARNING
     assert member_finding(Member("apply", "finished", None, NOW), NOW).level is Level.GOOD
     assert member_finding(Member("worker", "waiting", None, NOW, 1, "ended with 1"), NOW).level is Level.ERROR
+
+
+@pytest.mark.parametrize(
+    ("minutes", "level"), [(None, Level.GOOD), (1, Level.GOOD), (120, Level.GOOD), (121, Level.WARNING)]
+)
+def test_an_archive_that_does_not_grow_is_told(minutes: int | None, level: Level) -> None:
+    oldest = None if minutes is None else position_of(f"{NOW - minutes * 60_000}-0")
+    found = sealing_finding(oldest, NOW, 3_600_000)
+    assert found.level is level and ("for 121 minutes" in found.what) is (level is Level.WARNING)

@@ -20,6 +20,10 @@ def wanting(**amounts: str) -> Object:
     return a_container(resources={"requests": amounts})
 
 
+def taking(port: int, **more: str) -> Object:
+    return a_container(ports=[{"containerPort": 1, "hostPort": port, **more}])
+
+
 def affine(key: str, value: str) -> dict[str, Any]:
     terms = [{"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]}]
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
@@ -40,11 +44,12 @@ def affine(key: str, value: str) -> dict[str, Any]:
         (a_pod("a", wanting(memory="2Gi")), [], "OutOfmemory"),
         (a_pod("a", wanting(gpu="1")), [], "OutOfgpu"),
         (a_pod(), [a_pod("b"), a_pod("c")], "OutOfpods"),
-        (
-            a_pod("a", a_container(ports=[{"containerPort": 1, "hostPort": 80}])),
-            [a_pod("b", a_container(ports=[{"containerPort": 2, "hostPort": 80}]))],
-            "NodePorts",
-        ),
+        (a_pod(resources={"requests": {"cpu": "3"}}), [], "OutOfcpu"),
+        (a_pod(overhead={"memory": "2Gi"}), [], "OutOfmemory"),
+        (a_pod("a", taking(80)), [a_pod("b", taking(80))], "NodePorts"),
+        (a_pod("a", taking(80)), [a_pod("b", taking(81))], None),
+        (a_pod("a", taking(80, hostIP="10.0.0.1")), [a_pod("b", taking(80, hostIP="10.0.0.2"))], None),
+        (a_pod("a", taking(80, hostIP="10.0.0.1")), [a_pod("b", taking(80))], "NodePorts"),
     ],
 )
 def test_a_pod_is_taken_or_rejected_with_kubernetes_reason(

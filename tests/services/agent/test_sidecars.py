@@ -11,16 +11,14 @@ from typing import Any
 
 import pytest
 
+from schemas.demands import requests_of
 from schemas.kinds import POD
 from schemas.objects import Object, uid_of
 from schemas.pod_columns import pod_status
-from services.agent.admission import requests_of
 from services.cli.columns import Layout, Setting, headers_of, rows_of
 from tests.services.agent.builders import a_container, a_pod
 from tests.services.agent.fakes import eventually
 from tests.services.agent.test_agent import Site, processes_of
-
-SECOND = 1_000_000_000
 
 
 @pytest.fixture
@@ -117,8 +115,8 @@ def test_a_sidecar_counts_beside_the_containers_and_the_init_containers_after_it
         return a_container(name, resources={"requests": {"cpu": cpu}}, **fields)
 
     inits = [wants("proxy", "1", restartPolicy="Always"), wants("load", "3")]
-    assert requests_of(a_pod("db-0", wants("main", "2"), initContainers=inits)) == {"cpu": 4 * SECOND}
-    assert requests_of(a_pod("db-0", wants("main", "5"), initContainers=inits)) == {"cpu": 6 * SECOND}
+    assert requests_of(a_pod("db-0", wants("main", "2"), initContainers=inits)) == {"cpu": 4000, "pods": 1}
+    assert requests_of(a_pod("db-0", wants("main", "5"), initContainers=inits)) == {"cpu": 6000, "pods": 1}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class BadRequest(ChronosetError):
 
 
 class PatchFailed(BadRequest):
-    """A JSON patch whose operations cannot be carried out on what is there (RFC 6902, 5)."""
+    """A patch that cannot be carried out on what is there (RFC 6902, 5), or that makes no object of its kind of it."""
 
     reason = "Invalid"
 

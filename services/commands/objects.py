@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from schemas.canonical import Canonical, canonical
 from schemas.changes import Create, Replace
 from schemas.documents import MAX_BYTES
-from schemas.errors import AlreadyExists, BadRequest, Cause, Invalid, Outdated
+from schemas.errors import AlreadyExists, BadRequest, Cause, Invalid, Outdated, PatchFailed
 from schemas.event_shapes import core_event_of, events_event_of
 from schemas.kinds import EVENT, LEASE, NAMESPACE, NODE, SERVICE, SUBRESOURCES, Kind
 from schemas.objects import (
@@ -263,7 +263,12 @@ def _replacement(
     if asked and int(asked) != version_of(live):
         raise Outdated(key, MODIFIED)
     whole = _status_written(clear, wanted) if command.subresource == STATUS else _spec_written(clear, wanted)
-    checked, warnings = checked_object(whole, command.field_validation)
+    try:
+        checked, warnings = checked_object(whole, command.field_validation)
+    except BadRequest as error:
+        if isinstance(command, PatchObject):
+            raise PatchFailed(str(error)) from error
+        raise
     new, said = admission(clear, checked)
     if causes := validate_update(clear, new):
         raise Invalid(subject_of(key), causes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import time
@@ -13,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +19,12 @@ import yaml
 
 from services.settings import KUBECONFIG
 from tests.e2e.clusters import Cluster, a_set, temporary_cluster, wait_for
+from tests.e2e.kubectl.programs import VERSIONS, kubectl_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
 
-VERSIONS = tuple(f"1.{minor}" for minor in range(27, 34))
 ALWAYS = (VERSIONS[0], VERSIONS[-1])
 """The versions of every run; those between are long."""
-FOLDERS = ("/usr/lib/google-cloud-sdk/bin", "/usr/local/bin")
 
 
 @dataclass(frozen=True)
@@ -83,19 +80,6 @@ class Kubectl:
         return json.loads(self(*arguments, "-o", "json"))
 
 
-def _program(version: str) -> str | None:
-    """Return the kubectl of a version: `kubectl.1.33`, or a plain one that says it is."""
-    for folder in FOLDERS:
-        if (Path(folder) / f"kubectl.{version}").exists():
-            return f"{folder}/kubectl.{version}"
-    plain = shutil.which("kubectl")
-    if plain is None:
-        return None
-    said = subprocess.run([plain, "version", "--client", "-o", "json"], capture_output=True, check=False)
-    found = json.loads(said.stdout or "{}").get("clientVersion", {})
-    return plain if found.get("gitVersion", "").startswith(f"v{version}.") else None
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with temporary_cluster(1) as cluster:
@@ -111,7 +95,7 @@ def cluster() -> Iterator[Cluster]:
     ],
 )
 def kubectl(request: pytest.FixtureRequest, cluster: Cluster) -> Kubectl:
-    program = _program(request.param)
+    program = kubectl_of(request.param)
     if program is None:
         pytest.skip(f"there is no kubectl {request.param} on this machine, so nothing is known about it")
     namespace = f"k{request.param.replace('.', '-')}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import structlog
+
 from events.history import Version
 from schemas.kinds import EVENT, KINDS
 from schemas.objects import Key, Object, key_of, split_key
@@ -24,6 +26,9 @@ CHUNK = 1_000
 """Changes that are looked at together when a book begins."""
 MOST_CHANGES = 100
 """How many of an object's older changes are looked at."""
+
+
+_log = structlog.get_logger()
 
 
 class NoticeBook:
@@ -42,14 +47,14 @@ class NoticeBook:
         parts: list[list[Notice]] = []
         while start and sum(map(len, parts)) < self._size:
             start, end = max(0, start - CHUNK), start
-            parts.append([notice for change in changes[start:end] for notice in notices_of(change)])
+            parts.append([notice for change in changes[start:end] for notice in _read(change)])
         if start:
             self.floor = changes[start - 1].version
         self._add([notice for part in reversed(parts) for notice in part])
 
     def extend(self, changes: Iterable[Change]) -> list[Notice]:
         """Add what changes behind the last mean, and return it."""
-        added = [notice for change in changes for notice in notices_of(change)]
+        added = [notice for change in changes for notice in _read(change)]
         self._add(added)
         if len(self._notices) > self._size + self._slack:
             self._let_go(len(self._notices) - self._size)
@@ -106,7 +111,7 @@ def told_of(versions: Iterable[Version]) -> Iterator[Notice]:
         change = Change(
             event.resource_version, resource, namespace, event.key, old, new, event.position, event.actor.name
         )
-        yield from notices_of(change)
+        yield from _read(change)
 
 
 def merged(stored: Sequence[Object], told: Iterable[Notice]) -> list[Object]:
@@ -114,6 +119,15 @@ def merged(stored: Sequence[Object], told: Iterable[Notice]) -> list[Object]:
     found = {_place(event): event for event in map(event_of, told)}
     found.update((_place(event), event) for event in stored)
     return [found[place] for place in sorted(found)]
+
+
+def _read(change: Change) -> list[Notice]:
+    """Return what a change means. One that cannot be understood means nothing: it must not keep watches from theirs."""
+    try:
+        return notices_of(change)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        _log.exception("no Events follow from a change", key=change.key, version=change.version)
+        return []
 
 
 def _place(event: Object) -> tuple[str, str]:

@@ -14,6 +14,9 @@ from websockets.sync.client import ClientConnection, connect
 from events.commit import Edges
 from events.memory import MemoryLog
 from schemas.objects import Object
+from services.agent.agent import wall_clock
+from services.agent.serving.server import Door, NodeServer
+from services.api.identity.authorities import authority_in, server_pem
 from services.api.node_streams import NodeAccess
 from services.api.program import Parts
 from services.api.requests import Target, User
@@ -112,6 +115,30 @@ def test_a_node_elsewhere_is_asked_with_the_token(api: AnApi, node: Node) -> Non
     bound(api, "away")
     with spoken(api, f"{PODS}/db-0/exec?{COMMAND}") as connection:
         assert heard(connection)[0][1] == b"out\n"
+
+
+def test_a_node_elsewhere_must_show_a_certificate_of_the_authority(tmp_path: Path, node: Node) -> None:
+    now = wall_clock()
+    authority = authority_in(tmp_path, now)
+    pem = server_pem(authority, ("127.0.0.1",), now)
+    secure = NodeServer(
+        node.agent.view, wall_clock, Door(host="127.0.0.1", port=0, token=TOKEN, certificate=pem, key=pem)
+    )
+    node.running("echo hello; exec sleep 1000")
+    log = MemoryLog()
+    access = NodeAccess(tmp_path / "nowhere", TOKEN, authority.path)
+    try:
+        with served(Parts(lambda: log, Edges(), lambda obj: obj, nodes=access), log) as api:
+            api.create("/api/v1/nodes", a_node_at("away", port=secure.port))
+            api.create("/api/v1/nodes", a_node_at("plain", port=node.remote.port))
+            bound(api, "away")
+            assert api.client.get(f"{PODS}/db-0/log").text == "hello\n"
+            with spoken(api, f"{PODS}/db-0/exec?{COMMAND}") as connection:
+                assert heard(connection)[0][1] == b"out\n"
+            bound(api, "plain", "db-1")
+            assert 'node "plain" cannot be asked' in api.fails(500, "GET", f"{PODS}/db-1/log")["message"]
+    finally:
+        secure.close()
 
 
 def test_a_pod_that_is_on_no_node_has_an_empty_log_and_runs_no_command(api: AnApi) -> None:

@@ -228,3 +228,10 @@ def test_a_watch_from_before_a_book_begins_is_too_late() -> None:
     with pytest.raises(Failure) as refusal:
         book.since(POSITION - 1)
     assert refusal.value.status["code"] == 410
+
+
+def test_a_change_that_nobody_understands_means_nothing_and_hides_nothing() -> None:
+    odd = a_change(a_pod(), {**a_pod(node="n1"), "status": {"containerStatuses": [7]}})
+    assert [each.said.reason for each in NoticeBook().extend([odd, a_change(a_node(), None)])] == [
+        "RemovingNode"
+    ]

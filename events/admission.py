@@ -21,13 +21,19 @@ TOLERATED_SECONDS = 300
 NO_PRIORITY = 0
 PREEMPTS = "PreemptLowerPriority"
 PENDING = "Pending"
+GATED: Object = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
 
 
 def admitted_pod(
     pod: Object, get: Callable[[Key], Object | None], list_: Callable[[str], Sequence[Object]]
 ) -> Object:
     """Return a new pod with its service account, its priority, its tolerations of nodes in trouble, and the first of
-    its status: Pending, and its class of service.
+    its status: Pending, its class of service, and whether gates keep it from the scheduler.
 
     `get` and `list_` read what is there. Raises Forbidden where the account or the priority class is not there, or
     another priority was written than that of its class. The account `default` of a namespace need not be there yet:
@@ -35,14 +41,24 @@ def admitted_pod(
     """
     spec = _with_account(pod, get)
     spec = _with_priority({**pod, "spec": spec}, get, list_)
-    status = {"phase": PENDING, "qosClass": qos_class_of(spec), **pod.get("status", {})}
-    return {**pod, "spec": _with_tolerations(spec), "status": status}
+    return {
+        **pod,
+        "spec": _with_tolerations(spec),
+        "status": {**_first_status(spec), **pod.get("status", {})},
+    }
 
 
 def global_default(classes: Iterable[Object]) -> Object | None:
     """Return the priority class of pods that name none: the lowest that is marked as such (getDefaultPriorityClass)."""
     marked = (each for each in classes if each.get("globalDefault"))
     return min(marked, key=lambda each: (int(each["value"]), name_of(each)), default=None)
+
+
+def _first_status(spec: Object) -> Object:
+    status: Object = {"phase": PENDING, "qosClass": qos_class_of(spec)}
+    if not spec.get("schedulingGates"):
+        return status
+    return {**status, "conditions": [GATED]}
 
 
 def _with_account(pod: Object, get: Callable[[Key], Object | None]) -> Object:

@@ -158,41 +158,41 @@ def _unknown(path: str, known: tuple[str, ...]) -> Cause:
 UNUSED_IN_POD: tuple[str, ...] = (
     "affinity.podAffinity",
     "affinity.podAntiAffinity",
-    "dnsConfig",
     "ephemeralContainers",
     "hostAliases",
-    "hostIPC",
-    "hostPID",
     "imagePullSecrets",
     "os",
-    "overhead",
-    "readinessGates",
     "resourceClaims",
-    "resources",
+    "resources.limits",
     "runtimeClassName",
-    "schedulingGates",
     "securityContext.appArmorProfile",
     "securityContext.seLinuxOptions",
-    "securityContext.seccompProfile",
-    "securityContext.sysctls",
     "setHostnameAsFQDN",
-    "shareProcessNamespace",
     "topologySpreadConstraints",
 )
 """Fields of a pod's spec that are stored but that nothing acts on."""
+ISOLATING_IN_POD: tuple[str, ...] = (
+    "dnsConfig",
+    "hostIPC",
+    "hostPID",
+    "securityContext.seccompProfile",
+    "securityContext.sysctls",
+    "shareProcessNamespace",
+)
+"""Fields of a pod's spec that mean something for containers and nothing for processes."""
 UNUSED_IN_CONTAINER: tuple[str, ...] = (
     "lifecycle.stopSignal",
     "resizePolicy",
     "restartPolicyRules",
     "securityContext.appArmorProfile",
-    "securityContext.capabilities",
-    "securityContext.privileged",
     "securityContext.procMount",
     "securityContext.seLinuxOptions",
-    "securityContext.seccompProfile",
-    "stdin",
-    "tty",
     "volumeDevices",
+)
+ISOLATING_IN_CONTAINER: tuple[str, ...] = (
+    "securityContext.capabilities",
+    "securityContext.privileged",
+    "securityContext.seccompProfile",
 )
 """The same of a container."""
 UNUSED_IN_SERVICE: tuple[str, ...] = (
@@ -208,16 +208,20 @@ def _unused(obj: Object) -> list[str]:
     spec = obj.get("spec") or {}
     match obj["kind"]:
         case "Pod":
-            used = _unused_in_pod(spec, "spec")
+            unused, isolating = _unused_in_pod(spec, "spec"), _isolating(spec, "spec")
         case "StatefulSet" | "DaemonSet":
-            used = _unused_in_pod(spec["template"]["spec"], "spec.template.spec")
+            template, where = spec["template"]["spec"], "spec.template.spec"
+            unused, isolating = _unused_in_pod(template, where), _isolating(template, where)
         case "Service":
-            used = _present(spec, "spec", UNUSED_IN_SERVICE)
+            unused, isolating = _present(spec, "spec", UNUSED_IN_SERVICE), []
             if spec["type"] != "ClusterIP" or spec.get("clusterIP") != "None":
-                used.append("spec.type")
+                unused.append("spec.type")
         case _:
-            used = []
-    return [f"{path} is stored, but nothing acts on it (see docs/differences.md)" for path in used]
+            return []
+    return [f"{path} is stored, but nothing acts on it (see docs/differences.md)" for path in unused] + [
+        f"{path} is stored, and acted on where pods are containers (up --runtime docker) only"
+        for path in isolating
+    ]
 
 
 def _doubts(obj: Object) -> list[str]:
@@ -235,6 +239,14 @@ def _unused_in_pod(spec: dict[str, Any], where: str) -> list[str]:
                 found.append(f"{at}.restartPolicy")
     if spec["schedulerName"] != "default-scheduler":
         found.append(f"{where}.schedulerName")
+    return found
+
+
+def _isolating(spec: dict[str, Any], where: str) -> list[str]:
+    found = _present(spec, where, ISOLATING_IN_POD)
+    for name in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(name, ())):
+            found += _present(container, f"{where}.{name}[{index}]", ISOLATING_IN_CONTAINER)
     return found
 
 

@@ -15,6 +15,7 @@ from schemas.changes import Create
 from schemas.envelopes import Actor
 from schemas.errors import Forbidden
 from schemas.objects import Object, key_of_object
+from schemas.pod_columns import pod_status
 from tests.builders import a_pod, a_state, an_object
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -44,6 +45,13 @@ def test_a_pod_that_says_nothing_is_completed_as_on_kubernetes() -> None:
         for key in (NOT_READY, UNREACHABLE)
     ]
     assert "priorityClassName" not in spec
+
+
+def test_a_pod_behind_gates_says_so() -> None:
+    pod = admitted_pod(a_pod(schedulingGates=[{"name": "hold"}]), a_state().get, a_state().list)
+
+    assert [each["reason"] for each in pod["status"]["conditions"]] == ["SchedulingGated"]
+    assert pod_status(pod) == "SchedulingGated"
 
 
 def test_a_new_pod_is_pending_and_of_a_class_of_service_whoever_makes_it() -> None:

@@ -387,7 +387,7 @@ def test_a_field_that_the_agent_acts_on_brings_no_warning() -> None:
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
+        ({"securityContext": {"procMount": "Unmasked"}}, "securityContext.procMount"),
         ({"stdinOnce": True, "volumeDevices": [{"name": "d", "devicePath": "/dev/d"}]}, "volumeDevices"),
     ],
 )
@@ -397,3 +397,26 @@ def test_a_field_of_a_container_that_nothing_acts_on_is_told(fields: dict[str, A
     pod["spec"]["containers"] = [{**pod["spec"]["containers"][0], **fields}]
     at = f"spec.containers[0].{path}"
     assert canonical(pod).warnings == (f"{at} is stored, but nothing acts on it (see docs/differences.md)",)
+
+
+@pytest.mark.parametrize("fields", [{"privileged": True}, {"capabilities": {"add": ["NET_ADMIN"]}}])
+def test_a_field_that_only_containers_act_on_is_told_as_that(fields: dict[str, Any]) -> None:
+    pod = a_pod()
+    pod["spec"]["containers"] = [{**pod["spec"]["containers"][0], "securityContext": fields}]
+    (name,) = fields
+    at = f"spec.containers[0].securityContext.{name}"
+    assert canonical(pod).warnings == (
+        f"{at} is stored, and acted on where pods are containers (up --runtime docker) only",
+    )
+
+
+def test_nothing_is_told_of_what_scheduler_and_agents_act_on() -> None:
+    pod = a_pod()
+    pod["spec"]["containers"] = [{**pod["spec"]["containers"][0], "stdin": True, "tty": True}]
+    pod["spec"] |= {
+        "overhead": {"cpu": "1"},
+        "readinessGates": [{"conditionType": "a.example/b"}],
+        "resources": {"requests": {"cpu": "1"}},
+        "schedulingGates": [{"name": "a.example/b"}],
+    }
+    assert canonical(pod).warnings == ()

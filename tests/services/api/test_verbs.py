@@ -411,7 +411,9 @@ def test_a_field_that_nothing_acts_on_is_warned_of(api: AnApi) -> None:
     pod = a_pod("warned")
     pod["spec"]["hostPID"] = True
     warnings = api.ask("POST", PODS, pod).headers.get_list("warning")
-    assert warnings == ['299 - "spec.hostPID is stored, but nothing acts on it (see docs/differences.md)"']
+    assert warnings == [
+        '299 - "spec.hostPID is stored, and acted on where pods are containers (up --runtime docker) only"'
+    ]
 
 
 def test_a_part_that_is_not_served_says_so(api: AnApi) -> None:

@@ -30,6 +30,8 @@ from schemas.times import rfc3339
 from services.api.failures import bad_request, unsupported_media_type
 
 MAGIC = b"k8s\x00"
+MOST_MESSAGES = 50_000
+"""Messages in one body: an empty one takes two bytes and some microseconds. The largest pods hold a thousand."""
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _DELETE_OPTIONS = _META + "DeleteOptions"
 _TIME, _MICRO_TIME, _FIELDS = _META + "Time", _META + "MicroTime", _META + "FieldsV1"
@@ -123,17 +125,21 @@ def field_type_of(schema: Mapping[str, Any]) -> tuple[str, str]:
     raise ValueError(f"{schema} is no field of a message")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Reading:
-    """One walk over a message."""
+    """One walk over a message, which may hold so many others."""
 
     read_json: Callable[[bytes], Json]
+    left: int = MOST_MESSAGES
 
     def struct(self, message: Any, definition: str) -> Object:
         return self._fields(message, _fields_of(definition))
 
     def _fields(self, message: Any, fields: Mapping[int, Field]) -> Object:
         found: Object = {}
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"it holds more than {MOST_MESSAGES} messages")
         for described, value in message.ListFields():
             field = fields[described.number]
             if field.embedded is not None:

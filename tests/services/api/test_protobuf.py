@@ -13,8 +13,8 @@ from schemas.definitions import definitions
 from schemas.kinds import SERVED, SUBRESOURCES
 from schemas.patching import Json
 from services.api.failures import Failure
-from services.api.protobuf import MAGIC, decode, numbers
-from tests.services.api.apis import CONFIG_MAPS, AnApi
+from services.api.protobuf import MAGIC, MOST_MESSAGES, decode, numbers
+from tests.services.api.apis import CONFIG_MAPS, PODS, STATEFUL_SETS, AnApi, a_pod, a_set
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -195,11 +195,12 @@ def test_a_field_with_a_number_that_nobody_knows_is_an_unknown_field() -> None:
         (envelope("v1", "Pod", part(1, part(8, number_field(1, 2**62)))), 400),
         (envelope("coordination.k8s.io/v1", "Lease", part(2, part(4, number_field(2, -1)))), 400),
         (envelope("apps/v1", "ControllerRevision", part(2, part(1, "{"))), 400),
+        (envelope("v1", "Pod", part(2, part(2, b"") * MOST_MESSAGES)), 400),
         (envelope("batch/v1", "Job", b""), 415),
         (envelope("v1", "Pod", b"", part(3, "gzip")), 415),
         (envelope("v1", "Pod", b"", part(4, "application/json")), 415),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_cannot_be_read_is_refused(body: bytes, code: int) -> None:
     with pytest.raises(Failure) as refused:
@@ -255,3 +256,40 @@ def test_an_unknown_number_is_an_error_where_the_client_is_strict_and_a_warning_
 
 def test_a_patch_is_never_protobuf(api: AnApi) -> None:
     assert _send(api, "PATCH", f"{CONFIG_MAPS}/gold", b"k8s\0").status_code == 415
+
+
+@pytest.mark.parametrize(("accept", "code"), [(PROTOBUF, 406), (f"{PROTOBUF}, */*", 200)])
+def test_who_accepts_nothing_else_is_told_so(api: AnApi, accept: str, code: int) -> None:
+    response = api.client.get(CONFIG_MAPS, headers={"accept": accept})
+    assert response.status_code == code
+    assert response.headers["content-type"] == "application/json"
+
+
+def test_a_watch_that_would_like_protobuf_is_told_in_json(api: AnApi) -> None:
+    version = api.get(CONFIG_MAPS)["metadata"]["resourceVersion"]
+    accept = f"{PROTOBUF};stream=watch,application/json"
+    with api.watch(CONFIG_MAPS, f"resourceVersion={version}", accept=accept) as events:
+        body = envelope("v1", "ConfigMap", part(1, part(1, "watched")))
+        assert _send(api, "POST", CONFIG_MAPS, body).status_code == 201
+        assert next(events)["object"]["metadata"]["name"] == "watched"
+
+
+@pytest.mark.parametrize("kind", ["Scale", "Eviction", "Binding"])
+def test_parts_of_objects_come_as_protobuf_too(api: AnApi, kind: str) -> None:
+    match kind:
+        case "Scale":
+            api.create(STATEFUL_SETS, a_set("proto", 1))
+            spec = part(2, number_field(1, 3))
+            body = envelope("autoscaling/v1", "Scale", part(1, part(1, "proto")) + spec)
+            assert _send(api, "PUT", f"{STATEFUL_SETS}/proto/scale", body).json()["spec"] == {"replicas": 3}
+        case "Eviction":
+            api.create(PODS, a_pod("evicted"))
+            body = envelope("policy/v1", "Eviction", part(1, part(1, "evicted")))
+            assert _send(api, "POST", f"{PODS}/evicted/eviction", body).status_code == 201
+            api.fails(404, "GET", f"{PODS}/evicted")
+        case "Binding":
+            api.create(PODS, a_pod("bound"))
+            target = part(2, part(1, "Node") + part(3, "n1"))
+            body = envelope("v1", "Binding", part(1, part(1, "bound")) + target)
+            assert _send(api, "POST", f"{PODS}/bound/binding", body).status_code == 201
+            assert api.get(f"{PODS}/bound")["spec"]["nodeName"] == "n1"

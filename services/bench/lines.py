@@ -10,6 +10,7 @@ from events.codec import Entry
 from services.bench.clusters import broker_hops, control_plane, ordered_sets
 from services.bench.fleets import fleets
 from services.bench.gates import Reading
+from services.bench.growth import growth
 from services.bench.histories import EVENTS, histories
 from services.bench.logs import appends, folds, reconciles
 
@@ -30,6 +31,7 @@ PARTS: dict[str, Part] = {
     "history": lambda ground: histories(ground.place, ground.events),
     "reconcile": lambda _: reconciles(),
     "daemonset": lambda _: fleets(),
+    "growth": lambda _: growth(),
     "broker": lambda ground: broker_hops(ground.place),
     "ordered": lambda ground: ordered_sets(ground.place),
     "idle": lambda ground: control_plane(ground.place),

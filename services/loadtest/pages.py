@@ -23,7 +23,7 @@ table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabula
 th { text-align: left; font-weight: 600; color: #6b7280; font-size: .75rem; }
 td, th { padding: .18rem .9rem .18rem 0; border-bottom: 1px solid #f3f4f6; white-space: nowrap; }
 td:not(:first-child), th:not(:first-child) { text-align: right; }
-figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: #6b7280; }
+figure { margin: 0; max-width: 720px; } svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: #6b7280; }
 svg .grid { stroke: #e5e7eb; } svg .label { fill: #374151; }
 figcaption span { margin-right: 1rem; font-size: .8rem; }
 figcaption i { display: inline-block; width: .7rem; height: .7rem;

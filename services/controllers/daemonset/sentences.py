@@ -25,13 +25,14 @@ def waiting_for(situation: Situation, plan: Plan, now: Milliseconds) -> str:
     awaited = list(_awaited(situation, now))
     if awaited:
         more = f" (and {len(awaited) - 1} more nodes)" if len(awaited) > 1 else ""
+        first = _why_awaited(*awaited[0])
         left, unavailable = plan.left
         if left:
             return (
                 f"the update, {left} old pods are left: {unavailable} nodes count as unavailable; "
-                f"{awaited[0]}{more}"
+                f"{first}{more}"
             )
-        return f"{awaited[0]}{more}"
+        return f"{first}{more}"
     return _why_nowhere(situation)
 
 
@@ -54,22 +55,22 @@ def _why_held(plan: Plan) -> str:
     )
 
 
-def _awaited(situation: Situation, now: Milliseconds) -> Iterator[str]:
-    """Yield, by the names of nodes, why each that is to have an available pod has none, or two, or a leaving one."""
+def _awaited(situation: Situation, now: Milliseconds) -> Iterator[tuple[Place, Daemon]]:
+    """Yield, by the names of nodes, each that is to have an available pod and has none, or two, or a leaving one."""
     for place in situation.view.unsettled:
         daemons = place.daemons
         if len(daemons) == 1 and daemons[0].is_available(now) and not daemons[0].is_terminating:
             continue
-        yield from _why_awaited(place, now)
+        leaving = [each for each in daemons if each.is_terminating]
+        unavailable = [each for each in daemons if not (each.is_terminating or each.is_available(now))]
+        if leaving or (unavailable and place.fit.runs):
+            yield place, (leaving or unavailable)[0]
 
 
-def _why_awaited(place: Place, now: Milliseconds) -> Iterator[str]:
-    leaving = [each for each in place.daemons if each.is_terminating]
-    unavailable = [each for each in place.daemons if not (each.is_terminating or each.is_available(now))]
-    if leaving:
-        yield f"{leaving[0].name} on node {place.name} to end"
-    elif unavailable and place.fit.runs:
-        yield f"{unavailable[0].name} on node {place.name} to be available: {_why_unavailable(unavailable[0], place)}"
+def _why_awaited(place: Place, daemon: Daemon) -> str:
+    if daemon.is_terminating:
+        return f"{daemon.name} on node {place.name} to end"
+    return f"{daemon.name} on node {place.name} to be available: {_why_unavailable(daemon, place)}"
 
 
 def _why_unavailable(daemon: Daemon, place: Place) -> str:

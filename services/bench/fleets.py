@@ -1,13 +1,17 @@
-"""A DaemonSet on as many nodes as any, by the real controller and scheduler, on a log in memory."""
+"""A DaemonSet on as many nodes as any, pods that go anywhere, and what a pod takes of a process' memory: by the real
+controller and scheduler, on a log in memory."""
 
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+from events.fold import apply_entries
 from events.memory import wall_clock
+from events.state import State
 from schemas.canonical import canonical
 from schemas.changes import Create, Replace
 from schemas.kinds import DAEMON_SET, NODE, POD
@@ -49,6 +53,41 @@ def fleets(nodes: int = NODES) -> Iterator[Reading]:
         times = list(_changed_nodes(world, controller, key))
     what = f"reconcile it when one of {nodes:,} nodes has changed, view included, p50"
     yield Reading("daemonset-node", what, median(times), "ms", Gate(20, False, 1600, "no-op fold"))
+    yield from _pods_anywhere(nodes)
+
+
+def _pods_anywhere(nodes: int) -> Iterator[Reading]:
+    """Measure how fast pods that fit everywhere are bound, and what a State takes for each of them."""
+    world, binder = World(), scheduler()
+    for start in range(0, nodes, _AT_ONCE):
+        world.commit([Create(a_node(f"sim-{index}")) for index in range(start, min(start + _AT_ONCE, nodes))])
+    before = world.state.position
+    for start in range(0, nodes, _AT_ONCE):
+        world.commit(
+            [Create(_a_pod(f"web-{start + index}")) for index in range(min(_AT_ONCE, nodes - start))]
+        )
+    with without_collection():
+        begun = time.process_time()
+        while _step(world, binder, SCHEDULER_KEY):
+            pass
+        seconds = time.process_time() - begun
+    what = f"bind {nodes:,} pods to {nodes:,} nodes, commits and folds included"
+    yield Reading("bindings", what, nodes / seconds, "1/s", Gate(2_000, True, 0.02, "no-op folds/s"))
+    state = State()
+    apply_entries(state, world.log.read(0, 10**9, before))
+    entries = world.log.read(before, 10**9)
+    tracemalloc.start()
+    apply_entries(state, entries)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    yield Reading("pod-memory", "what a State takes for a pod", taken / nodes / 1024, "KB", Gate(10))
+
+
+def _a_pod(name: str) -> Object:
+    spec = a_daemonset()["spec"]["template"]["spec"]
+    metadata = {"name": name, "namespace": "default", "labels": _LABELS}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    return canonical(manifest).object
 
 
 def a_node(name: str, **labels: str) -> Object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.kinds import BY_NAME, BY_RESOURCE, Kind
+from schemas.kinds import BY_NAME, Kind
 from schemas.positions import Position
 
 Object = dict[str, Any]
@@ -27,11 +27,6 @@ def split_key(key: Key) -> tuple[str, str, str]:
     if len(parts) == 4:
         return f"{parts[0]}/{parts[1]}", parts[2], parts[3]
     return f"{parts[0]}/{parts[1]}", "", parts[2]
-
-
-def kind_of_key(key: Key) -> Kind:
-    """Return the row of the kinds table that a key belongs to. Raises KeyError for an unknown resource."""
-    return BY_RESOURCE[split_key(key)[0]]
 
 
 def kind_of(obj: Object) -> Kind:

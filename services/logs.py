@@ -76,12 +76,6 @@ def log_to_stdout(program: str, level: int = logging.INFO) -> None:
     _configure(sys.stdout, structlog.processors.JSONRenderer(_json), program, level)
 
 
-def log_to_terminal(program: str, level: int = logging.INFO) -> None:
-    """Send all that this process logs to stderr: in colours on a terminal, else plain."""
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    _configure(sys.stderr, renderer, program, level)
-
-
 def _configure(stream: Any, renderer: Any, program: str, level: int) -> None:
     steps: list[Any] = [
         structlog.contextvars.merge_contextvars,

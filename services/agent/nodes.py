@@ -96,6 +96,7 @@ def node_object(
             "conditions": [
                 _condition(*said, now) for said in (*_CONDITIONS, _said_of_disk(disk), *_said_of(network))
             ],
+            **_endpoints(settings.server_port),
             "nodeInfo": {
                 "architecture": architecture,
                 "operatingSystem": "linux",

@@ -48,11 +48,6 @@ class Sandboxes:
             raise
         return created, self._address_of(created)
 
-    def id_of(self, uid: str) -> str:
-        """Return the id of the pod's pause container, running or not; "" where there is none."""
-        found = ours(self._engine.client, self._node_directory, uid=uid, container=PAUSE)
-        return str(found[0]["Id"]) if found else ""
-
     def _create(self, pod: Object) -> str:
         client, spec = self._engine.client, pod["spec"]
         resolver = resolver_of(pod, self._name_server, host_resolver(), self._domain)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import BadRequest, ChronosetError, Forbidden, Unavailable
 from schemas.objects import Object
+from services.agent.nodes import NodeSettings, node_object
 from services.agent.serving.doors import socket_door, tcp_door
 from services.agent.serving.server import Door
 from services.node_servers import ServerPlace, server_of
@@ -102,3 +104,12 @@ def test_a_node_cannot_send_anybody_to_another_programs_socket(tmp_path: Path) -
         with pytest.raises(Unavailable, match="node 'n1' cannot be asked"):
             server_of(a_node(name), tmp_path)
     assert server_of(a_node("log.sock", 10250), tmp_path) == ServerPlace(host="10.0.0.7", port=10250)
+
+
+def test_a_node_that_listens_on_a_network_tells_where(tmp_path: Path) -> None:
+    settings = NodeSettings("n1", tmp_path, address="10.0.0.7", server_port=10250)
+    assert server_of(node_object(settings, "process", 0), tmp_path) == ServerPlace(
+        host="10.0.0.7", port=10250
+    )
+    with pytest.raises(Unavailable):
+        server_of(node_object(replace(settings, server_port=0), "process", 0), tmp_path)

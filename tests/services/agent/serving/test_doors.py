@@ -14,6 +14,7 @@ from services.agent.serving.doors import socket_door, tcp_door
 from services.agent.serving.server import Door
 from services.node_servers import ServerPlace, server_of
 from services.settings import Settings, settings_from
+from services.sockets import make_socket_dir, remove_socket_dir
 
 TOKEN = "0123456789abcdef"
 
@@ -35,11 +36,11 @@ def test_without_settings_there_is_only_the_socket(tmp_path: Path) -> None:
     settings = settings_with(tmp_path)
     assert tcp_door(settings) is None
     assert socket_door(settings) is None
-    settings.socket_dir.mkdir(parents=True)
+    make_socket_dir(settings.socket_dir)
     try:
         assert socket_door(settings) == Door(path=settings.socket_dir / "nodes.sock")
     finally:
-        settings.socket_dir.rmdir()
+        remove_socket_dir(settings.socket_dir)
 
 
 def test_a_loopback_address_needs_a_token_and_no_certificate(tmp_path: Path, token_file: str) -> None:

@@ -49,7 +49,6 @@ def prototype_of(owner: DaemonSetView, revision: str) -> Object:
             "ownerReferences": [controller_reference(owner.raw)],
         },
         "spec": with_tolerations(owner.template["spec"]),
-        "status": {"phase": "Pending"},
     }
     return pod_defaults(pod)
 

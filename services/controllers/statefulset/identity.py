@@ -71,7 +71,6 @@ def new_pod(owner: StatefulSetView, ordinal: int, revision: str, template: Objec
             "ownerReferences": [controller_reference(owner.raw)],
         },
         "spec": spec,
-        "status": {"phase": "Pending"},
     }
 
 

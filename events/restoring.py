@@ -42,7 +42,12 @@ def put_back(
             pipeline.execute()
     for some in _chunks(state.heads()):
         client.hset(heads, mapping={key: stream_id_of(position) for key, position in some})
-    facts: dict[Field, Field] = {"tail": stream_id_of(state.position), "refuse": "", "readonly": "", "historian": "0"}
+    facts: dict[Field, Field] = {
+        "tail": stream_id_of(state.position),
+        "refuse": "",
+        "readonly": "",
+        "historian": "0",
+    }
     facts |= {"archive": sealed.manifest, "sealed": stream_id_of(sealed.end)}
     client.hset(heads, mapping=facts | {"log": state.log_id})
 

@@ -1,8 +1,8 @@
 """The historian: seals the log's older part, trims the stream behind it, and takes snapshots.
 
-Of several, one holds the lease and works; the log's server knows its epoch, so that one that was paused for longer than
-its lease can do no harm. It keeps no state of the cluster, and looks only every few seconds. A full disk, an archive that
-cannot be reached or that is damaged stops it, and nothing else: the log grows until it can go on.
+Of several, one holds the lease and works; the log's server knows its epoch, so that one that was paused for longer
+than its lease can do no harm. It keeps no state of the cluster, and looks only every few seconds. A full disk, an
+archive that cannot be reached or that is damaged stops it, and nothing else: the log grows until it can go on.
 """
 
 from __future__ import annotations

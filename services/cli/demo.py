@@ -16,7 +16,8 @@ def demo(
     """Play the story of a StatefulSet and of a DaemonSet on real processes, and check what is observed.
 
     It starts a cluster of its own, in a temporary directory unless --data-dir names a new one, and stops it at the
-    end; so it does with a second one, whose nodes wait for their network. Exit code 1 where an observation is not as it should be.
+    end; so it does with a second one, whose nodes wait for their network. Exit code 1 where an observation is not as
+    it should be.
 
     \b
     Example:

@@ -65,7 +65,7 @@ def test_limits_of_version_2_are_written_as_the_kernel_reads_them(fake: Fake) ->
     for path in ("chronoset", "chronoset/n1", "chronoset/n1/u1", "chronoset/n1/u1/main.0"):
         fake.fill(path)
     base = f"{fake.point}/chronoset/n1"
-    hierarchy = Hierarchy({each: (2, base) for each in cgroups.CONTROLLERS})
+    hierarchy = Hierarchy(dict.fromkeys(cgroups.CONTROLLERS, (2, base)))
     folders = make_group(hierarchy, "u1", "main.0", Limits(64 << 20, 250, 100))
     assert folders == [f"{base}/u1/main.0"], "one group for all controllers"
     group, pod = Path(folders[0]), Path(base, "u1")
@@ -99,7 +99,7 @@ def test_groups_of_version_1_are_below_our_own(fake: Fake) -> None:
     proc = fake.says(
         "4:memory:/us\n1:name=systemd:/\n0::/\n", fake.mount("cgroup", "memory") + fake.mount("cgroup2")
     )
-    assert list(cgroups._places("memory", proc))[0] == (1, f"{fake.point}/us")
+    assert next(iter(cgroups._places("memory", proc))) == (1, f"{fake.point}/us")
 
 
 def test_of_a_hierarchy_only_what_is_mounted_counts(fake: Fake) -> None:

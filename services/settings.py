@@ -348,7 +348,9 @@ def _api_names(text: str) -> tuple[str, ...]:
     names = tuple(name for each in text.split(",") if (name := each.strip()))
     for name in names:
         if not _is_host(name):
-            raise BadRequest(f"CHRONOSET_API_NAMES: {name!r} is no host name; write some, as api.example.org,10.0.0.5")
+            raise BadRequest(
+                f"CHRONOSET_API_NAMES: {name!r} is no host name; write some, as api.example.org,10.0.0.5"
+            )
     return names
 
 

@@ -18,9 +18,7 @@ from services.agent.specs import spec_of
 VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED = "VolumesAtMountPath", "ImageVerified"
 LIMITS_ENFORCED, SECURITY_ENFORCED = "LimitsEnforced", "SecurityContextEnforced"
 ADDRESS_FREE = "AddressFree"
-REMARKS = frozenset(
-    (VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED, LIMITS_ENFORCED, SECURITY_ENFORCED, ADDRESS_FREE)
-)
+REMARKS = frozenset((VOLUMES_AT_MOUNT_PATH, IMAGE_VERIFIED, LIMITS_ENFORCED, SECURITY_ENFORCED, ADDRESS_FREE))
 """The conditions that say what is not as Kubernetes has it; they go when it is."""
 OUR_CONDITIONS = frozenset(
     (

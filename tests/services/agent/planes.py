@@ -109,7 +109,9 @@ def over_http() -> Iterator[Plane]:
         control_plane = ApiControlPlane(remote, "n1", "a-holder")
         assert control_plane.pods_on("n1") == [] and control_plane.published() == ()
         hands = Hands(log, api.server.replica)
-        yield Plane(control_plane, lambda obj: _seen(control_plane, hands.put(canonical(obj).object)), log.break_off)
+        yield Plane(
+            control_plane, lambda obj: _seen(control_plane, hands.put(canonical(obj).object)), log.break_off
+        )
         control_plane.close()
         remote.close()
 

@@ -60,6 +60,10 @@ class ApiHand:
 
         self._until(are_gone, f"{len(keys)} sets are not gone", len(keys))
 
+    def close(self) -> None:
+        """Hang up."""
+        self._api.close()
+
     def _is_gone(self, key: Key) -> bool:
         _, namespace, name = split_key(key)
         pods = path_of(POD.resource, namespace)

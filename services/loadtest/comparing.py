@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +85,8 @@ def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
         _wait_for_nodes(watch)
         if over_api:
             watch.stop()
-            yield ApiHand(cluster.settings.data_dir / KUBECONFIG, PATIENCE)
+            with closing(ApiHand(cluster.settings.data_dir / KUBECONFIG, PATIENCE)) as hand:
+                yield hand
         else:
             yield LogHand(log, watch, edges_of(cluster.settings), PATIENCE)
     finally:

@@ -100,6 +100,7 @@ def test_nodes_and_driver_may_know_nothing_but_the_api(tmp_path: Path) -> None:
         hand.delete(web)
         hand.delete(everywhere)
         hand.wait_gone([web, everywhere])
+        hand.close()
         log = open_log(cluster.settings, "test")
         written = [event for event in events_between(log, 0, log.last()) if event.type == "PodReady"]
         log.close()

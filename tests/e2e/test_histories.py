@@ -80,7 +80,7 @@ def test_a_log_cut_while_it_was_down_is_refused_until_the_operator_decides(tmp_p
         code, said = cluster.ended()
         assert code == 70
         assert (
-            "acknowledged events are missing; put the files back, or go on without them (up --accept-loss)"
+            "acknowledged events are missing; put the files back, or go on without them (up --accept-loss"
             in said
         )
         assert cluster.record() is None

@@ -11,6 +11,7 @@ from schemas.kinds import NODE, POD
 from schemas.objects import Key, Object, labels_of, split_key, uid_of
 
 ASKED, CREATED, READY = "asked to end", "created", "Ready"
+_ENDED = ("PodSucceeded", "PodFailed")
 _TOLD = {"PodDeletionRequested": ASKED, "PodCreated": CREATED, "PodReady": READY}
 
 
@@ -122,7 +123,10 @@ def tale_of_set(events: Iterable[Event], daemons: Mapping[str, Daemon], name: st
 
 
 def rivals_of(events: Iterable[Event], daemons: Mapping[str, Daemon]) -> list[str]:
-    """Return the nodes that had two daemons of one set at once: there must be none without surge."""
+    """Return the nodes that had two daemons of one set at once: there must be none without surge.
+
+    A pod that has ended runs no daemon, though it is there until its agent has confirmed that.
+    """
     live: dict[Daemon, str] = {}
     rivals = []
     for event in events:
@@ -133,7 +137,7 @@ def rivals_of(events: Iterable[Event], daemons: Mapping[str, Daemon]) -> list[st
             if daemon in live:
                 rivals.append(f"{daemon.set} on {daemon.node}")
             live[daemon] = event.uid
-        elif event.op == DELETE and live.get(daemon) == event.uid:
+        elif (event.op == DELETE or event.type in _ENDED) and live.get(daemon) == event.uid:
             del live[daemon]
     return rivals
 

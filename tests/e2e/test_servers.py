@@ -143,6 +143,7 @@ def test_a_password_of_an_external_server_is_never_shown(
             "agents",
             "api",
             "dispatcher",
+            "historian",
             "projector",
             "worker-1",
             "worker-2",

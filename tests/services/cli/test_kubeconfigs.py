@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from schemas.positions import stream_id_of
 from services.api.identity.kubeconfigs import kubeconfig
 from tests.services.cli.conftest import CommandLine
 
@@ -22,7 +23,7 @@ def administrator(tmp_path: Path, chronoset: CommandLine) -> bytes:
 
 
 def shown(chronoset: CommandLine, *words: str) -> list[dict[str, object]]:
-    found = chronoset("get", *words, "-o", "json").json
+    found = chronoset("get", *words, "-o", "json", "--at-least", stream_id_of(chronoset.end())).json
     return list(found.get("items", [found]))
 
 

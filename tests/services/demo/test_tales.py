@@ -154,3 +154,5 @@ def test_two_daemons_of_a_set_on_a_node_at_once_are_rivals() -> None:
     assert rivals_of(together, daemons_in(together)) == ["fluentd on n1"]
     one_by_one = [together[0], together[2], together[1], of_daemon("PodCreated", OTHER)]
     assert rivals_of(one_by_one, daemons_in(one_by_one)) == []
+    after_an_end = [together[0], of_daemon("PodSucceeded", ONE), together[1], together[2]]
+    assert rivals_of(after_an_end, daemons_in(after_an_end)) == []

@@ -3,10 +3,12 @@ specification of Kubernetes). Pure: agents on the log's machine and the API, for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from schemas.objects import Object, is_terminating, labels_of, name_of, namespace_of
+from schemas.event_types import condition_of
+from schemas.objects import Object, is_terminating, name_of, namespace_of
+from services.backends import address_of, has_backends, is_reachable, ports_at, publishes_all, selects
 
 DOMAIN = "cluster.local"
 
@@ -35,14 +37,14 @@ def records_of(services: Iterable[Object], pods: Iterable[Object]) -> tuple[Reco
     """Return what headless services publish: their Ready pods, all where publishNotReadyAddresses is set."""
     by_namespace: dict[str, list[Object]] = {}
     for pod in pods:
-        if _address_of(pod) and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded"):
+        if is_reachable(pod):
             by_namespace.setdefault(namespace_of(pod), []).append(pod)
     found = (
         _record(pod, service)
         for service in services
-        if service["spec"].get("clusterIP") == "None" and service["spec"].get("selector")
+        if service["spec"].get("clusterIP") == "None" and has_backends(service)
         for pod in by_namespace.get(namespace_of(service), ())
-        if _is_selected(pod, service) and (_publishes_all(service) or _is_serving(pod))
+        if selects(service, pod) and (publishes_all(service) or _is_serving(pod))
     )
     return tuple(sorted(found, key=lambda record: (record.namespace, record.service, record.host)))
 
@@ -50,39 +52,12 @@ def records_of(services: Iterable[Object], pods: Iterable[Object]) -> tuple[Reco
 def _record(pod: Object, service: Object) -> Record:
     is_named = pod["spec"].get("subdomain") == name_of(service)
     host = (pod["spec"].get("hostname") or name_of(pod)) if is_named else ""
-    ports = tuple(_ports_of(pod, service))
-    return Record(_address_of(pod), host, name_of(service), namespace_of(service), ports)
-
-
-def _ports_of(pod: Object, service: Object) -> Iterator[Port]:
-    """Yield where the service's ports are at the pod: targetPort, by name one that a container has (FindPort)."""
-    named = {
-        (port.get("name"), port.get("protocol", "TCP")): port["containerPort"]
-        for container in pod["spec"].get("containers") or ()
-        for port in container.get("ports") or ()
-    }
-    for port in service["spec"].get("ports") or ():
-        protocol, target = port.get("protocol", "TCP"), port.get("targetPort") or port["port"]
-        number = target if isinstance(target, int) else named.get((target, protocol))
-        if number:
-            yield Port(port.get("name", ""), protocol, number)
-
-
-def _address_of(pod: Object) -> str:
-    return str((pod.get("status") or {}).get("podIP", ""))
-
-
-def _is_selected(pod: Object, service: Object) -> bool:
-    labels = labels_of(pod)
-    return all(labels.get(key) == value for key, value in service["spec"]["selector"].items())
-
-
-def _publishes_all(service: Object) -> bool:
-    return bool(service["spec"].get("publishNotReadyAddresses"))
+    ports = tuple(
+        Port(port.get("name", ""), port.get("protocol", "TCP"), number)
+        for port, number in ports_at(pod, service)
+    )
+    return Record(address_of(pod), host, name_of(service), namespace_of(service), ports)
 
 
 def _is_serving(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return not is_terminating(pod) and any(
-        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
-    )
+    return not is_terminating(pod) and condition_of(pod, "Ready") == "True"

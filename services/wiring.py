@@ -42,6 +42,7 @@ from services.connections import connect, reaching
 from services.controllers.controller import Controller
 from services.controllers.daemonset import DAEMONSET
 from services.controllers.disruption import DISRUPTION
+from services.controllers.endpoints import ENDPOINTS
 from services.controllers.finished import finished
 from services.controllers.garbage import GARBAGE
 from services.controllers.namespaces import NAMESPACES
@@ -76,6 +77,7 @@ CONTROLLERS: tuple[Controller[Any], ...] = (
     NODES,
     DISRUPTION,
     NAMESPACES,
+    ENDPOINTS,
     finished(DEFAULT_FINISHED_PODS),
     heartbeats(deaf),
 )

@@ -48,7 +48,7 @@ def prepare_log(log: Log, data_dir: Path, edges: Edges | None = None, accepts_lo
     except NotFound:
         log_id = _created(log)
         last = log.last()
-    if remembered and last < remembered[1]:
+    if remembered and not _holds(log, remembered[1]):
         if not accepts_loss:
             raise _too_short(data_dir, last, remembered[1])
         last = start_epoch(log, log_id, remembered[1])
@@ -64,7 +64,7 @@ def check_log(log: Log, data_dir: Path) -> None:
     """
     remembered = _remembered(data_dir)
     _, last = _identified(log, data_dir, remembered)
-    if remembered and last < remembered[1]:
+    if remembered and not _holds(log, remembered[1]):
         raise _too_short(data_dir, last, remembered[1])
 
 
@@ -105,9 +105,17 @@ def _identified(log: Log, data_dir: Path, remembered: tuple[str, Position] | Non
     return log_id, log.last()
 
 
+def _holds(log: Log, seen: Position) -> bool:
+    """Say whether the entry that was seen last is in the log: that it ends later does not mean that nothing is missing.
+
+    A program that had not noticed may have appended to a log that was cut.
+    """
+    return bool(log.read(seen - 1, 1, seen))
+
+
 def _too_short(data_dir: Path, last: Position, seen: Position) -> LostHistory:
     return LostHistory(
-        f"the log ends at {stream_id_of(last)}, but {data_dir} saw it at {stream_id_of(seen)}: acknowledged events "
+        f"the log ends at {stream_id_of(last)}, but {data_dir} saw {stream_id_of(seen)} in it: acknowledged events "
         f"are missing; put the files back, or go on without them (up --accept-loss, init --accept-loss)",
         last,
     )

@@ -7,12 +7,12 @@ Deletes go on a little longer, because they are how room is made.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
 
-from events.keys import heads_key
+from events.keys import heads_key, log_key
 from schemas.positions import Position, position_of
 
 GIB = 1 << 30
@@ -62,7 +62,7 @@ def usage_of(client: redis.Redis, directory: Path | None) -> StorageUsage:
     return StorageUsage(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, used, limit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StorageGuard:
     """Keeps the verdict in the log's meta hash up to date: `inspect` is called every second or two.
 
@@ -74,14 +74,16 @@ class StorageGuard:
     cluster: str
     directory: Path | None
 
+    _end: bytes = field(default=b"", init=False)
+
     def inspect(self, halted: str = "") -> str:
         """Measure, write the verdict where it has changed, and return what is in force.
 
         `halted`, where not empty, is the owner's reason to take no write at all: a program found history lost. A log
         that does not exist yet is left alone. Raises redis' errors.
         """
-        log_id, field = self.client.hmget(heads_key(self.cluster), ["log", "refuse"])
-        in_force = field.decode() if isinstance(field, bytes) else ""
+        log_id, refuse = self.client.hmget(heads_key(self.cluster), ["log", "refuse"])
+        in_force = refuse.decode() if isinstance(refuse, bytes) else ""
         if log_id is None:
             return in_force
         owner = self.directory is not None
@@ -93,11 +95,17 @@ class StorageGuard:
         return wanted
 
     def end(self) -> tuple[str, Position] | None:
-        """Return the log's id and its end, of one moment; None where there is no log. Raises redis' errors."""
+        """Return the log's id and its end, of one moment. Raises redis' errors.
+
+        None where there is no log, or one that has lost the end of last time: what was appended since then hides that.
+        """
         log_id, tail = self.client.hmget(heads_key(self.cluster), ["log", "tail"])
-        if isinstance(log_id, bytes) and isinstance(tail, bytes):
-            return log_id.decode(), position_of(tail)
-        return None
+        if not (isinstance(log_id, bytes) and isinstance(tail, bytes)):
+            return None
+        if self._end and not self.client.xrange(log_key(self.cluster), self._end, self._end):
+            return None
+        self._end = tail
+        return log_id.decode(), position_of(tail)
 
 
 def _disk_verdict(usage: StorageUsage, relief: float) -> str:

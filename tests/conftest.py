@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from tests.dockerd import SKIPPED, docker_daemon
+from tests.dockerd import SKIPPED as NO_DOCKER
+from tests.dockerd import docker_daemon
+from tests.podman import SKIPPED as NO_PODMAN
+from tests.podman import podman_service
 
 structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in the background of a shell; programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +27,18 @@ def docker_host() -> Iterator[str]:
         yield host
 
 
+@pytest.fixture(scope="session")
+def podman_host() -> Iterator[str]:
+    """The URL of a podman service for tests."""
+    with podman_service() as host:
+        yield host
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly what was not tested, since a reason is not shown by default."""
-    skipped = [
-        report for report in terminalreporter.stats.get("skipped", ()) if SKIPPED in str(report.longrepr)
-    ]
-    if skipped:
-        terminalreporter.section(f"{len(skipped)} tests were SKIPPED: {SKIPPED}", red=True)
-        terminalreporter.line(str(skipped[0].longrepr))
+    all_skipped = terminalreporter.stats.get("skipped", ())
+    for reason in (NO_DOCKER, NO_PODMAN):
+        skipped = [report for report in all_skipped if reason in str(report.longrepr)]
+        if skipped:
+            terminalreporter.section(f"{len(skipped)} tests were SKIPPED: {reason}", red=True)
+            terminalreporter.line(str(skipped[0].longrepr))

@@ -7,8 +7,9 @@ from collections import Counter
 
 from events.log import Appended, Batch
 from events.redis_log import RedisLog
+from schemas.envelopes import LOG_KEY
 from schemas.errors import Conflict
-from schemas.objects import split_key
+from schemas.objects import Key, split_key
 from services.metrics import measures
 
 
@@ -27,7 +28,12 @@ class MeasuredLog(RedisLog):
         finally:
             measures.APPENDS.labels(outcome).observe(time.perf_counter() - begun)
         if not appended.repeated:
-            resources = Counter(split_key(draft.key)[0] for draft in batch.drafts)
+            resources = Counter(_resource_of(draft.key) for draft in batch.drafts)
             for resource, count in resources.items():
                 measures.EVENTS.labels(resource).inc(count)
         return appended
+
+
+def _resource_of(key: Key) -> str:
+    """Return the resource that an event is about; what concerns the log itself has none, and is told by its key."""
+    return key if key == LOG_KEY else split_key(key)[0]

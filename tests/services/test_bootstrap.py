@@ -94,3 +94,16 @@ def test_a_check_refuses_what_init_would_refuse_and_makes_nothing(tmp_path: Path
     with pytest.raises(NotFound):
         check_log(MemoryLog("test"), tmp_path / "new")
     assert log.last() == end and not (tmp_path / "new").exists()
+
+
+def test_a_log_that_was_cut_and_has_grown_since_is_refused_all_the_same(tmp_path: Path):
+    log = MemoryLog()
+    log_id = prepare_log(log, tmp_path)
+    (genesis,) = log.read(0, 1)
+    gone = genesis.position + (1 << 19)
+    assert not log.read(gone - 1, 1, gone)
+    remember_log(tmp_path, log_id, gone)
+    with pytest.raises(LostHistory, match="acknowledged events are missing"):
+        prepare_log(log, tmp_path)
+    with pytest.raises(LostHistory, match="acknowledged events are missing"):
+        check_log(log, tmp_path)

@@ -182,6 +182,26 @@ def test_a_watch_shows_rows_as_they_change(kubectl: Kubectl) -> None:
     kubectl("delete", "cm", "seen")
 
 
+def test_the_slices_of_a_service_say_where_its_pods_are(kubectl: Kubectl) -> None:
+    spec = {"clusterIP": "None", "selector": {"app": "db"}, "ports": [{"port": 80}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "db"}, "spec": spec}
+    kubectl("apply", "-f", "-", text=json.dumps(service))
+    kubectl("apply", "-f", "-", text=a_manifest())
+    kubectl("rollout", "status", "sts/db", "--timeout=50s")
+
+    def ready() -> list[str]:
+        (found,) = kubectl.json("get", "endpointslices", "-l", "kubernetes.io/service-name=db")["items"]
+        endpoints = found.get("endpoints", [])
+        return [address for each in endpoints if each["conditions"]["ready"] for address in each["addresses"]]
+
+    addresses = kubectl("get", "pods", "-l", "app=db", "-o", "jsonpath={.items[*].status.podIP}").split()
+    wait_for(lambda: ready() == addresses, "the slice to say where the pods are")
+    kubectl("delete", "sts", "db", "--timeout=50s")
+    wait_for(lambda: ready() == [], "the slice to be empty")
+    kubectl("delete", "svc", "db")
+    wait_for(lambda: "No resources" in kubectl("get", "endpointslices"), "the slice to go with its Service")
+
+
 def test_objects_are_edited_labelled_and_selected(kubectl: Kubectl) -> None:
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"a": "1"}}
     kubectl("apply", "-f", "-", text=json.dumps(manifest))

@@ -233,6 +233,16 @@ def test_at_most_a_hundred_pods_stand_in_a_slice_and_a_pod_stays_where_it_is() -
     assert sorted(map(len, after.values())) == [50, 100, 100]
 
 
+def test_a_slice_that_somebody_overfilled_is_divided() -> None:
+    pods, service = [a_backend(number) for number in range(150)], a_service()
+    run = Settling(ENDPOINTS, a_state(SPACE, service, *pods)).resync()
+    first, second = slices(run.state)
+    run.remove(second)
+    run.edit(first, lambda now: {**now, "endpoints": now["endpoints"] + second["endpoints"]}).settle()
+
+    assert sorted(len(names(each)) for each in slices(run.state)) == [50, 100]
+
+
 def test_a_service_that_is_made_anew_has_slices_of_its_own_and_the_old_ones_go() -> None:
     old = only(a_service(), a_backend())
     service = a_service()
@@ -315,6 +325,7 @@ def test_after_whatever_happens_each_pod_behind_a_service_stands_in_one_slice(se
                 run.change(Create(there[number]))
         run.settle()
 
+        assert run.batches <= 1
         found = slices(run.state)
         assert all(names(each) == sorted(names(each)) and len(names(each)) <= 100 for each in found)
         assert sorted(name for each in found for name in names(each)) == sorted(map(name_of, there.values()))

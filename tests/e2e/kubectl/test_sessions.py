@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.server]
 
 HERE = Path(__file__).parent
 WHOLE = (VERSIONS[0], VERSIONS[-1])
+OFTEN = (VERSIONS[0], *VERSIONS[-2:])
+"""Played in every run; the versions between only with --long."""
 TALKER = """#!/bin/sh
 echo "hello from $POD_NAME"
 trap 'exit 0' TERM
@@ -61,7 +63,10 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(
+    scope="module",
+    params=[each if each in OFTEN else pytest.param(each, marks=pytest.mark.long) for each in VERSIONS],
+)
 def desk(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     version: str = request.param
     program = kubectl_of(version)

@@ -26,6 +26,7 @@ class Engine:
     client: Any
     network: str
     gateway: str
+    is_podman: bool = False
 
 
 def connect_engine(url: str) -> Any:
@@ -44,11 +45,12 @@ def open_engine(url: str, directory: Path) -> Engine:
     client, name = connect_engine(url), network_name(directory)
     try:
         found = _network(client, name, directory)
+        is_podman = any("Podman" in each["Name"] for each in client.version().get("Components") or ())
     except (DockerException, OSError) as error:
         client.close()
         raise Unavailable(f"the Docker daemon makes no network: {sentence_of(error)}") from None
     configs = (found.get("IPAM") or {}).get("Config") or [{}]
-    return Engine(client, name, str(configs[0].get("Gateway", "")).partition("/")[0])
+    return Engine(client, name, str(configs[0].get("Gateway", "")).partition("/")[0], is_podman)
 
 
 def network_name(directory: Path) -> str:

@@ -37,9 +37,17 @@ def attempt_of(labels: Mapping[str, str]) -> int:
     return int(labels[ATTEMPT])
 
 
+def is_pause(found: Any) -> bool:
+    """True for a listed container that holds a pod's network."""
+    return bool(found["Labels"][CONTAINER] == PAUSE)
+
+
 def ours(client: Any, node_directory: str, **labels: str) -> list[Any]:
-    """Return the containers of a node, running or not, that carry `labels` too (uid, container), oldest run first."""
+    """Return the containers of a node, running or not, that carry `labels` too (uid, container), oldest run first.
+
+    Those that hold a pod's network come last: podman removes none that another container refers to.
+    """
     names = {"uid": UID, "container": CONTAINER}
     wanted = [f"{NODE}={node_directory}", *(f"{names[name]}={value}" for name, value in labels.items())]
     found = client.containers(all=True, filters={"label": wanted})
-    return sorted(found, key=lambda each: attempt_of(each["Labels"]))
+    return sorted(found, key=lambda each: (is_pause(each), attempt_of(each["Labels"])))

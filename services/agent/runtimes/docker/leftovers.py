@@ -17,7 +17,8 @@ from typing import Any
 from docker.errors import APIError, NotFound
 
 from services.agent.runtimes.docker.engines import connect_engine, network_name
-from services.agent.runtimes.docker.labels import CONTAINER, NODE, PAUSE
+from services.agent.runtimes.docker.labels import NODE, is_pause
+from services.agent.runtimes.docker.sandboxes import take_down
 
 KILL_PATIENCE = 10.0
 POLL_SECONDS = 0.1
@@ -33,16 +34,19 @@ def end_containers(url: str, directory: Path, grace: float, deletes: bool = Fals
     client = connect_engine(url)
     try:
         found = _below(client, directory)
-        mains = [each for each in found if each["Labels"][CONTAINER] != PAUSE]
+        mains = [each for each in found if not is_pause(each)]
         running = [each["Id"] for each in mains if each["State"] == "running"]
         for signal, patience in (("", grace), ("SIGKILL", KILL_PATIENCE)):
             _send(client, [each for each in running if _runs(client, each)], signal)
             _wait_until(lambda: not any(_runs(client, each) for each in running), patience)
-        gone = found if deletes else [each for each in found if each not in mains]
+        pauses = [each["Id"] for each in found if is_pause(each)]
         with ThreadPoolExecutor(REMOVERS) as pool:
-            list(pool.map(partial(_remove, client), gone))
-        with suppress(NotFound):
-            client.remove_network(network_name(directory))
+            if deletes:
+                list(pool.map(partial(_remove, client), mains))
+            are_gone = list(pool.map(partial(take_down, client), pauses))
+        if all(are_gone):
+            with suppress(NotFound):
+                client.remove_network(network_name(directory))
     finally:
         client.close()
     return len(running)

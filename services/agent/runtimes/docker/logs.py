@@ -8,7 +8,7 @@ import threading
 from calendar import timegm
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from docker.errors import APIError
@@ -19,6 +19,7 @@ from services.agent.runtimes.port import LogLine, LogQuery
 
 IDLE_SECONDS = 0.5
 BATCH = 1_000
+_LENGTH_OF_AT = len("2026-11-23T05:38:30.146754708Z")
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -104,7 +105,7 @@ def _lines_of(stream: str, data: bytes) -> Iterator[LogLine]:
     for raw, is_whole in (*((line, True) for line in whole), (rest, False)):
         at, _, text = raw.partition(b" ")
         if at:
-            yield LogLine(at.decode(), stream, text, is_whole)
+            yield LogLine(_nanoseconds(at.decode()), stream, text, is_whole)
 
 
 def _params_of(query: LogQuery) -> dict[str, str]:
@@ -118,6 +119,14 @@ def _params_of(query: LogQuery) -> dict[str, str]:
         "since": since,
         "tail": tail,
     }
+
+
+def _nanoseconds(at: str) -> str:
+    """Return a time of the daemon's as LogLine.at has it: podman writes whole seconds, in its own zone."""
+    if len(at) == _LENGTH_OF_AT and at.endswith("Z"):
+        return at
+    whole = datetime.fromisoformat(at).astimezone(UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond:06}000Z"
 
 
 def _unix_time(at: str) -> str:

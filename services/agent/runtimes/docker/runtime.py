@@ -33,7 +33,7 @@ from services.agent.runtimes.docker.engines import Engine, sentence_of
 from services.agent.runtimes.docker.images import ensure_image
 from services.agent.runtimes.docker.labels import CONTAINER, PAUSE, UID, attempt_of, labels_of, ours, title_of
 from services.agent.runtimes.docker.logs import read_container_log
-from services.agent.runtimes.docker.sandboxes import Sandboxes
+from services.agent.runtimes.docker.sandboxes import Sandboxes, take_down
 from services.agent.runtimes.docker.sessions import AttachSession, ExecSession
 from services.agent.runtimes.docker.specs import Around, creation_of, host_ports_of, path_of_message
 from services.agent.runtimes.docker.states import exit_of, is_over, lost_exit, milliseconds_of
@@ -166,7 +166,7 @@ class DockerRuntime:
         with suppress(OSError, DockerException):
             remove_tree(self._folders.of(uid) / "volumes")
             for found in ours(self._client, self._node, uid=uid, container=PAUSE):
-                self._remove(found["Id"])
+                take_down(self._client, found["Id"])
 
     def close(self, uid: str) -> None:
         """Remove all that there is of a pod; in the background, since that takes a while."""
@@ -302,11 +302,13 @@ class DockerRuntime:
                 self._remove(found["Id"])
 
     def _create(self, run: Run, creation: Any) -> str:
+        """Create a container; in podman, unlike docker, it does not share the host name along with the network."""
+        shared = {"UTSMode": creation.host["network_mode"]} if self._engine.is_podman else {}
         created = self._client.create_container(
             **creation.config,
             name=title_of(run.pod, run.container, run.attempt),
             labels=labels_of(run.pod, run.container, run.attempt, self._node),
-            host_config=self._client.create_host_config(**creation.host),
+            host_config=self._client.create_host_config(**creation.host) | shared,
         )
         return str(created["Id"])
 

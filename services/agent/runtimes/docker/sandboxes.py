@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 
 from schemas.objects import Object, name_of, uid_of
 from services.agent.runtimes.docker.engines import Engine, sentence_of
@@ -15,8 +16,28 @@ from services.agent.runtimes.docker.specs import host_ports_of, namespaces_of
 from services.agent.runtimes.port import Refused
 from services.headless import DOMAIN
 
+_REFERRED = "has dependent containers"
 _TAKEN = ("port is already allocated", "address already in use")
 LONGEST_HOSTNAME = 63
+
+
+def take_down(client: Any, pause: str) -> bool:
+    """Remove a pause container; True if it is gone.
+
+    Podman keeps it while another container, though it has ended, refers to its network; then it is only ended, which
+    gives back its ports and its address, and can be started again.
+    """
+    try:
+        client.remove_container(pause, v=True, force=True)
+    except NotFound:
+        pass
+    except APIError as error:
+        if _REFERRED not in sentence_of(error):
+            raise
+        with suppress(APIError):  # it has ended already
+            client.kill(pause)
+        return False
+    return True
 
 
 class Sandboxes:
@@ -37,12 +58,16 @@ class Sandboxes:
         for found in ours(client, self._node_directory, uid=uid_of(pod), container=PAUSE):
             if found["State"] == "running":
                 return found["Id"], self._address_of(found["Id"])
-            client.remove_container(found["Id"], force=True)
-        created = self._create(pod)
+            if not take_down(client, found["Id"]):
+                return self._begin(found["Id"])
+        return self._begin(self._create(pod))
+
+    def _begin(self, created: str) -> tuple[str, str]:
+        client = self._engine.client
         try:
             client.start(created)
         except APIError as error:
-            client.remove_container(created, force=True)
+            take_down(client, created)
             if any(words in sentence_of(error) for words in _TAKEN):
                 raise Refused("NodePorts", f"a port of the node is taken: {sentence_of(error)}") from None
             raise
@@ -55,6 +80,7 @@ class Sandboxes:
         host = client.create_host_config(
             network_mode="host" if spec.get("hostNetwork") else self._engine.network,
             port_bindings=ports or None,
+            uts_mode="host" if spec.get("hostNetwork") and self._engine.is_podman else None,
             dns=list(resolver.servers) or None,
             dns_search=list(resolver.searches) or None,
             dns_opt=list(resolver.options) or None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,15 @@ def processes(request: pytest.FixtureRequest, directory: Path, ends: Ends) -> It
 
 @contextmanager
 def containers(request: pytest.FixtureRequest, directory: Path, ends: Ends) -> Iterator[Make]:
-    host = request.getfixturevalue("docker_host")
+    yield from _containers(request.getfixturevalue("docker_host"), directory, ends)
+
+
+@contextmanager
+def podman_containers(request: pytest.FixtureRequest, directory: Path, ends: Ends) -> Iterator[Make]:
+    yield from _containers(request.getfixturevalue("podman_host"), directory, ends)
+
+
+def _containers(host: str, directory: Path, ends: Ends) -> Iterator[Make]:
     engine = open_engine(host, directory)
     import_busybox(engine.client, "host:1")
     yield lambda: DockerRuntime(directory / "n1", engine, lambda *end: ends.put(end))
@@ -51,6 +60,15 @@ def simulations(request: pytest.FixtureRequest, directory: Path, ends: Ends) -> 
 MAKERS: dict[str, Callable[[pytest.FixtureRequest, Path, Ends], AbstractContextManager[Make]]] = {
     "process": processes,
     "docker": containers,
+    "podman": podman_containers,
     "simulated": simulations,
 }
-REAL = ("process", "docker")
+REAL = ("process", "docker", "podman")
+COARSE_LOGS = ("podman",)
+"""Those that tell whole seconds, and whose tail joins a last line without a newline to the one before."""
+_SLOW = ("podman",)
+
+
+def parameters(names: Iterable[str]) -> list[Any]:
+    """Return the names as a fixture's parameters; those that take a minute are `long`."""
+    return [pytest.param(name, marks=pytest.mark.long if name in _SLOW else ()) for name in names]

@@ -14,7 +14,7 @@ from schemas.objects import key_of
 from services.archives import archived
 from tests.e2e.clusters import Cluster, a_set, assert_nothing_left, running_cluster, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.server]
+pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.long]
 TIGHT = {"CHRONOSET_SEAL_EVENTS": "100", "CHRONOSET_STREAM_EVENTS": "0"}
 
 

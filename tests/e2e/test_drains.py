@@ -14,7 +14,7 @@ from schemas.objects import Key, Object, is_terminating
 from schemas.positions import Position
 from tests.e2e.clusters import Cluster, a_set, assert_whole, running_cluster, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.server]
+pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.long]
 NODES = 3
 BUDGET: Object = {
     "apiVersion": "policy/v1",

@@ -13,7 +13,7 @@ from schemas.event_types import condition_of
 from schemas.objects import Object, labels_of, name_of, uid_of
 from tests.e2e.clusters import Cluster, a_set, assert_nothing_left, assert_whole, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.server]
+pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.long]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REFUSAL = "node(s) had untolerated taint {node.kubernetes.io/not-ready: }"
 PARALLEL = {"podManagementPolicy": "Parallel"}

@@ -12,7 +12,7 @@ from schemas.event_types import condition_of
 from schemas.objects import Object
 from tests.e2e.clusters import Cluster, assert_nothing_left, assert_whole, temporary_cluster, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.server]
+pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.long]
 GROW = '{"spec":{"resources":{"requests":{"storage":"2Mi"}}}}'
 
 

@@ -21,7 +21,7 @@ from tests.services.agent.builders import a_container, a_pod
 from tests.services.agent.fakes import eventually
 from tests.services.agent.runtimes.test_contract import LASTING, Site, a_site
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 @pytest.fixture(params=["docker"])

@@ -108,9 +108,10 @@ def _identified(log: Log, data_dir: Path, remembered: tuple[str, Position] | Non
 def _holds(log: Log, seen: Position) -> bool:
     """Say whether the entry that was seen last is in the log: that it ends later does not mean that nothing is missing.
 
-    A program that had not noticed may have appended to a log that was cut.
+    A program that had not noticed may have appended to a log that was cut. What was
+    seen before the log began is no part of it.
     """
-    return bool(log.read(seen - 1, 1, seen))
+    return bool(log.read(seen - 1, 1, seen)) or not log.read(0, 1, seen)
 
 
 def _too_short(data_dir: Path, last: Position, seen: Position) -> LostHistory:

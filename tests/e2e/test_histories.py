@@ -138,6 +138,10 @@ def test_a_log_that_is_not_the_one_remembered_stops_no_pod(tmp_path: Path, how: 
     with running_cluster(tmp_path / "data") as cluster:
         pids = with_a_set(cluster)
         data, backup = tmp_path / "data", tmp_path / "backup"
+        end = stream_id_of(cluster.log.last())
+        wait_for(
+            lambda: json.loads((data / "log.json").read_text())["seen"] >= end, "the end to be remembered"
+        )
 
         def damage() -> None:
             shutil.copytree(data / "log", backup)

@@ -30,7 +30,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A line of the report: what was measured, the median of its repeats, its unit, and its gate if it has one."""
+    """A line of the report: what was measured, the median of its repeats, its unit, and its gate if it has one.
+
+    `floor` is the gate's floor as it was measured in turn with the reading; 0: the one that was measured first counts.
+    """
 
     name: str
     what: str
@@ -38,6 +41,7 @@ class Reading:
     unit: str
     gate: Gate | None = None
     note: str = ""
+    floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,7 @@ class Floors:
 
 def is_met(reading: Reading, floors: Floors) -> bool:
     """Say whether a reading has no gate or meets it."""
-    gate = reading.gate
-    return gate is None or gate.holds(reading.value, floors.of(gate.floor))
+    return reading.gate is None or reading.gate.holds(reading.value, _floor(reading, floors))
 
 
 def report(readings: Sequence[Reading], floors: Floors) -> str:
@@ -108,5 +111,9 @@ def _row(reading: Reading, floors: Floors) -> tuple[str, ...]:
 
 
 def _ratio(reading: Reading, floors: Floors) -> float | None:
-    floor = floors.of(reading.gate.floor) if reading.gate else 0.0
+    floor = _floor(reading, floors)
     return reading.value / floor if floor else None
+
+
+def _floor(reading: Reading, floors: Floors) -> float:
+    return reading.floor or (floors.of(reading.gate.floor) if reading.gate else 0.0)

@@ -34,6 +34,13 @@ def test_a_reading_meets_its_gate_by_limit_or_ratio(
     assert is_met(Reading("name", "what", value, "unit", gate), Floors(pings, 0.0005, 80_000)) is expected
 
 
+def test_a_floor_that_was_measured_beside_a_reading_counts_for_it() -> None:
+    gate = Gate(0, True, 0.7, "PING/s")
+    reading = Reading("name", "what", 3_600, "unit", gate, floor=5_000)
+    assert is_met(reading, FLOORS) and not is_met(Reading("name", "what", 3_600, "unit", gate), FLOORS)
+    assert as_json([reading], FLOORS)[0]["ratio"] == 0.72
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0.254, "0.25"), (4.531, "4.53"), (31.24, "31.2"), (12_345.6, "12,346"), (0, "0.00")],

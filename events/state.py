@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from schemas.objects import Key, Object, controller_of, split_key
+from schemas.objects import Key, Object, controller_of, has_ended, split_key
 from schemas.positions import Position
 from schemas.storage import marks_of
 from schemas.times import Milliseconds
@@ -22,7 +22,6 @@ _MARKED = frozenset({"core/persistentvolumeclaims", "core/persistentvolumes"})
 """What is found by its marks (schemas.storage)."""
 _PLACES = "volumes/at/"
 """How the marks begin that tell where volumes take room."""
-_ENDED = ("Succeeded", "Failed")
 Objects = list[Object]
 
 
@@ -172,7 +171,7 @@ class State:
                     self._leave(old_node, key)
                 self._by_node.setdefault(node, {})[key] = None
             self._move(node)
-            if new.get("status", {}).get("phase") in _ENDED:
+            if has_ended(new):
                 self.ended[key] = None
             else:
                 self.ended.pop(key, None)

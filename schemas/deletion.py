@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from schemas.changes import Change, Delete, Replace
 from schemas.kinds import NAMESPACE, POD
-from schemas.objects import Object, is_terminating, with_metadata
+from schemas.objects import Object, has_ended, is_terminating, with_metadata
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 
 BACKGROUND = "Background"
@@ -57,8 +57,8 @@ def _grace_of(obj: Object, asked: int | None) -> int:
     """Return the seconds that an object gets to end: 0 for all but pods (CheckGracefulDelete)."""
     if obj["kind"] != POD.kind:
         return 0
-    spec, status = obj["spec"], obj.get("status", {})
-    if not spec.get("nodeName") or status.get("phase") in ("Failed", "Succeeded"):
+    spec = obj["spec"]
+    if not spec.get("nodeName") or has_ended(obj):
         return 0
     if asked is None and is_terminating(obj):
         return int(obj["metadata"].get("deletionGracePeriodSeconds", 0))

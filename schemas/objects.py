@@ -14,6 +14,8 @@ from schemas.positions import Position
 Object = dict[str, Any]
 Key = str
 """`apps/statefulsets/default/web`, or `core/nodes/n1` for kinds without a namespace."""
+ENDED_PHASES = ("Failed", "Succeeded")
+"""The phases that a pod never leaves."""
 
 
 def key_of(resource: str, namespace: str, name: str) -> Key:
@@ -63,6 +65,11 @@ def version_of(obj: Object) -> Position:
 
 def is_terminating(obj: Object) -> bool:
     return "deletionTimestamp" in obj["metadata"]
+
+
+def has_ended(pod: Object) -> bool:
+    """True if a pod has Succeeded or Failed: its containers have ended for good (pkg/api/v1/pod, IsPodTerminal)."""
+    return (pod.get("status") or {}).get("phase") in ENDED_PHASES
 
 
 def controller_of(obj: Object) -> Object | None:

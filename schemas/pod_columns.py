@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from schemas.event_types import condition_of
-from schemas.objects import Object, is_terminating
+from schemas.objects import Object, has_ended, is_terminating
 from schemas.times import Milliseconds, age, parse_rfc3339
-
-_TERMINAL = ("Failed", "Succeeded")
 
 
 def pod_ready(pod: Object) -> str:
@@ -27,7 +25,7 @@ def pod_status(pod: Object) -> str:
     status = pod.get("status") or {}
     if is_terminating(pod) and status.get("reason") == "NodeLost":
         return "Unknown"
-    if is_terminating(pod) and status.get("phase") not in _TERMINAL:
+    if is_terminating(pod) and not has_ended(pod):
         return "Terminating"
     wait = _initializing(pod)
     if wait and not _is_initialized(pod):

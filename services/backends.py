@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schemas.objects import Object, labels_of
+from schemas.objects import Object, has_ended, labels_of
 
 
 def address_of(pod: Object) -> str:
@@ -18,7 +18,7 @@ def address_of(pod: Object) -> str:
 
 def is_reachable(pod: Object) -> bool:
     """True if a pod has an address and has not ended (ShouldPodBeInEndpoints); it may be on its way out."""
-    return bool(address_of(pod)) and pod["status"].get("phase") not in ("Failed", "Succeeded")
+    return bool(address_of(pod)) and not has_ended(pod)
 
 
 def has_backends(service: Object) -> bool:

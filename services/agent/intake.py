@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from schemas.errors import LostHistory
-from schemas.objects import Object, is_terminating, name_of, namespace_of, uid_of, version_of
+from schemas.objects import Object, has_ended, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent import admission
@@ -101,7 +101,7 @@ class Intake:
         if is_terminating(pod):
             around.control_plane.confirm_deleted(pod)
             return
-        if uid in self._refused or (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
+        if uid in self._refused or has_ended(pod):
             return
         others = [work.pod for work in around.works.values() if not work.is_done]
         if rejection := admission.rejection_of(pod, self._node, others, around.settings.shares_address):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.node_reasons import NODE_NOT_READY
-from schemas.objects import Object
+from schemas.objects import ENDED_PHASES, Object
 from schemas.times import Milliseconds, rfc3339
 from services.agent.lifecycle import INITIALIZING, Container, Exit, Hook, Phase, is_ready, is_started
 from services.agent.plans import is_completed, is_past
@@ -172,7 +172,7 @@ def _conditions(
     sidecars = [container for container in inits if container.is_sidecar]
     unready = [container.name for container in (*sidecars, *mains) if not is_ready(container)]
     undone = _undone(inits, mains)
-    is_done = phase in ("Succeeded", "Failed")
+    is_done = phase in ENDED_PHASES
     not_ready = (
         ("False", "PodCompleted", "")
         if is_done and phase == "Succeeded"

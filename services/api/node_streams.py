@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from schemas.errors import ChronosetError, Forbidden, NotFound, Unavailable
 from schemas.kinds import NODE, POD
-from schemas.objects import Object, key_of, name_of
+from schemas.objects import Object, has_ended, key_of, name_of
 from services.api.failures import Failure, bad_request, failure
 from services.api.limits import InFlight
 from services.api.negotiation import JSON
@@ -45,7 +45,6 @@ _WORDS = {LOG: "containerLogs", EXEC: "exec", ATTACH: "attach"}
 _TELLABLE = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011)
 _GONE = 1011
 """The codes of a WebSocket's end that may be sent, and what stands for the others: the node has gone."""
-_ENDED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +165,8 @@ class NodeStreams:
         container = _container_of(pod, query.get("container", ""))
         if not pod["spec"].get("nodeName"):
             raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
-        phase = (pod.get("status") or {}).get("phase", "")
-        if phase in _ENDED:
+        if has_ended(pod):
+            phase = pod["status"]["phase"]
             what = "exec into" if part == EXEC else "attach to"
             raise bad_request(f"cannot {what} a container in a completed pod; current phase is {phase}")
         return self._way(pod, container, query, part)

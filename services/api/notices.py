@@ -14,7 +14,16 @@ from zlib import crc32
 from schemas.event_types import condition_of
 from schemas.kinds import CLAIM, DAEMON_SET, EVENT, NODE, POD, STATEFUL_SET
 from schemas.node_reasons import NODE_NOT_READY
-from schemas.objects import Key, Object, controller_of, is_terminating, key_of, name_of, namespace_of
+from schemas.objects import (
+    Key,
+    Object,
+    controller_of,
+    has_ended,
+    is_terminating,
+    key_of,
+    name_of,
+    namespace_of,
+)
 from schemas.positions import Position, time_of
 from schemas.times import rfc3339
 from services.api.ring import Change
@@ -161,9 +170,9 @@ def _by_controller(pod: Object, verb: str, actor: str) -> Iterator[Said]:
 
 def _ending(old: Object, new: Object, actor: str) -> Iterator[Said]:
     """Yield what a pod's deletion begins with."""
-    status, owner = old.get("status") or {}, controller_of(old)
-    phase = status.get("phase")
-    if owner is not None and actor == "controller:daemonset" and phase in ("Failed", "Succeeded"):
+    owner = controller_of(old)
+    if owner is not None and actor == "controller:daemonset" and has_ended(old):
+        phase = old["status"]["phase"]
         about = Reference(owner["apiVersion"], owner["kind"], namespace_of(old), owner["name"], owner["uid"])
         where = f"{namespace_of(old)}/{name_of(old)} on node {old['spec'].get('nodeName', '')}"
         what = "failed" if phase == "Failed" else "succeeded"
@@ -180,7 +189,7 @@ def _ending(old: Object, new: Object, actor: str) -> Iterator[Said]:
     if actor == "controller:nodes":
         message = f"Marking for deletion Pod {namespace_of(old)}/{name_of(old)}"
         yield Said(_about(old), NORMAL, "TaintManagerEviction", message, EVICTIONS)
-    for field, container in _statuses(status):
+    for field, container in _statuses(old.get("status") or {}):
         if "running" in _state(container):
             yield _of_container(
                 new, field, container, NORMAL, "Killing", f"Stopping container {container['name']}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from events.commit import Reader
 from schemas.kinds import DAEMON_SET
-from schemas.objects import Object, controller_of, key_of, labels_of, name_of, namespace_of
+from schemas.objects import Object, controller_of, has_ended, key_of, labels_of, name_of, namespace_of
 from schemas.selectors import Selector
 from services.commands.sources import subject_of
 
@@ -57,7 +57,7 @@ def sort_out(pods: Iterable[Object], given: Permissions, reader: Reader) -> Sort
     for pod in sorted(pods, key=lambda each: (namespace_of(each), name_of(each))):
         if not given.pods.matches(labels_of(pod)) or MIRROR in pod["metadata"].get("annotations", {}):
             continue
-        found = [] if _has_ended(pod) else list(_findings(pod, given, reader))
+        found = [] if has_ended(pod) else list(_findings(pod, given, reader))
         for each in found:
             told = refusals if each.refused else warnings
             told.setdefault(each.told, []).append(f"{namespace_of(pod)}/{name_of(pod)}")
@@ -90,7 +90,3 @@ def _of_daemon(pod: Object, owner: Object, given: Permissions, reader: Reader) -
         told = f"Pods whose controller is gone: {subject_of(key)} not found"
         return _Finding(True, f"deleting {told}") if given.force else _Finding(False, told, True)
     return _Finding(False, _DAEMONS_STAY) if given.ignores_daemonsets else _Finding(False, _DAEMONS, True)
-
-
-def _has_ended(pod: Object) -> bool:
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")

@@ -15,6 +15,7 @@ from schemas.errors import BadRequest, Cause, PreconditionFailed, TooManyRequest
 from schemas.kinds import BUDGET, POD
 from schemas.objects import (
     Object,
+    has_ended,
     is_terminating,
     name_of,
     namespace_of,
@@ -87,7 +88,7 @@ def _check_preconditions(command: Evict, pod: Object) -> None:
 def _is_exempt(pod: Object) -> bool:
     """True for a pod whose end disrupts nothing (canIgnorePDB)."""
     phase = (pod.get("status") or {}).get("phase", "Pending")
-    return phase in ("Pending", "Succeeded", "Failed") or is_terminating(pod)
+    return phase == "Pending" or has_ended(pod) or is_terminating(pod)
 
 
 def _lets_unhealthy_go(budget: Object, standing: Standing) -> bool:

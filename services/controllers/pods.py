@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from schemas.changes import Change, Delete, Replace
 from schemas.deletion import deletion_of
-from schemas.objects import Object
+from schemas.objects import ENDED_PHASES, Object
 from schemas.revisions import REVISION_LABEL
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 from schemas.views import PodView
@@ -33,7 +33,7 @@ def is_failed(pod: PodView) -> bool:
 
 def is_finished(pod: PodView) -> bool:
     """True if the pod has ended, well or not, and will not run again."""
-    return pod.phase in ("Failed", "Succeeded")
+    return pod.phase in ENDED_PHASES
 
 
 def is_pending(pod: PodView) -> bool:

@@ -17,6 +17,7 @@ from schemas.objects import (
     Key,
     Object,
     controller_of,
+    has_ended,
     is_terminating,
     key_of,
     labels_of,
@@ -39,7 +40,6 @@ from schemas.storage import (
 from schemas.taints import HARD, SOFT, is_cordoned, taints_of
 from services.scheduler.requirements import Amounts, Port, amounts_of, ports_of, requests_of
 
-FINISHED = frozenset({"Succeeded", "Failed"})
 _SCORED = ("cpu", "memory", "pods")
 _ENDLESS = 2**62
 
@@ -196,7 +196,7 @@ class Census:
 def node_view_of(node: Object, pods: Iterable[Object], volumes: Iterable[Object] = ()) -> NodeView:
     """Return a node with what its pods and volumes leave free; pods that Succeeded or Failed take nothing."""
     allocatable = amounts_of(node.get("status", {}).get("allocatable") or {})
-    running = [pod for pod in pods if not is_finished(pod)]
+    running = [pod for pod in pods if not has_ended(pod)]
     free = dict(allocatable)
     for pod in running:
         for name, amount in requests_of(pod).items():
@@ -234,13 +234,8 @@ def is_pending(pod: Object) -> bool:
         and not spec.get("schedulingGates")
         and spec.get("schedulerName", "default-scheduler") == "default-scheduler"
         and not is_terminating(pod)
-        and not is_finished(pod)
+        and not has_ended(pod)
     )
-
-
-def is_finished(pod: Object) -> bool:
-    """True if all containers of the pod have ended for good."""
-    return pod.get("status", {}).get("phase") in FINISHED
 
 
 def controller_uid_of(pod: Object) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from events.state import State
-from schemas.objects import Key, Object, is_terminating, labels_of
+from schemas.objects import Key, Object, has_ended, is_terminating, labels_of
 from schemas.taints import has_disk_pressure, ready_status_of
 from services.controllers.controller import Controller
-from services.scheduler.census import Census, ClusterView, is_anyone_waiting, is_finished, is_pending
+from services.scheduler.census import Census, ClusterView, is_anyone_waiting, is_pending
 from services.scheduler.scheduling import schedule
 
 KEY: Key = "all"
@@ -53,9 +53,9 @@ def _is_new_wish(old: Object | None, new: Object | None) -> bool:
 
 
 def _frees_room(old: Object | None, new: Object | None) -> bool:
-    if old is None or not old["spec"].get("nodeName") or is_finished(old):
+    if old is None or not old["spec"].get("nodeName") or has_ended(old):
         return False
-    return new is None or is_finished(new)
+    return new is None or has_ended(new)
 
 
 def _is_new_offer(old: Object | None, new: Object | None) -> bool:

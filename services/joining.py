@@ -32,7 +32,7 @@ from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
 from services.agent.remote.connections import Api, Server
 from services.agent.remote.control_plane import ApiControlPlane
-from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door
+from services.agent.serving.doors import SOCKET_NAME, is_loopback, socket_door, tcp_door
 from services.agent.serving.server import NodeServer
 from services.data_dirs import lock_data_dir
 from services.health_files import clear_health_file, telling
@@ -113,7 +113,7 @@ def checked_url(url: str) -> str:
         is_good = False
     if not is_good or parts.scheme not in ("http", "https"):
         raise BadRequest(f"URL: {url[:100]!r} is no API: write https://host:6443")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise BadRequest(
             f"URL: {url[:100]!r} is open to the network, which would see the token: write https://"
         )
@@ -285,7 +285,7 @@ def _agent(
 ) -> Agent:
     directory = settings.data_dir / "nodes" / membership.node
     directory.mkdir(parents=True, exist_ok=True)
-    is_apart = not _is_loopback(membership.address)
+    is_apart = not is_loopback(membership.address)
     identity = f"{membership.url}/{membership.instance}"
     node = NodeSettings(
         membership.node,
@@ -336,11 +336,3 @@ def _shown_authority(url: str) -> str:
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise Unavailable(f"the API at {url} does not show its authority: {error}") from error
     return answer.text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False

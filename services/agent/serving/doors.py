@@ -38,7 +38,7 @@ def tcp_door(settings: Settings) -> Door | None:
         )
     if (settings.node_certificate is None) != (settings.node_key is None):
         raise BadRequest("CHRONOSET_NODE_CERT and CHRONOSET_NODE_KEY: only one is set; set both, or none")
-    if settings.node_certificate is None and not _is_loopback(host):
+    if settings.node_certificate is None and not is_loopback(host):
         raise BadRequest(
             f"CHRONOSET_NODE_LISTEN: {settings.node_listen!r} is open to a network: set CHRONOSET_NODE_CERT and "
             "CHRONOSET_NODE_KEY, or listen on 127.0.0.1"
@@ -65,7 +65,8 @@ def token_in(path: Path) -> str:
     return token
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """True for a name or address that only this machine's own programs reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

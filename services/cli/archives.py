@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
-
 import typer
 
 from schemas.errors import Damaged, Unavailable
 from schemas.positions import stream_id_of, time_of
 from schemas.times import rfc3339
-from services.cli.options import DataDir
+from services.cli.options import DataDir, WriteFormat, WriteOutput
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside, show_json
 from services.cli.tables import table
 
-
-class Output(StrEnum):
-    """How the state of the archive is shown."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-Format = Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")]
 CLOCKS_APART = 60_000
 """Milliseconds that the log server's clock may be ahead of ours."""
 
@@ -37,7 +25,7 @@ app = typer.Typer(
 
 
 @app.command()
-def status(output: Format = Output.TABLE, data_dir: DataDir = None) -> None:
+def status(output: WriteFormat = WriteOutput.TABLE, data_dir: DataDir = None) -> None:
     """Show where the archive is, how far it reaches, and what only the log's server holds.
 
     \b
@@ -63,7 +51,7 @@ def status(output: Format = Output.TABLE, data_dir: DataDir = None) -> None:
         "streamEvents": held,
         "last": stream_id_of(last),
     }
-    if output is Output.JSON:
+    if output is WriteOutput.JSON:
         show_json(values)
         return
     sealed = f"{values['events']:,} events in {values['segments']} segments, {_size(values['bytes'])}"

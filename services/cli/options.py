@@ -30,7 +30,7 @@ def count_from(least: int) -> Callable[[Any], int]:
 
 
 class WriteOutput(StrEnum):
-    """How a write tells what it appended."""
+    """How a write tells what it appended, or a report what it found."""
 
     TABLE = "table"
     JSON = "json"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from enum import StrEnum
-from typing import Annotated
 
 import orjson
 import typer
@@ -12,22 +10,12 @@ import typer
 from schemas.errors import Unavailable
 from schemas.objects import Key
 from schemas.positions import Position, stream_id_of, time_of
-from services.cli.options import DataDir
+from services.cli.options import DataDir, WriteFormat, WriteOutput
 from services.cli.session import Session, open_session
 from services.cli.tables import table
 
 MOST_COUNTED = 1000
 """Events that are counted behind the projections; more are told as `1000+`."""
-
-
-class Output(StrEnum):
-    """How the state of the projections is shown."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-Format = Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")]
 
 app = typer.Typer(
     add_completion=False,
@@ -39,7 +27,7 @@ app = typer.Typer(
 
 @app.command()
 def status(
-    output: Format = Output.TABLE,
+    output: WriteFormat = WriteOutput.TABLE,
     data_dir: DataDir = None,
 ) -> None:
     """Show where the projections stand, how far that is behind the log, and which events are parked.
@@ -53,7 +41,7 @@ def status(
     end, stand = session.log.last(), session.views.position()
     behind = _events_between(session, stand, end)
     parked = session.views.parked()
-    if output is Output.JSON:
+    if output is WriteOutput.JSON:
         values = {
             "position": stream_id_of(stand),
             "log": stream_id_of(end),

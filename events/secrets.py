@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from events.files import write_once
 from schemas.errors import Unavailable
 from schemas.objects import Object, uid_of, with_metadata
 
@@ -93,7 +94,7 @@ class Keyring:
     def _write(self, name: str) -> None:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_durably(self._folder / f"{name}.key", AESGCM.generate_key(256))
+            write_once(self._folder / f"{name}.key", AESGCM.generate_key(256))
         except OSError as error:
             raise Unavailable(f"the key of {name} cannot be written to {self._folder}: {error}") from error
 
@@ -146,25 +147,3 @@ def _opened(key: AESGCM, uid: str, name: str, text: str) -> str:
 
 def _bound_to(uid: str, name: str) -> bytes:
     return f"{uid}/{name}".encode()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Write a file that exists whole or not at all, and is on disk when this returns; the first writer wins."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(draft)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

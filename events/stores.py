@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from events.files import DRAFT, write_private
 from schemas.errors import BadRequest, NotFound, Unavailable
-
-_DRAFT = ".draft-"
 
 
 class Store(Protocol):
@@ -40,7 +39,7 @@ class Store(Protocol):
 
 
 class Folder:
-    """A store in a folder. A file is there whole or not at all: a draft, fsync, rename, fsync of the folder."""
+    """A store in a folder. A file is there whole or not at all (events.files)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,15 +47,9 @@ class Folder:
 
     def put(self, name: str, content: bytes) -> None:
         target = self.path / name
-        draft = target.with_name(f"{_DRAFT}{os.getpid()}-{target.name}")
         with _failing(self.place, name):
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                _write(draft, content)
-                draft.replace(target)
-            finally:
-                draft.unlink(missing_ok=True)
-            _sync_folder(target.parent)
+            write_private(target, content)
 
     def get(self, name: str) -> bytes:
         with _failing(self.place, name):
@@ -73,7 +66,7 @@ class Folder:
                 found = os.listdir(self.path / folder)
             except FileNotFoundError:
                 return []
-            return sorted(f"{folder}/{name}" for name in found if not name.startswith(_DRAFT))
+            return sorted(f"{folder}/{name}" for name in found if not name.startswith(DRAFT))
 
     def delete(self, name: str) -> None:
         with _failing(self.place, name):
@@ -82,7 +75,7 @@ class Folder:
     def sweep(self) -> None:
         """Remove the drafts of writers that died."""
         with _failing(self.place, "drafts"):
-            for draft in self.path.glob(f"*/{_DRAFT}*"):
+            for draft in self.path.glob(f"*/{DRAFT}*"):
                 draft.unlink(missing_ok=True)
 
 
@@ -158,25 +151,6 @@ def _failing(place: str, name: str) -> Iterator[None]:
         raise NotFound(f"{name} is not in the archive {place}") from error
     except OSError as error:
         raise Unavailable(f"the archive {place} fails at {name}: {error.strerror or error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb", opener=_private) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _bytes(found: Any) -> bytes:

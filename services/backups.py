@@ -27,6 +27,7 @@ from events.archive import (
 )
 from events.archived_log import ArchivedLog
 from events.codec import Entry, decode
+from events.files import write_private
 from events.log import MAX_EVENTS, Sealed
 from events.memory import MemoryLog
 from events.replay import replay
@@ -137,9 +138,7 @@ def restore_keys(source: Store, keys_dir: Path) -> int:
     if names:
         keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in names:
-        path = keys_dir / name.rpartition("/")[2]
-        path.touch(mode=0o600)
-        path.write_bytes(source.get(name))
+        write_private(keys_dir / name.rpartition("/")[2], source.get(name))
     return len(names)
 
 

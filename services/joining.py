@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from events.files import write_private
 from schemas.errors import BadRequest, ChronosetError, Forbidden, Unauthorized, Unavailable
 from services.agent.agent import Agent, wall_clock
 from services.agent.dns import PublishedZone
@@ -95,13 +96,7 @@ def read_membership(data_dir: Path) -> Membership | None:
 
 def write_membership(data_dir: Path, membership: Membership) -> None:
     """Keep it for the owner alone; a reader sees the old one or the new one."""
-    draft = data_dir / f".{FILE}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        json.dump(asdict(membership), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(data_dir / FILE)
+    write_private(data_dir / FILE, json.dumps(asdict(membership), indent=1).encode())
 
 
 def checked_url(url: str) -> str:

@@ -16,6 +16,7 @@ import structlog
 
 from events.archived_log import ArchivedLog
 from events.commit import Edges
+from events.files import write_private
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.sealing import Sealer
@@ -219,7 +220,6 @@ def run_historian(settings: Settings) -> None:
 
 def run_api(settings: Settings) -> None:
     """Answer the HTTP API until SIGTERM, and write the kubeconfig by which kubectl finds it."""
-    from services.api.identity.authorities import write_private
     from services.api.identity.policies import policy_over
     from services.api.keepers import Keeper
     from services.api.measured import measured

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from events.commit import Committer, Edges, Intent, Proposal
+from events.files import write_private
 from events.log import Log
 from events.replica import Replica
 from schemas.envelopes import Actor
@@ -23,7 +24,6 @@ from services.api.identity.authorities import (
     names_of_machine,
     server_pem,
     tls_context,
-    write_private,
 )
 from services.api.identity.bindings import MASTERS
 from services.api.identity.kubeconfigs import encoded, kubeconfig

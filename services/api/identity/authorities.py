@@ -7,7 +7,6 @@ older certificate of the same key goes on trusting it.
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from events.files import write_once, write_private
 from schemas.times import Milliseconds
 from services.api.requests import User
 
@@ -66,7 +66,7 @@ def authority_in(folder: Path, now: Milliseconds) -> Authority:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key_path, path = folder / "ca.key", folder / "ca.crt"
     if not key_path.exists():
-        _write_once(key_path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+        write_once(key_path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
     key = load_pem_private_key(key_path.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     found = _certificate_in(path)
@@ -136,29 +136,6 @@ def names_of_machine() -> tuple[str, ...]:
     with suppress(OSError):
         found |= {str(each[4][0]) for each in socket.getaddrinfo(host, None, socket.AF_INET)}
     return tuple(sorted(name for name in found if name))
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read; a reader sees the old one or the new one, never a part."""
-    _draft(path, content).replace(path)
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read; where there is one already, that stays."""
-    draft = _draft(path, content)
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-
-
-def _draft(path: Path, content: bytes) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
 
 
 def _authority_certificate(key: ec.EllipticCurvePrivateKey, now: Milliseconds) -> x509.Certificate:

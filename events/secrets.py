@@ -37,34 +37,25 @@ class Keyring:
 
     def key(self, uid: str) -> AESGCM | None:
         """Return the key of a Secret, or None where there is none (it was destroyed, or is kept elsewhere)."""
-        if uid not in self._known:
-            try:
-                self._known[uid] = AESGCM((self._folder / f"{uid}.key").read_bytes())
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                raise Unavailable(f"the key of Secret {uid} cannot be read: {error}") from error
-        return self._known[uid]
+        if uid not in self._known and (content := self._read(uid)) is not None:
+            self._known[uid] = AESGCM(content)
+        return self._known.get(uid)
 
     def key_for_writing(self, uid: str) -> AESGCM:
         """Return the key of a Secret; a new one is on disk for good when this returns."""
-        found = self.key(uid)
-        if found is not None:
-            return found
-        self._write(uid)
-        written = self.key(uid)
-        assert written is not None
-        return written
+        if uid not in self._known:
+            self._known[uid] = AESGCM(self._read_or_made(uid))
+        return self._known[uid]
 
     def destroy(self, uid: str) -> None:
         """Destroy the key of a Secret: no version of it can be read any more, by anyone."""
         self._known.pop(uid, None)
-        (self._folder / f"{uid}.key").unlink(missing_ok=True)
+        self._path(uid).unlink(missing_ok=True)
 
     def digest(self, content: bytes) -> str:
         """Return a digest of what holds a Secret's values: nobody without the keys can try out what it was made of."""
-        key = hmac.new(self._raw(_COMMANDS), content, hashlib.sha256)
-        return key.hexdigest()[:32]
+        key = self._read_or_made(_COMMANDS)
+        return hmac.new(key, content, hashlib.sha256).hexdigest()[:32]
 
     def seal(self, new: Object, old: Object | None) -> Object:
         """Return `new` with a Secret's values encrypted; a value that has not changed keeps its text in `old`.
@@ -91,21 +82,28 @@ class Keyring:
             obj, {name: _opened(key, uid_of(obj), name, text) for name, text in _values(obj).items()}
         )
 
-    def _write(self, name: str) -> None:
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.key"
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(f"a key of Secrets cannot be read: {error}") from error
+
+    def _read_or_made(self, name: str) -> bytes:
+        """Return a key; where there is none one is made, and of two who make one the first wins."""
+        found = self._read(name)
+        if found is not None:
+            return found
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_once(self._folder / f"{name}.key", AESGCM.generate_key(256))
+            write_once(self._path(name), AESGCM.generate_key(256))
+            return self._path(name).read_bytes()
         except OSError as error:
-            raise Unavailable(f"the key of {name} cannot be written to {self._folder}: {error}") from error
-
-    def _raw(self, name: str) -> bytes:
-        path = self._folder / f"{name}.key"
-        if not path.exists():
-            self._write(name)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise Unavailable(f"the key of {name} cannot be read: {error}") from error
+            raise Unavailable(f"a key of Secrets cannot be written to {self._folder}: {error}") from error
 
     def _sealed(self, uid: str, name: str, text: str, before: str) -> str:
         if text == before:

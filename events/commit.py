@@ -105,6 +105,11 @@ class Proposal:
     guard: tuple[str, Position] | None = None
     cause: Position = 0
 
+    @property
+    def guard_name(self) -> str:
+        """The guard's name; empty where there is none."""
+        return self.guard[0] if self.guard else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Edges:
@@ -155,13 +160,11 @@ def prepare(proposal: Proposal, reader: Reader, intent: Intent, edges: Edges) ->
             f"{len(batch.steps)} changes are too many for one atomic batch: at most {MAX_EVENTS}"
         )
     size = len(batch.steps)
-    guard = proposal.guard[0] if proposal.guard else ""
     events = tuple(
-        _event(step, (index, size), intent, proposal.cause, now)._replace(guard=guard)
-        for index, step in enumerate(batch.steps)
+        _event(step, (index, size), intent, proposal, now) for index, step in enumerate(batch.steps)
     )
     changed = tuple((step.old, step.new) for step in batch.steps)
-    return Prepared(events, batch.expected, guard, changed)
+    return Prepared(events, batch.expected, proposal.guard_name, changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +287,9 @@ def _is_finished(obj: Object) -> bool:
     )
 
 
-def _event(step: _Step, place: tuple[int, int], intent: Intent, cause: Position, now: Milliseconds) -> Event:
+def _event(
+    step: _Step, place: tuple[int, int], intent: Intent, proposal: Proposal, now: Milliseconds
+) -> Event:
     index, size = place
     op, kind_of_event, body = _content(step)
     subject = step.new if step.new is not None else step.old
@@ -306,11 +311,11 @@ def _event(step: _Step, place: tuple[int, int], intent: Intent, cause: Position,
         previous=version_of(step.old) if step.old else 0,
         at=now,
         actor=actor,
-        cause=step.derived_from - index if derived else cause,
+        cause=step.derived_from - index if derived else proposal.cause,
         command=intent.command,
         offset=index,
         size=size,
-        guard="",
+        guard=proposal.guard_name,
         derivation=DERIVATION if derived else 0,
         origin=intent.origin,
     )

@@ -100,29 +100,18 @@ def scenarios(hand: Hand) -> Iterator[Measured]:
 def _ordered(hand: Hand) -> Iterator[Measured]:
     key = key_of_set("ordered")
     create, update = ROWS[0], ROWS[1]
-    yield _timed(
-        create,
-        ORDERED,
-        lambda: hand.create(key, a_set("ordered", ORDERED, "OrderedReady")),
-        lambda: hand.wait_settled([key], ORDERED),
+    yield _settled(
+        create, hand, key, ORDERED, lambda: hand.create(key, a_set("ordered", ORDERED, "OrderedReady"))
     )
-    yield _timed(
-        update,
-        ORDERED,
-        lambda: hand.change(key, lambda old: with_image(old, "app:2")),
-        lambda: hand.wait_settled([key], ORDERED),
-    )
+    yield _settled(update, hand, key, ORDERED, _updated(hand, key, "app:2"))
     _removed(hand, [key])
 
 
 def _parallel(hand: Hand) -> Iterator[Measured]:
     key = key_of_set("parallel")
     create, delete = ROWS[2], ROWS[3]
-    yield _timed(
-        create,
-        PARALLEL,
-        lambda: hand.create(key, a_set("parallel", PARALLEL, "Parallel")),
-        lambda: hand.wait_settled([key], PARALLEL),
+    yield _settled(
+        create, hand, key, PARALLEL, lambda: hand.create(key, a_set("parallel", PARALLEL, "Parallel"))
     )
     yield _timed(delete, PARALLEL, lambda: hand.delete(key), lambda: hand.wait_gone([key]))
 
@@ -130,26 +119,11 @@ def _parallel(hand: Hand) -> Iterator[Measured]:
 def _daemons(hand: Hand) -> Iterator[Measured]:
     key = key_of_daemons("everywhere")
     create, at_once, by_tenths = ROWS[4], ROWS[5], ROWS[6]
-    yield _timed(
-        create,
-        NODES,
-        lambda: hand.create(key, a_daemonset("everywhere", "100%")),
-        lambda: hand.wait_settled([key], NODES),
-    )
-    yield _timed(
-        at_once,
-        NODES,
-        lambda: hand.change(key, lambda old: with_image(old, "app:2")),
-        lambda: hand.wait_settled([key], NODES),
-    )
+    yield _settled(create, hand, key, NODES, lambda: hand.create(key, a_daemonset("everywhere", "100%")))
+    yield _settled(at_once, hand, key, NODES, _updated(hand, key, "app:2"))
     hand.change(key, lambda old: with_max_unavailable(old, "10%"))
     hand.wait_settled([key], NODES)
-    yield _timed(
-        by_tenths,
-        NODES,
-        lambda: hand.change(key, lambda old: with_image(old, "app:3")),
-        lambda: hand.wait_settled([key], NODES),
-    )
+    yield _settled(by_tenths, hand, key, NODES, _updated(hand, key, "app:3"))
     _removed(hand, [key])
 
 
@@ -169,6 +143,15 @@ def _removed(hand: Hand, keys: list[Key]) -> None:
     for key in keys:
         hand.delete(key)
     hand.wait_gone(keys)
+
+
+def _updated(hand: Hand, key: Key, image: str) -> Callable[[], None]:
+    return lambda: hand.change(key, lambda old: with_image(old, image))
+
+
+def _settled(row: Row, hand: Hand, key: Key, pods: int, begin: Callable[[], None]) -> Measured:
+    """Return how long it takes until a set has come to rest after what `begin` does."""
+    return _timed(row, pods, begin, lambda: hand.wait_settled([key], pods))
 
 
 def _timed(row: Row, count: int, begin: Callable[[], None], wait: Callable[[], None]) -> Measured:

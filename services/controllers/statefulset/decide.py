@@ -15,8 +15,9 @@ from schemas.times import Milliseconds
 from services.controllers.backoff import delay_after
 from services.controllers.pods import is_failing, is_pending, why_not_ready
 from services.controllers.statefulset.claims import blocking_claim
-from services.controllers.statefulset.classify import Member, Situation
+from services.controllers.statefulset.members import Member
 from services.controllers.statefulset.retention import stale_claim
+from services.controllers.statefulset.situation import Situation
 
 STUCK_AFTER = 60
 STUCK_AFTER_ANNOTATION = "chronoset.dev/stuck-after-seconds"
@@ -87,7 +88,7 @@ def heal(situation: Situation, now: Milliseconds) -> Plan:
     stuck = [member for member, deadline in deadlines if is_failing(member.pod) or now >= deadline]
     if not stuck:
         return Plan(requeue_at=earliest(*(deadline for _, deadline in deadlines)))
-    if leaving := next((member for member in situation.members if member.is_terminating), None):
+    if leaving := next((member for member in situation.unsettled_members if member.is_terminating), None):
         return Plan(waiting_for=_terminates(leaving, now), ends=True)
     highest = stuck[-1]
     why = f"its revision {highest.revision} is stuck: {why_not_ready(highest.pod)}"
@@ -96,12 +97,12 @@ def heal(situation: Situation, now: Milliseconds) -> Plan:
 
 def fill_in_order(situation: Situation, now: Milliseconds) -> Plan:
     """Make every replica available, one after the other, ascending (processReplica, monotonic)."""
-    for index, member in enumerate(situation.replicas):
+    for index, member in situation.unsettled:
         if member is None:
             return _create(situation, index)
         if member.is_finished and not member.is_terminating:
             return _replace_finished(situation, index, member, now)
-        if not member.is_healthy:
+        if not member.is_healthy(now):
             return Plan(waiting_for=why_waiting(situation, member, now), ends=True)
     return Plan()
 
@@ -109,12 +110,12 @@ def fill_in_order(situation: Situation, now: Milliseconds) -> Plan:
 def fill_at_once(situation: Situation, now: Milliseconds) -> Plan:
     """Create and replace whatever is missing or has ended, all at once (processReplica, burst)."""
     plans = []
-    for index, member in enumerate(situation.replicas):
+    for index, member in situation.unsettled:
         if member is None:
             plans.append(_create(situation, index))
         elif member.is_finished and not member.is_terminating:
             plans.append(_replace_finished(situation, index, member, now))
-        elif not member.is_healthy and not plans:
+        elif not member.is_healthy(now) and not plans:
             plans.append(Plan(waiting_for=why_waiting(situation, member, now)))
     return joined(plans)
 
@@ -130,11 +131,11 @@ def condemn_in_order(situation: Situation, now: Milliseconds) -> Plan:
     if not condemned:
         return Plan()
     highest = condemned[0]
-    unhealthy = [member for member in condemned if not member.is_healthy]
+    unhealthy = [member for member in condemned if not member.is_healthy(now)]
     plan = Plan(condemned=condemned, ends=True)
     if highest.is_terminating:
         return replace(plan, waiting_for=_terminates(highest, now))
-    if not (highest.is_healthy or highest is unhealthy[-1] or _is_hopeless(situation, highest)):
+    if not (highest.is_healthy(now) or highest is unhealthy[-1] or _is_hopeless(situation, highest)):
         return replace(plan, waiting_for=why_waiting(situation, unhealthy[-1], now))
     return replace(plan, delete=(highest,), waiting_for=f"{highest.pod.name} ends: the set is scaled down")
 
@@ -163,7 +164,7 @@ def update_in_order(situation: Situation, _now: Milliseconds) -> Plan:
     return _update(situation, outdated) if outdated else _rest(situation)
 
 
-def update_at_once(situation: Situation, _now: Milliseconds) -> Plan:
+def update_at_once(situation: Situation, now: Milliseconds) -> Plan:
     """Delete outdated pods at or above the partition, within the budget; unavailable ones first and uncharged.
 
     Unavailable are missing, terminating and not yet available replicas, wherever they are (as 1.37 does).
@@ -171,10 +172,10 @@ def update_at_once(situation: Situation, _now: Milliseconds) -> Plan:
     outdated = _outdated(situation)
     if not outdated:
         return _rest(situation)
-    unavailable = sum(1 for member in situation.replicas if member is None or not member.is_healthy)
+    unavailable = sum(1 for _, member in situation.unsettled if member is None or not member.is_healthy(now))
     free = max(situation.budget - unavailable, 0)
-    delete = [member for member in outdated if not member.is_available]
-    delete += [member for member in outdated if member.is_available][:free]
+    delete = [member for member in outdated if not member.is_available(now)]
+    delete += [member for member in outdated if member.is_available(now)][:free]
     if delete:
         return _update(situation, delete)
     told = f"{unavailable} of at most {situation.budget} unavailable: {_count(len(outdated), 'pod')} still to update"
@@ -254,8 +255,9 @@ def _stuck_since(situation: Situation) -> list[tuple[Member, Milliseconds]]:
     patience = _stuck_after(situation) * 1000
     return [
         (member, member.pod.created_at + patience)
-        for index, member in enumerate(situation.replicas[:limit])
-        if member is not None
+        for index, member in situation.unsettled
+        if index < limit
+        and member is not None
         and not member.is_ready
         and not member.is_terminating
         and member.revision != situation.target(index)
@@ -273,20 +275,22 @@ def _would_come_back(situation: Situation, index: int, member: Member) -> bool:
     owner = situation.owner
     if owner.has_rolling_update or owner.is_parallel or member.revision != situation.current:
         return False
-    staying = (each for each in situation.members if each is not member and not each.is_terminating)
-    return index < sum(each.revision == situation.current for each in staying)
+    staying = sum(
+        count
+        for standing, count in situation.view.standings.items()
+        if standing.revision == situation.current and not standing.is_terminating
+    )
+    return index < staying - 1
 
 
 def _outdated(situation: Situation) -> list[Member]:
     """The replicas at or above the partition that are to be updated, highest first; none for OnDelete."""
     if not situation.owner.is_rolling:
         return []
-    above = situation.replicas[situation.owner.partition :]
-    return [
-        member
-        for member in reversed(above)
-        if member is not None and member.revision != situation.update and not member.is_terminating
-    ]
+    partition = situation.owner.partition
+    above = [index for indexes in situation.others().values() for index in indexes if index >= partition]
+    members = (situation.replicas[index] for index in sorted(above, reverse=True))
+    return [member for member in members if member is not None and not member.is_terminating]
 
 
 def _update(situation: Situation, delete: list[Member]) -> Plan:
@@ -298,13 +302,10 @@ def _update(situation: Situation, delete: list[Member]) -> Plan:
 
 def _rest(situation: Situation) -> Plan:
     """Say which pods stay on another revision though there is nothing left to do."""
-    held = [
-        member for member in situation.replicas if member is not None and member.revision != situation.update
-    ]
-    if not held:
+    others = situation.others()
+    if not others:
         return Plan()
-    others = sorted({member.revision for member in held})
-    pods = f"{_count(len(held), 'pod')} on revision {', '.join(others)}"
+    pods = f"{_count(sum(map(len, others.values())), 'pod')} on revision {', '.join(sorted(others))}"
     if not situation.owner.is_rolling:
         return Plan(waiting_for=f"OnDelete keeps {pods} until somebody deletes them")
     return Plan(waiting_for=f"partition {situation.owner.partition} holds {pods}")

@@ -1,4 +1,4 @@
-"""One pass over a StatefulSet: adopt, derive, classify, decide, describe.
+"""One pass over a StatefulSet: adopt, derive, decide, describe.
 
 The result is whole: applying its changes and reconciling again at the same moment changes nothing more, or
 goes on with the next step. Nothing here reads a clock or writes anything.
@@ -19,7 +19,6 @@ from schemas.storage import with_default_class
 from schemas.times import Milliseconds
 from services.controllers.pods import is_pending
 from services.controllers.statefulset.claims import missing_claims, present_claims
-from services.controllers.statefulset.classify import Member, Situation, classify, members_of
 from services.controllers.statefulset.decide import Plan, decide, earliest
 from services.controllers.statefulset.identity import (
     adopted,
@@ -30,6 +29,7 @@ from services.controllers.statefulset.identity import (
     with_identity,
 )
 from services.controllers.statefulset.retention import with_retention
+from services.controllers.statefulset.situation import Situation
 from services.controllers.statefulset.status import status_of
 from services.controllers.statefulset.view import View
 
@@ -44,24 +44,23 @@ MOST_BYTES = 2 << 20
 def reconcile(view: View, now: Milliseconds) -> Decision:
     """Return what to change for a set at `now`, and what it waits for then."""
     owner = view.owner
-    members = members_of(view, now)
-    if changes := tuple(islice(_ownership(view, members), MOST_PODS)):
+    if changes := tuple(islice(_ownership(view), MOST_PODS)):
         return Decision(changes, rests_on=(owner.raw,), waiting_for="pods are adopted or released")
     derivation = derive(owner.raw, view.revisions)
     update = derivation.update_revision_name
     known = {name_of(revision) for revision in derivation.revisions} | {update}
     current = owner.status.get("currentRevision", "")
-    situation = classify(view, members, current if current in known else update, update)
+    situation = Situation(view, current if current in known else update, update)
     plan = _limited(situation, decide(situation, now))
     return Decision(
         changes=_changes(situation, plan, derivation, now),
-        rests_on=(owner.raw, *_relied_upon(situation, plan)),
+        rests_on=(owner.raw, *_relied_upon(situation, plan, now)),
         waiting_for=plan.waiting_for,
-        requeue_at=earliest(plan.requeue_at, *_future_availability(members, now)),
+        requeue_at=earliest(plan.requeue_at, *_future_availability(situation, now)),
     )
 
 
-def _ownership(view: View, members: list[Member]) -> Iterator[Change]:
+def _ownership(view: View) -> Iterator[Change]:
     """Adopt orphans that are the set's by selector and name, release pods that no longer are (ClaimPods)."""
     owner = view.owner
     if owner.is_terminating:
@@ -71,9 +70,7 @@ def _ownership(view: View, members: list[Member]) -> Iterator[Change]:
         ordinal = ordinal_of(owner.name, pod.name)
         if ordinal is not None and not pod.is_terminating and selector.matches(pod.labels):
             yield Replace(pod.raw, adopted(owner, pod, ordinal))
-    if len(members) < len(view.owned):
-        kept = {member.pod.name for member in members}
-        yield from (Replace(pod.raw, released(owner, pod)) for pod in view.owned if pod.name not in kept)
+    yield from (Replace(pod.raw, released(owner, pod)) for pod in view.released)
 
 
 def _limited(situation: Situation, plan: Plan) -> Plan:
@@ -98,7 +95,7 @@ def _changes(
     deletions = [deletion_of(member.pod.raw, now) for member in plan.delete]
     removed = frozenset(name_of(each.old) for each in deletions if isinstance(each, Delete))
     count = derivation.workload.get("status", {}).get("collisionCount", 0)
-    status = status_of(situation, plan, removed, count)
+    status = status_of(situation, plan, removed, count, now)
     changes: list[Change] = [*islice(_retained(situation, plan), MOST_MENDED), *deletions]
     if not situation.owner.is_terminating:
         changes += islice(_mended(situation, plan), MOST_MENDED)
@@ -138,7 +135,7 @@ def _mended(situation: Situation, plan: Plan) -> Iterator[Change]:
     """
     owner, claims = situation.owner, situation.view.claims
     leaving = {member.ordinal for member in plan.delete}
-    for member in situation.replicas:
+    for _, member in situation.unsettled:
         if member is None or member.ordinal in leaving:
             continue
         if claims and (owner.is_parallel or not member.is_terminating):
@@ -171,21 +168,21 @@ def _claims_retained(
 
 def _truncation(situation: Situation, derivation: Derivation, status: Object) -> tuple[Change, ...]:
     live = {status["currentRevision"], status["updateRevision"]}
-    live |= {member.revision for member in situation.members}
+    live |= {standing.revision for standing in situation.view.standings}
     beyond = history_to_truncate(situation.owner.raw, derivation.revisions, live)
     return tuple(Delete(revision) for revision in beyond[:MOST_MENDED])
 
 
-def _relied_upon(situation: Situation, plan: Plan) -> Iterator[Object]:
+def _relied_upon(situation: Situation, plan: Plan, now: Milliseconds) -> Iterator[Object]:
     """The pods counted as available, where the plan takes a Ready one away."""
     if any(member.is_ready for member in plan.delete):
         yield from (
-            member.pod.raw for member in situation.replicas if member is not None and member.is_healthy
+            member.pod.raw for member in situation.replicas if member is not None and member.is_healthy(now)
         )
 
 
-def _future_availability(members: list[Member], now: Milliseconds) -> Iterator[Milliseconds]:
+def _future_availability(situation: Situation, now: Milliseconds) -> Iterator[Milliseconds]:
     """The moments at which Ready pods will have been so for minReadySeconds."""
-    for member in members:
+    for member in situation.unsettled_members:
         if member.available_at is not None and member.available_at > now:
             yield member.available_at

@@ -1,5 +1,4 @@
-"""What reconciling a StatefulSet needs to know, read from the state in one pass; and which events concern
-which set."""
+"""What a StatefulSet is decided upon; and which events concern which set."""
 
 from __future__ import annotations
 
@@ -7,41 +6,42 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from events.state import Failure, State
-from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STATEFUL_SET, STORAGE_CLASS
-from schemas.objects import (
-    Key,
-    Object,
-    controller_of,
-    key_of,
-    key_of_object,
-    name_of,
-    namespace_of,
-    uid_of,
-)
+from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STATEFUL_SET
+from schemas.objects import Key, Object, controller_of, key_of, key_of_object, name_of, namespace_of
 from schemas.views import ClaimView, PodView, StatefulSetView
-from services.controllers.pods import is_pending
-from services.controllers.statefulset.claims import claim_stems, sets_of_claim
-from services.controllers.statefulset.identity import ordinal_of, pod_name, set_name_of
-from services.controllers.statefulset.retention import is_kept_as_it_should
+from services.controllers.statefulset.claims import sets_of_claim
+from services.controllers.statefulset.identity import set_name_of
+from services.controllers.statefulset.members import Member, Standing
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """A StatefulSet and all that it is decided upon.
 
-    owned        pods whose controller is the set
+    replicas     by index (ordinal - start): the member, or None where the pod is missing
+    condemned    members beyond the range (below its start too), highest ordinal first
+    unsettled    indexes, ascending, of all replicas but those that are available at all times, and whose labels and
+                 claims are as they should be
+    by_revision  revision -> indexes of the replicas that have it
+    standings    standing -> how many members have it, replicas and condemned
+    released     pods whose controller is the set, and which are not its own by selector or name
     orphans      pods of its namespace without a controller that are named like its own
     strangers    names of its missing pods that pods of others hold
     claims       name -> claim, of the ordinals that have no pod or a Pending one, of its pods beyond the range, and
                  all others whose owners may not be what the retention policy says
     revisions    ControllerRevisions that it owns or may adopt, and where a name may be taken, all others
-    ever_ready   uids of those owned pods that were Ready at least once
-    failures     pod name -> how often it failed since it was last Ready
+    ever_ready   uids of those members that were Ready at least once, the settled ones left out
+    failures     pod name -> how often it failed since it was last Ready, the settled ones left out
     classes      the storage classes, for new claims that name none
     """
 
     owner: StatefulSetView
-    owned: tuple[PodView, ...]
+    replicas: tuple[Member | None, ...]
+    condemned: tuple[Member, ...]
+    unsettled: tuple[int, ...]
+    by_revision: Mapping[str, frozenset[int]]
+    standings: Mapping[Standing, int]
+    released: tuple[PodView, ...]
     orphans: tuple[PodView, ...]
     strangers: frozenset[str]
     claims: Mapping[str, ClaimView]
@@ -49,92 +49,6 @@ class View:
     ever_ready: Set[str]
     failures: Mapping[str, Failure]
     classes: tuple[Object, ...] = ()
-
-
-def view_of(state: State, key: Key) -> View | None:
-    """Return the view of a set, or None where there is none. Cost: its own pods, claims and revisions."""
-    raw = state.get(key)
-    if raw is None:
-        return None
-    owner = StatefulSetView(raw)
-    pods, revisions = _owned(state, owner)
-    names = {name_of(pod) for pod in pods}
-    failed = state.failures
-    return View(
-        owner=owner,
-        owned=tuple(map(PodView, pods)),
-        orphans=tuple(
-            PodView(obj)
-            for obj in state.orphans(POD.resource, owner.namespace)
-            if ordinal_of(owner.name, name_of(obj)) is not None
-        ),
-        strangers=_strangers(state, owner, names),
-        claims=_claims(state, owner, pods),
-        revisions=tuple(_with_namesakes(state, owner, revisions)),
-        ever_ready=state.ever_ready & {uid_of(pod) for pod in pods},
-        failures={name: failed[owner.uid, name] for name in names if (owner.uid, name) in failed}
-        if failed
-        else {},
-        classes=tuple(state.list(STORAGE_CLASS.resource)) if owner.claim_templates else (),
-    )
-
-
-def _owned(state: State, owner: StatefulSetView) -> tuple[list[Object], list[Object]]:
-    """Return the pods that the set controls, and the revisions that it owns or that nobody does."""
-    uid = owner.uid
-    pods = []
-    revisions = state.orphans(CONTROLLER_REVISION.resource, owner.namespace)
-    for obj in state.owned_by(uid):
-        if obj["kind"] == CONTROLLER_REVISION.kind:
-            revisions.append(obj)
-        elif obj["kind"] == POD.kind:
-            reference = controller_of(obj)
-            if reference is not None and reference["uid"] == uid:
-                pods.append(obj)
-    return pods, revisions
-
-
-def _with_namesakes(state: State, owner: StatefulSetView, own: list[Object]) -> list[Object]:
-    """Return all revisions of the namespace where a name may be taken by one of another owner.
-
-    That can only be while the update revision is not the set's own: it is new, it was deleted, or the last
-    incarnation of the set left one of that name behind.
-    """
-    if owner.status.get("updateRevision") in {name_of(revision) for revision in own}:
-        return own
-    return state.list(CONTROLLER_REVISION.resource, owner.namespace)
-
-
-def _strangers(state: State, owner: StatefulSetView, present: set[str]) -> frozenset[str]:
-    set_name = owner.name
-    names = (pod_name(set_name, ordinal) for ordinal in _ordinals(owner))
-    return frozenset(
-        name
-        for name in names
-        if name not in present and state.get(key_of(POD.resource, owner.namespace, name)) is not None
-    )
-
-
-def _claims(state: State, owner: StatefulSetView, pods: list[Object]) -> dict[str, ClaimView]:
-    if not owner.claim_templates:
-        return {}
-    wanted = _ordinals(owner)
-    by_ordinal = {ordinal_of(owner.name, name_of(pod)): pod for pod in pods}
-    beyond = [ordinal for ordinal in by_ordinal if ordinal is not None and ordinal not in wanted]
-    stems, found = claim_stems(owner), {}
-    for ordinal in (*wanted, *beyond):
-        pod = by_ordinal.get(ordinal)
-        is_settled = pod is not None and ordinal in wanted and not is_pending(PodView(pod))
-        for stem in stems:
-            name = f"{stem}{ordinal}"
-            claim = state.get(key_of(CLAIM.resource, owner.namespace, name))
-            if claim is not None and not (is_settled and is_kept_as_it_should(owner, claim)):
-                found[name] = ClaimView(claim)
-    return found
-
-
-def _ordinals(owner: StatefulSetView) -> range:
-    return range(owner.start, owner.start + owner.replicas)
 
 
 def keys(state: State) -> Iterator[Key]:

@@ -15,7 +15,8 @@ from schemas.changes import Create, Decision, Delete, Replace
 from schemas.objects import Object, labels_of, name_of, uid_of
 from schemas.times import parse_rfc3339
 from services.controllers.statefulset import View
-from tests.services.controllers.clusters import BAD, Cluster, a_set, rolling
+from services.controllers.statefulset.census import Census
+from tests.services.controllers.clusters import BAD, KEY, Cluster, a_set, rolling
 
 SEEDS = range(12)
 STEPS = 60
@@ -86,7 +87,8 @@ class Invariants:
         self.cluster = cluster
         self.was_ready: set[str] = set()
 
-    def __call__(self, _view: View, decision: Decision) -> None:
+    def __call__(self, view: View, decision: Decision) -> None:
+        assert view == Census().view_of(self.cluster.world.state, KEY), "what is remembered is what is there"
         spec = self.cluster.set["spec"]
         self.pods = self.cluster.pods
         self.was_ready |= {uid_of(pod) for pod in self.pods.values() if is_ready(pod)}

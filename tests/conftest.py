@@ -20,6 +20,13 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a test of real processes once more where it fails, and say so (RERUN): others use the machine's time too."""
+    for item in items:
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def docker_host() -> Iterator[str]:
     """The DOCKER_HOST of a daemon for tests."""

@@ -16,6 +16,7 @@ import yaml
 from kr8s.objects import ConfigMap, StatefulSet
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client import ApiException
+from kubernetes.client.exceptions import ConflictException
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
@@ -55,6 +56,17 @@ def space(request: pytest.FixtureRequest, api: client.ApiClient) -> str:
     return name
 
 
+def scaled(apps: client.AppsV1Api, space: str, replicas: int) -> bool:
+    """Scale the set as it is read; False where it has changed in between, as the client's users must expect."""
+    scale = apps.read_namespaced_stateful_set_scale("db", space)
+    scale.spec.replicas = replicas
+    try:
+        apps.replace_namespaced_stateful_set_scale("db", space, scale)
+    except ConflictException:
+        return False
+    return True
+
+
 def test_the_official_client_creates_watches_patches_and_deletes(api: client.ApiClient, space: str) -> None:
     apps, core = client.AppsV1Api(api), client.CoreV1Api(api)
     apps.create_namespaced_stateful_set(space, a_set(1))
@@ -66,9 +78,7 @@ def test_the_official_client_creates_watches_patches_and_deletes(api: client.Api
     assert seen[0] == "ADDED" and "MODIFIED" in seen
     patched = apps.patch_namespaced_stateful_set("db", space, {"spec": {"replicas": 2}})
     assert patched.spec.replicas == 2 and patched.metadata.generation == 2
-    scale = apps.read_namespaced_stateful_set_scale("db", space)
-    scale.spec.replicas = 0
-    apps.replace_namespaced_stateful_set_scale("db", space, scale)
+    wait_for(lambda: scaled(apps, space, 0), "a scale that no change of the status came between")
     assert apps.read_namespaced_stateful_set("db", space).spec.replicas == 0
     wait_for(lambda: not core.list_namespaced_pod(space).items, "the pods to go")
     apps.delete_namespaced_stateful_set("db", space, propagation_policy="Foreground")

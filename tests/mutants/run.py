@@ -32,9 +32,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).resolve().parent
 TIMEOUT = 120.0
 """Seconds that a test may take. With a mutant, not ending is noticed as well as failing is."""
-_OPTIONS = ("-x", "--tb=no", "-rfE", "-p", "no:cacheprovider")
+_OPTIONS = ("-x", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-p", "pytest_timeout")
 _ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "250"}
-"""No byte code: two versions of a file may differ within one second. No plugins: they load longer than tests run."""
+"""No byte code: two versions of a file may differ within one second. No plugins but that which
+the settings name: they load longer than tests run."""
 _PASSED, _FAILED = 0, 1
 Selection = tuple[str, ...]
 _failed_test = re.compile(r"^(?:FAILED|ERROR) (?:\S+::)*(.+?)(?: - .*)?$", re.MULTILINE)

@@ -94,9 +94,9 @@ class Session:
     @cached_property
     def executor(self) -> Executor:
         from events.commit import Edges
-        from services.commands.execution import Executor
+        from services.commands.execution import LogExecutor
 
-        return Executor(self.log, self.sources, self.catch_up, Edges(seal=self._seal), self._digest)
+        return LogExecutor(self.log, self.sources, self.catch_up, Edges(seal=self._seal), self._digest)
 
     def catch_up(self, position: Position) -> None:
         """Wait until the projections show `position`; also while they are being built for the first time.

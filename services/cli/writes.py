@@ -13,7 +13,7 @@ import typer
 
 from schemas.envelopes import DELETE, Event
 from schemas.errors import BadRequest
-from schemas.objects import Key, key_of_object
+from schemas.objects import Key
 from schemas.positions import stream_id_of
 from services.cli.completions import complete_target
 from services.cli.options import (
@@ -31,9 +31,8 @@ from services.cli.references import checked_namespace, parse_named, parse_one
 from services.cli.session import Session, new_command_id, open_session
 from services.cli.shown_events import appended_table, event_record
 from services.cli.streams import aside, show_json
-from services.commands.commands import Apply, Command, Delete, Patch, Scale, Switch
+from services.commands.commands import Apply, Command, Delete, Patch, Scale, key_of_command
 from services.commands.execution import Outcome
-from services.controllers.switches import KEY as SWITCHES
 
 TEN_MINUTES = "10m"
 
@@ -223,16 +222,6 @@ def write(commands: Sequence[Command], manner: Manner) -> None:
     if manner.wait:
         for key, outcome in done:
             _wait(session, key, outcome, manner.timeout)
-
-
-def key_of_command(command: Command) -> Key:
-    """Return the key of the object that a command is about."""
-    match command:
-        case Apply(manifest):
-            return key_of_object(manifest)
-        case Switch():
-            return SWITCHES
-    return command.key
 
 
 def checked_command_id(text: str) -> str:

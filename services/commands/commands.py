@@ -12,8 +12,9 @@ import orjson
 
 from events.commit import digest_of
 from schemas.kinds import SECRET
-from schemas.objects import Key, Object, split_key
+from schemas.objects import Key, Object, key_of_object, split_key
 from schemas.patching import Json
+from services.controllers.switches import KEY as SWITCHES
 
 STRICT = "Strict"
 FIELD_VALIDATIONS = (STRICT, "Warn", "Ignore")
@@ -123,6 +124,16 @@ class Taint:
 
 
 Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Revert | Switch | Cordon | Taint
+
+
+def key_of_command(command: Command) -> Key:
+    """Return the key of the object that a command is about."""
+    match command:
+        case Apply(manifest):
+            return key_of_object(manifest)
+        case Switch():
+            return SWITCHES
+    return command.key
 
 
 def digest(command: Command, of_values: Callable[[bytes], str] = digest_of) -> str:

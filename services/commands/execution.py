@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from events.commit import Committed, Committer, Edges, Intent, Proposal, digest_of
 from events.log import Log
-from schemas.envelopes import Actor
+from schemas.envelopes import NOWHERE, Actor, Origin
 from schemas.positions import Position
+from schemas.times import Milliseconds
 from services.commands.commands import Command, digest
-from services.commands.deciding import decide
+from services.commands.deciding import Decided, decide
 from services.commands.sources import Sources
+
+Decide = Callable[[Command, Sources, Milliseconds], Decided]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,51 +26,63 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-class Executor:
-    """Carries commands out on a log, reading what `sources` say. `catch_up(position)` makes them see a position.
-
-    `of_values` digests commands that carry a Secret's values (services.commands.commands.digest).
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        sources: Sources,
-        catch_up: Callable[[Position], None],
-        edges: Edges | None = None,
-        of_values: Callable[[bytes], str] = digest_of,
-    ) -> None:
-        self._log = log
-        self._sources = sources
-        self._catch_up = catch_up
-        self._edges = edges or Edges()
-        self._of_values = of_values
-        self._committer = Committer(log, sources, catch_up, self._edges)
+class Executor(Protocol):
+    """Carries commands out: on the log, or by asking an API that has one. Raises the same errors either way."""
 
     def check(self, command: Command, actor: Actor, command_id: str) -> None:
         """Raise what deciding a command now would raise; nothing for one that was carried out before."""
-        if self._committer.earlier(Intent(actor, command_id, digest(command, self._of_values))) is None:
-            self._catch_up(self._log.last())
-            decide(command, self._sources, self._edges.clock())
 
     def execute(self, command: Command, actor: Actor, command_id: str) -> Outcome:
         """Carry a command out once: a repeated `command_id` returns what it came to the first time.
 
-        What is read is at least as new as the log was on entry, so a writer sees its own earlier writes. Raises what
-        `decide` and Committer.commit raise; CommandReused where the id stood for another command.
+        Raises what `decide` and Committer.commit raise; CommandReused where the id stood for another command.
         """
-        intent = Intent(actor, command_id, digest(command, self._of_values))
-        earlier = self._committer.earlier(intent)
+
+
+@dataclass(frozen=True, slots=True)
+class LogExecutor:
+    """Carries commands out on a log, reading what `sources` say.
+
+    catch_up     makes them see a position: what is read is at least as new as the log was on entry, so a writer sees
+                 its own earlier writes
+    of_values    digests commands that carry a Secret's values (services.commands.commands.digest)
+    decide       concludes what a command comes to, and whether its author may have that
+    origin       where the wishes came from, for those that came over a wire
+    """
+
+    log: Log
+    sources: Sources
+    catch_up: Callable[[Position], None]
+    edges: Edges = field(default_factory=Edges)
+    of_values: Callable[[bytes], str] = digest_of
+    decide: Decide = decide
+    origin: Origin = NOWHERE
+
+    def check(self, command: Command, actor: Actor, command_id: str) -> None:
+        """See Executor."""
+        if self._committer().earlier(self._intent(command, actor, command_id)) is None:
+            self.catch_up(self.log.last())
+            self.decide(command, self.sources, self.edges.clock())
+
+    def execute(self, command: Command, actor: Actor, command_id: str) -> Outcome:
+        """See Executor."""
+        intent, committer = self._intent(command, actor, command_id), self._committer()
+        earlier = committer.earlier(intent)
         if earlier is not None:
             return Outcome(earlier, ())
-        self._catch_up(self._log.last())
+        self.catch_up(self.log.last())
         warnings: tuple[str, ...] = ()
 
         def proposal() -> Proposal:
             nonlocal warnings
-            decided = decide(command, self._sources, self._edges.clock())
+            decided = self.decide(command, self.sources, self.edges.clock())
             warnings = decided.warnings
             return Proposal(decided.changes, decided.rests_on)
 
-        committed = self._committer.commit(proposal, intent)
-        return Outcome(committed, warnings)
+        return Outcome(committer.commit(proposal, intent), warnings)
+
+    def _intent(self, command: Command, actor: Actor, command_id: str) -> Intent:
+        return Intent(actor, command_id, digest(command, self.of_values), origin=self.origin)
+
+    def _committer(self) -> Committer:
+        return Committer(self.log, self.sources, self.catch_up, self.edges)

@@ -31,7 +31,7 @@ from schemas.objects import (
 from schemas.times import rfc3339
 from services.bootstrap import NAMESPACES
 from services.commands.commands import Apply, Command, Delete, Patch, Scale, Undo
-from services.commands.execution import Executor
+from services.commands.execution import LogExecutor
 from services.controllers.controller import Controller
 from services.controllers.garbage import GARBAGE
 from services.controllers.statefulset import STATEFULSET
@@ -70,7 +70,7 @@ class Player:
         self._replica.load()
         edges = Edges(clock=lambda: self.now)
         self._committer = Committer(self.log, self, lambda _: self._replica.load(), edges)
-        self._executor = Executor(self.log, self, lambda _: self._replica.load(), edges)
+        self._executor = LogExecutor(self.log, self, lambda _: self._replica.load(), edges)
         for name in NAMESPACES:
             self.command(Apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
 

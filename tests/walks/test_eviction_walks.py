@@ -20,7 +20,7 @@ from schemas.kinds import BUDGET, POD, STATEFUL_SET
 from schemas.objects import Object, is_terminating, key_of, key_of_object, with_fields
 from schemas.percentages import scaled_up
 from services.commands.commands import Evict
-from services.commands.execution import Executor
+from services.commands.execution import LogExecutor
 from services.controllers.disruption import DISRUPTION
 from services.worker import Reconciler
 from tests.events.worlds import a_statefulset
@@ -107,7 +107,7 @@ class Evicted(Cluster):
             "spec": {"selector": {"matchLabels": {"app": "db"}}, **self.dice.choice(LIMITS)},
         }
 
-    def _person(self) -> Executor:
+    def _person(self) -> LogExecutor:
         replica = SteppedReplica(self.log)
         known = Known(self.state)
 
@@ -116,7 +116,7 @@ class Evicted(Cluster):
             with replica.reading() as state:
                 known.state = state
 
-        return Executor(self.log, known, catch_up, self.edges)
+        return LogExecutor(self.log, known, catch_up, self.edges)
 
     def _worker(self) -> Reconciler:
         replica = SteppedReplica(self.log, every=1.0)

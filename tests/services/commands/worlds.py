@@ -15,7 +15,7 @@ from schemas.objects import Object, key_of, uid_of
 from schemas.positions import Position
 from services.bootstrap import NAMESPACES
 from services.commands.commands import Apply, Command
-from services.commands.execution import Executor, Outcome
+from services.commands.execution import LogExecutor, Outcome
 
 DB = key_of(STATEFUL_SET.resource, "default", "db")
 ALICE = Actor("socket:0@host", "socket", "user:alice")
@@ -83,7 +83,7 @@ class World:
         self.log = MemoryLog()
         self.log.create()
         self.known = Known(replay(self.log, self.log.last()))
-        self.executor = Executor(self.log, self.known, self._catch_up, Edges())
+        self.executor = LogExecutor(self.log, self.known, self._catch_up, Edges())
         for name in NAMESPACES:
             self.run_manifest({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
@@ -91,10 +91,10 @@ class World:
         """Carry a command out as alice."""
         return self.executor.execute(command, ALICE, command_id or f"c{self.log.last()}")
 
-    def another_executor(self) -> Executor:
+    def another_executor(self) -> LogExecutor:
         """Return who carries out the commands of another program on the same log."""
         known = Known(replay(self.log, self.log.last()))
-        return Executor(self.log, known, lambda position: setattr(known, "state", replay(self.log, position)))
+        return LogExecutor(self.log, known, lambda position: setattr(known, "state", replay(self.log, position)))
 
     def run_manifest(self, manifest: Object) -> Outcome:
         return self.run(Apply(manifest))

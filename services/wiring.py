@@ -112,9 +112,13 @@ def open_log(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> A
 
 
 def open_stream(settings: Settings, name: str, patience: float = LOG_PATIENCE) -> RedisLog:
-    """Return what the log's server holds. Its client does not retry: the log re-sends under command ids."""
+    """Return what the log's server holds. Its client does not retry: the log re-sends under command ids.
+
+    It counts what is appended only where somebody may ask for it.
+    """
     client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
-    return MeasuredLog(client, settings.cluster, patience, heard=heard)
+    log = MeasuredLog if settings.metrics_port else RedisLog
+    return log(client, settings.cluster, patience, heard=heard)
 
 
 def edges_of(settings: Settings) -> Edges:

@@ -10,6 +10,8 @@ from events.redis_log import RedisLog
 from schemas.errors import Conflict
 from services.metrics import measures
 from services.metrics.logs import MeasuredLog
+from services.settings import settings_from
+from services.wiring import open_stream
 
 
 def value(name: str, **labels: str) -> float:
@@ -43,6 +45,12 @@ def test_events_are_counted_by_resource_and_a_repetition_is_not() -> None:
     assert value("chronoset_events_appended_total", resource="core/nodes") == 1
     assert value("chronoset_append_seconds_count", outcome="appended") == 2
     assert isinstance(log, RedisLog)
+
+
+@pytest.mark.parametrize(("port", "log"), [("0", RedisLog), ("9464", MeasuredLog)])
+def test_appends_are_counted_only_where_metrics_are_served(port: str, log: type[RedisLog]) -> None:
+    settings = settings_from({"CHRONOSET_METRICS_PORT": port, "CHRONOSET_LOG_URL": "redis://127.0.0.1:1/0"})
+    assert type(open_stream(settings, "test")) is log
 
 
 def test_a_conflict_is_counted_and_appends_nothing() -> None:

@@ -12,7 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 from events.admission import admitted_pod
 from events.codec import Entry, decode, encode
@@ -73,6 +74,14 @@ class Reader(Protocol):
 
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
         """Return the objects of a resource in a namespace."""
+
+
+@runtime_checkable
+class Indexed(Reader, Protocol):
+    """A reader that need not look at all revisions of a namespace for those of one workload."""
+
+    def related(self, resource: str, namespace: str, uid: str) -> Sequence[Object]:
+        """Return the objects of a resource and a namespace that `uid` owns, or may adopt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +253,24 @@ class _Preparation:
         if new["kind"] not in _DERIVING or is_terminating(new) or not _template_moved(old, new):
             self._append(_Step(key, old, new, derived_from))
             return
-        revisions = list(self._reader.list(CONTROLLER_REVISION.resource, namespace_of(new)))
-        derivation = derive(new, revisions)
+        revisions = self._revisions(new)
+        derivation = derive(new, revisions, find=partial(self._revision, namespace_of(new)))
         index = len(self.steps)
         self._append(_Step(key, old, derivation.workload, derived_from))
         for revision in revisions_of(new, revisions):
             self.expect(key_of_object(revision), version_of(revision))
         for change in derivation.changes:
             self.add(change, derived_from=index)
+
+    def _revisions(self, workload: Object) -> Sequence[Object]:
+        """Return at least the revisions that a workload owns or may adopt."""
+        place = CONTROLLER_REVISION.resource, namespace_of(workload)
+        if isinstance(self._reader, Indexed):
+            return self._reader.related(*place, uid_of(workload))
+        return self._reader.list(*place)
+
+    def _revision(self, namespace: str, name: str) -> Object | None:
+        return self._reader.get(key_of(CONTROLLER_REVISION.resource, namespace, name))
 
     def _expect_namespace(self, obj: Object) -> None:
         namespace = namespace_of(obj)

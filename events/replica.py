@@ -104,6 +104,11 @@ class Replica:
         with self.reading() as state:
             return state.list(resource, namespace)
 
+    def related(self, resource: str, namespace: str, uid: str) -> Objects:
+        """Return what an object owns, or may adopt, as of now (events.commit.Indexed)."""
+        with self.reading() as state:
+            return state.related(resource, namespace, uid)
+
     def tell(self, on_applied: Callable[[Sequence[Applied]], None]) -> None:
         """Call `on_applied` as the one given at the beginning would be; from now on, and instead of it."""
         self._on_applied = on_applied

@@ -105,6 +105,15 @@ class State:
         """Return the pods or ControllerRevisions of a namespace that have no controller, so that one may adopt them."""
         return [self.objects[key] for key in self._orphans.get((resource, namespace), ())]
 
+    def related(self, resource: str, namespace: str, uid: str) -> Objects:
+        """Return the pods or ControllerRevisions of a namespace that `uid` owns, or may adopt."""
+        keys = {
+            key: None
+            for key in (*self._by_owner.get(uid, ()), *self._orphans.get((resource, namespace), ()))
+            if key.startswith(f"{resource}/{namespace}/")
+        }
+        return [self.objects[key] for key in keys]
+
     def pods_on(self, node: str) -> Objects:
         """Return the pods bound to a node; with "" those bound to none."""
         return [self.objects[key] for key in self._by_node.get(node, ())]

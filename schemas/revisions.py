@@ -8,7 +8,7 @@ daemon/update.go).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,13 +137,18 @@ def revisions_of(workload: Object, revisions: Iterable[Object]) -> list[Object]:
     )
 
 
-def derive(workload: Object, revisions: Iterable[Object], pods: Sequence[Object] | None = None) -> Derivation:
+def derive(
+    workload: Object,
+    revisions: Iterable[Object],
+    pods: Sequence[Object] | None = None,
+    find: Callable[[str], Object | None] | None = None,
+) -> Derivation:
     """Conclude which changes of revisions follow from a workload (which has its uid) and those that exist.
 
-    `revisions` are all of the workload's namespace, or at least those it owns, those without an owner, and
-    those whose name starts with its own. `pods` are a DaemonSet's: equal revisions are merged, and the pods
-    of the merged ones relabelled, only where they are given, since nobody else knows whom to relabel. Of a
-    workload that is being deleted nothing follows.
+    `revisions` are all of the workload's namespace, or at least those it owns and those without an owner; then
+    `find` returns the revision of the namespace that has a name, or None. `pods` are a DaemonSet's: equal
+    revisions are merged, and the pods of the merged ones relabelled, only where they are given, since nobody
+    else knows whom to relabel. Of a workload that is being deleted nothing follows.
 
     Revisions are matched by data, never by name. StatefulSet: equal to the latest changes nothing, equal to
     an older one renumbers the highest equal (getStatefulSetRevisions). DaemonSet: the highest equal stays and
@@ -151,6 +156,7 @@ def derive(workload: Object, revisions: Iterable[Object], pods: Sequence[Object]
     is created. A name that other data has taken raises the collision count (CreateControllerRevision).
     """
     named = {name_of(revision): revision for revision in revisions}
+    find = find or named.get
     mine = revisions_of(workload, named.values())
     data, text = revision_data(workload)
     equal = [revision for revision in mine if go_json(revision.get("data")) == text]
@@ -158,7 +164,7 @@ def derive(workload: Object, revisions: Iterable[Object], pods: Sequence[Object]
     if equal:
         kept = with_fields(equal[-1], revision=_number_of_kept(workload, mine, equal))
     else:
-        workload, kept = _new_revision(workload, data, text, named)
+        workload, kept = _new_revision(workload, data, text, find)
         kept = with_fields(kept, revision=_next_number(mine))
     if is_terminating(workload):
         return Derivation((), original, name_of(kept), tuple(mine))
@@ -166,7 +172,7 @@ def derive(workload: Object, revisions: Iterable[Object], pods: Sequence[Object]
     merged = equal[:-1] if pods is not None and _is_daemon_set(workload) else []
     gone = {name_of(revision) for revision in merged}
     after = [_owned(workload, each) for each in mine if name_of(each) not in gone | {name_of(kept)}]
-    if equal or name_of(kept) not in named:
+    if equal or find(name_of(kept)) is None:
         after.append(_owned(workload, kept))
     return Derivation(
         changes=(
@@ -218,7 +224,7 @@ def _number_of_kept(workload: Object, mine: Sequence[Object], equal: Sequence[Ob
 
 
 def _new_revision(
-    workload: Object, data: Object, text: bytes, taken: Mapping[str, Object]
+    workload: Object, data: Object, text: bytes, find: Callable[[str], Object | None]
 ) -> tuple[Object, Object]:
     """Return the workload, its collision count raised where names are taken, and its new revision."""
     count: int | None = workload.get("status", {}).get("collisionCount")
@@ -227,7 +233,8 @@ def _new_revision(
         template = workload["spec"]["template"]
         digest = daemonset_hash(template, count) if daemon else statefulset_hash(text, count or 0)
         name = f"{name_of(workload)[:223]}-{digest}"
-        if name not in taken or go_json(taken[name].get("data")) == text:
+        taken = find(name)
+        if taken is None or go_json(taken.get("data")) == text:
             break
         count = (count or 0) + 1
         workload = with_fields(workload, status={**workload.get("status", {}), "collisionCount": count})

@@ -69,6 +69,9 @@ class ReplicaSources:
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
         return self._replica.list(resource, namespace)
 
+    def related(self, resource: str, namespace: str, uid: str) -> Sequence[Object]:
+        return self._replica.related(resource, namespace, uid)
+
     def kept_revisions(self, _uid: str) -> Sequence[Object]:
         return []
 

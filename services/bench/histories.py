@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from events.archive import Archive
 from events.archive_index import ArchiveIndex
@@ -29,7 +28,7 @@ from schemas.objects import Key, Object, key_of
 from schemas.positions import SEQUENCE_BITS, Position
 from services.bench.floors import server, without_collection
 from services.bench.gates import Gate, Reading
-from services.bench.worlds import World
+from services.bench.worlds import a_running_pod
 from services.settings import Durability
 
 EVENTS = 200_000
@@ -138,7 +137,7 @@ class Growing(MemoryLog):
         self._pods: list[_Pod] = []
         self._objects = objects
         self._chance = random.Random(0)
-        self._template = _a_pod()
+        self._template = a_running_pod()
 
     def write(self, count: int) -> None:
         """Append so many events."""
@@ -178,11 +177,3 @@ class Growing(MemoryLog):
         )  # fmt: skip
         self._push(Entry(position, pod.key, type_, event.after, encode(event)))
         pod.version = position
-
-
-def _a_pod() -> dict[str, Any]:
-    """Return a pod that runs, as the controllers and an agent make it."""
-    world = World()
-    world.create_set("web", 1)
-    (pod,) = world.state.list("core/pods")
-    return pod

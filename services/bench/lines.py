@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from events.codec import Entry
+from services.bench.apis import apis
 from services.bench.clusters import broker_hops, control_plane, ordered_sets
 from services.bench.fleets import fleets
 from services.bench.gates import Reading
@@ -32,6 +33,7 @@ PARTS: dict[str, Part] = {
     "reconcile": lambda _: reconciles(),
     "daemonset": lambda _: fleets(),
     "growth": lambda _: growth(),
+    "api": lambda ground: apis(ground.place),
     "broker": lambda ground: broker_hops(ground.place),
     "ordered": lambda ground: ordered_sets(ground.place),
     "idle": lambda ground: control_plane(ground.place),

@@ -99,6 +99,14 @@ def history(sets: int, replicas: int) -> list[Entry]:
     return world.log.read(0, 10**9)
 
 
+def a_running_pod() -> Object:
+    """Return a pod that runs, as the controllers and an agent make it."""
+    world = World()
+    world.create_set("web", 1)
+    (pod,) = world.state.list(POD.resource)
+    return pod
+
+
 def a_config(number: int) -> Object:
     """Return an object that no controller looks at."""
     metadata = {"name": "bench", "namespace": NAMESPACE}

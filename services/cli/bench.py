@@ -18,7 +18,7 @@ def bench(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="append, fold, history, reconcile, broker, ordered or idle; repeatable."
+            metavar="NAME", help="append, fold, history, reconcile, api, broker, ordered or idle; repeatable."
         ),
     ] = None,
     events: Annotated[

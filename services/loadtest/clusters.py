@@ -57,7 +57,10 @@ _PACKAGES = Path(services.__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a cluster is. Without nodes, nothing plays them; `over_api`: they are clients of the HTTP API."""
+    """How large a cluster is. Without workers nothing is decided, without nodes nothing plays them.
+
+    `over_api`: the HTTP API runs, and the nodes are clients of it.
+    """
 
     workers: int = 2
     nodes: int = 0
@@ -111,15 +114,14 @@ def programs(shape: Shape) -> tuple[Program, ...]:
     """Return the programs of a cluster of this shape, in the order of their start."""
     worker = _run_traced_worker if shape.is_traced else run_worker
     play = run_nodes_over_api if shape.over_api else run_nodes
-    nodes = (Program("nodes", partial(play, shape.nodes)),) if shape.nodes else ()
-    api = (Program("api", run_api),) if shape.over_api else ()
-    return (
+    deciding = (
         Program("projector", run_projector),
         Program("dispatcher", run_dispatcher),
         Program("worker", worker, count=shape.workers),
-        *api,
-        *nodes,
     )
+    api = (Program("api", run_api),) if shape.over_api else ()
+    nodes = (Program("nodes", partial(play, shape.nodes)),) if shape.nodes else ()
+    return (*(deciding if shape.workers else ()), *api, *nodes)
 
 
 def run_nodes(count: int, settings: Settings) -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from events.commit import Edges, Intent, Proposal, batch_of, prepare
+from events.commit import Edges, Indexed, Intent, Proposal, batch_of, prepare
 from events.memory import wall_clock
 from events.replay import replay
-from schemas.changes import Create, Delete, Replace
+from schemas.changes import Change, Create, Delete, Replace
 from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, NotFound
 from schemas.objects import Object, version_of, with_fields, with_metadata
 from tests.events.worlds import ALICE, World, a_bare_pod, a_namespace, a_statefulset, with_image
 
+NOW = 1_795_401_564_000
+INTENT = Intent(ALICE, "command")
 WEB = "apps/statefulsets/default/web"
 POD = "core/pods/default/web-0"
 
@@ -284,6 +286,29 @@ def test_a_revision_that_moved_meanwhile_refuses_the_derivation() -> None:
     prepared = prepare(Proposal([Replace(old, with_image(old, "web:2"))]), Stale(), intent, Edges())
     with pytest.raises(Conflict, match="controllerrevisions"):
         world.log.append(batch_of(prepared, intent, wall_clock()))
+
+
+@pytest.mark.parametrize("known", ["none", "its own", "an orphan", "its name, taken by another"])
+def test_a_reader_with_indexes_leads_to_the_same_batch(known: str) -> None:
+    world, edges = World(), Edges(clock=lambda: NOW, new_uid=lambda: "uid-of-web")
+    world.commit(Create(a_statefulset("other")))
+    change: Change = Create(a_statefulset())
+    (made,) = (step for step in prepare(Proposal([change]), world, INTENT, edges).events[1:])
+    assert made.body is not None
+    revision = made.body
+    if known == "its own":
+        world.commit(change)
+        web = world.the(WEB)
+        change = Replace(web, with_image(web, "web:2"))
+    elif known == "an orphan":
+        world.commit(Create(with_metadata(revision, ownerReferences=None)))
+    elif known == "its name, taken by another":
+        world.commit(Create({**with_metadata(revision, labels={"app": "x"}), "data": {"other": True}}))
+    scanned = prepare(Proposal([change]), world, INTENT, edges)
+    assert isinstance(world.state, Indexed)
+    assert not isinstance(world, Indexed)
+    assert prepare(Proposal([change]), world.state, INTENT, edges) == scanned
+    assert len(scanned.events) == 2
 
 
 def test_a_command_id_is_idempotent_and_bound_to_its_content() -> None:

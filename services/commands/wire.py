@@ -38,7 +38,7 @@ from schemas.errors import (
 )
 from schemas.kinds import BY_NAME, BY_RESOURCE
 from schemas.objects import Key, Object, key_of_object
-from schemas.patching import Json
+from schemas.patching import Json, strictly_equal
 from services.commands.commands import (
     FIELD_VALIDATIONS,
     PATCH_TYPES,
@@ -75,7 +75,7 @@ def read_command(raw: Json) -> Command:
     if not isinstance(arguments, dict):
         raise BadRequest(f"arguments: {_shown(arguments)} is no object")
     command = read(_Arguments(arguments))
-    if _canonical(command) != _canonical(arguments):
+    if not strictly_equal(orjson.loads(orjson.dumps(command)), arguments):
         raise BadRequest(f"arguments: {name} takes others: {_shown(sorted(arguments))}")
     return command
 
@@ -124,10 +124,6 @@ def _read_event(raw: Any) -> Event:
     actor = Actor(**raw["actor"])
     origin = Origin(**{**raw["origin"], "groups": tuple(raw["origin"]["groups"])})
     return Event(**{**raw, "actor": actor, "origin": origin})
-
-
-def _canonical(value: object) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,25 +53,28 @@ class Causes:
     """The newest event that concerned a key: what a decision for it is because of.
 
     An event that a controller does not look at made nothing necessary, however new it is; a deleted object leads to
-    decisions and can be seen in no state. Asked only where something was decided: to ask all controllers about every
-    event would cost more than folding it.
+    decisions and can be seen in no state. Asked only where something was decided, and each controller once about an
+    event: to ask all of them about every event would cost more than folding it.
     """
 
     def __init__(self, replica: Replica) -> None:
-        self._recent: tuple[Applied, ...] = ()
+        self._recent: tuple[tuple[Applied, dict[str, frozenset[Key]]], ...] = ()
         replica.tell(self._note)
 
     def of(self, controller: Controller[Any], key: Key, state: State) -> Position:
         """Return the position of the newest event that makes a controller look at a key; 0 where it was long ago."""
-        for each in reversed(self._recent):
-            if each.old is None and each.new is None:
-                continue
-            if key in controller.triggers(state, each.old, each.new):
+        for each, answers in reversed(self._recent):
+            keys = answers.get(controller.name)
+            if keys is None:
+                keys = answers[controller.name] = frozenset(controller.triggers(state, each.old, each.new))
+            if key in keys:
                 return each.event.position
         return 0
 
     def _note(self, applied: Sequence[Applied]) -> None:
-        self._recent = (*self._recent, *applied)[-EVENTS_REMEMBERED:]
+        concerning = (each for each in applied if each.old is not None or each.new is not None)
+        fresh: list[tuple[Applied, dict[str, frozenset[Key]]]] = [(each, {}) for each in concerning]
+        self._recent = (*self._recent, *fresh)[-EVENTS_REMEMBERED:]
 
 
 class Reconciler:

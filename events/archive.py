@@ -4,6 +4,8 @@ A manifest is immutable, like all else here; which one holds, the log's server s
 one step that no outrun writer can take. An archive that stands alone, as a backup does, is read by its newest
 manifest. What is needed and cannot be read is LostHistory that names the file; a damaged snapshot is passed over with a
 word, since the one before it will do.
+
+Of some kinds only the states at snapshots may be kept up to a moment (`Thinning`, made by events.thinning).
 """
 
 from __future__ import annotations
@@ -33,10 +35,15 @@ from events.snapshots import unpack_state
 from events.state import State
 from events.stores import Store
 from schemas.errors import LostHistory, NotFound, Unavailable
+from schemas.objects import Key, resource_of
 from schemas.positions import Position, stream_id_of
+from schemas.retention import KEPT_KEYS
+from schemas.times import Milliseconds
 
 FORMAT = 1
-"""Of manifests: what this program writes, and the newest it reads."""
+"""Of manifests: what this program writes."""
+THINNED_FORMAT = 2
+"""Of manifests of an archive that is thinned: what this program writes, and the newest it reads."""
 SEGMENTS, SNAPSHOTS, MANIFESTS = "segments", "snapshots", "manifests"
 _KEPT_BLOCKS = 16
 _KEPT_FOOTERS = 64
@@ -48,7 +55,10 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A sealed piece of the log: its entries behind `after`, from `first` to `last`. `bytes` is the file's size."""
+    """A sealed piece of the log: its entries behind `after`, from `first` to `last`. `bytes` is the file's size.
+
+    Of a thinned one `dropped` entries are gone, and `original` is the digest that it had when it was whole.
+    """
 
     name: str
     after: Position
@@ -57,6 +67,13 @@ class Segment:
     events: int
     bytes: int
     digest: str
+    dropped: int = 0
+    original: str = ""
+
+    @property
+    def chain(self) -> str:
+        """The digest by which the next segment names this one, which thinning does not change."""
+        return self.original or self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +88,31 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinning:
+    """Of a resource only the states at snapshots are kept up to `until`, which is one's position.
+
+    policy   the position of the event that said so (schemas.retention)
+    keep     for how long it keeps everything
+    at       when this was done, by the historian's clock
+    """
+
+    resource: str
+    until: Position
+    policy: Position
+    keep: Milliseconds
+    at: Milliseconds
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an archive holds: segments without a gap from the log's beginning, snapshots in order."""
+    """What an archive holds: segments without a gap from the log's beginning, snapshots in order, what is thinned."""
 
     log: str
     cluster: str
     number: int = 0
     segments: tuple[Segment, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
+    thinned: tuple[Thinning, ...] = ()
 
     @property
     def end(self) -> Position:
@@ -88,7 +122,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """The digest of the last segment, which the next one names."""
-        return self.segments[-1].digest if self.segments else ""
+        return self.segments[-1].chain if self.segments else ""
 
     def segment_behind(self, after: Position) -> int:
         """Return the index of the segment that holds the first entry behind a position."""
@@ -97,6 +131,13 @@ class Manifest:
     def snapshots_until(self, until: Position) -> tuple[Snapshot, ...]:
         """Return the snapshots of positions up to `until`."""
         return self.snapshots[: bisect_right(self.snapshots, until, key=lambda each: each.position)]
+
+    def thinned_until(self, key: Key) -> Position:
+        """Return up to where the events of an object are gone; 0 where none are."""
+        if key in KEPT_KEYS:
+            return 0
+        resource = resource_of(key)
+        return next((each.until for each in self.thinned if each.resource == resource), 0)
 
     def with_segment(self, segment: Segment) -> Manifest:
         return replace(self, number=self.number + 1, segments=(*self.segments, segment))
@@ -110,9 +151,14 @@ def manifest_name(number: int, content: bytes) -> str:
     return f"{MANIFESTS}/{number:010d}-{digest_of(content)[:_SHORT]}.json"
 
 
-def segment_name(first: Position, content: bytes) -> str:
-    """Return the name of a segment. Two writers of different ones never write the same file."""
-    return f"{SEGMENTS}/{stream_id_of(first)}-{digest_of(content)[:_SHORT]}.seg"
+def segment_name(first: Position, content: bytes, number: int = 0) -> str:
+    """Return the name of a segment. Two writers of different ones never write the same file.
+
+    That of a thinned one has the number of the manifest that first names it: an outrun writer, who knows earlier ones
+    only, leaves it alone.
+    """
+    thinned = f"-{number}" if number else ""
+    return f"{SEGMENTS}/{stream_id_of(first)}-{digest_of(content)[:_SHORT]}{thinned}.seg"
 
 
 def snapshot_name(position: Position, log: str, content: bytes) -> str:
@@ -122,7 +168,13 @@ def snapshot_name(position: Position, log: str, content: bytes) -> str:
 
 def pack_manifest(manifest: Manifest) -> bytes:
     """Return a manifest as JSON."""
-    return orjson.dumps({"format": FORMAT, **asdict(manifest)})
+    content = asdict(manifest)
+    for segment in content["segments"]:
+        if not segment["original"]:
+            del segment["original"], segment["dropped"]
+    if not manifest.thinned:
+        del content["thinned"]
+    return orjson.dumps({"format": THINNED_FORMAT if manifest.thinned else FORMAT, **content})
 
 
 def unpack_manifest(content: bytes, name: str) -> Manifest:
@@ -130,9 +182,9 @@ def unpack_manifest(content: bytes, name: str) -> Manifest:
     if name != manifest_name(number_of(name), content):
         raise LostHistory(f"manifest {name} is damaged: its digest is another")
     found: dict[str, Any] = orjson.loads(content)
-    if found["format"] > FORMAT:
+    if found["format"] > THINNED_FORMAT:
         raise LostHistory(
-            f"manifest {name} has format {found['format']}, this program reads up to {FORMAT}: "
+            f"manifest {name} has format {found['format']}, this program reads up to {THINNED_FORMAT}: "
             "upgrade the readers first"
         )
     return Manifest(
@@ -141,6 +193,7 @@ def unpack_manifest(content: bytes, name: str) -> Manifest:
         found["number"],
         tuple(Segment(**each) for each in found["segments"]),
         tuple(Snapshot(**each) for each in found["snapshots"]),
+        tuple(Thinning(**each) for each in found.get("thinned", ())),
     )
 
 
@@ -265,6 +318,13 @@ class Archive:
         except NotFound as error:
             raise LostHistory(f"{name} is missing from the archive {self.store.place}") from error
 
+    def content(self, name: str, digest: str) -> bytes:
+        """Return a file of the archive. Raises LostHistory where it is missing, or not what it was."""
+        content = self._get(name)
+        if digest_of(content) != digest:
+            raise LostHistory(f"{name} in the archive {self.store.place} is damaged: its digest is another")
+        return content
+
     def check(self) -> Iterator[str]:
         """Read every file that the manifest names, and yield what is wrong with them."""
         before = Manifest(self._manifest.log, "")
@@ -310,6 +370,12 @@ class Archive:
             else:
                 return name
         return ""
+
+
+def number_in(name: str) -> int:
+    """Return the number of the manifest that first names a thinned segment; 0 for any other file."""
+    parts = name.rpartition("/")[2].removesuffix(".seg").split("-")
+    return int(parts[3]) if len(parts) == 4 and parts[3].isdecimal() else 0
 
 
 def number_of(name: str) -> int:

@@ -1,7 +1,8 @@
 """Where each object's entries and each actor's are in the archive: a SQLite file beside it, made of the segments.
 
 It holds nothing that the segments do not say themselves; where it is missing, behind or broken, they are asked, which
-takes longer, and `chronoset archive index` makes it anew.
+takes longer, and `chronoset archive index` makes it anew. A segment is known by its name, and by the digest that it has
+in the chain, which it keeps when it is thinned: its rows are of no use then, until they are written anew.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from schemas.errors import Unavailable
 from schemas.objects import Key
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, name TEXT NOT NULL, chain TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS objects (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS changes (object INTEGER, segment INTEGER, places BLOB NOT NULL,
   PRIMARY KEY (object, segment)) WITHOUT ROWID;
@@ -68,27 +69,42 @@ class ArchiveIndex:
 
     def places_of(self, archive: Archive, key: Key) -> Iterator[Place]:
         """Yield where an object's entries are, newest first. Raises LostHistory where a segment is damaged."""
-        segments = archive.manifest.segments
+        manifest = archive.manifest
+        segments, begin = manifest.segments, manifest.thinned_until(key)
         known, rows = self._ask(
             segments,
-            "SELECT segment, places FROM changes JOIN objects ON object = id WHERE key = ? AND segment < ? "
-            "ORDER BY segment DESC",
+            "SELECT segment, name, places FROM changes JOIN objects ON object = id JOIN segments ON segment = number "
+            "WHERE key = ? AND segment < ? ORDER BY segment DESC",
             key,
         )
         for segment in reversed(segments[known:]):
-            places = _places(archive.footer(segment).blocks, archive.contents(segment).objects.get(key, ()))
-            yield from (Place(segment.name, *each) for each in reversed(places))
-        for number, packed in rows:
+            yield from _found(archive, segment, key)
+        for number, name, packed in rows:
+            segment = segments[number]
+            if segment.last <= begin:
+                return
+            if name != segment.name:
+                yield from _found(archive, segment, key)
+                continue
             for start, length, ordinals in reversed(msgpack.unpackb(packed)):
-                yield Place(segments[number].name, start, length, tuple(ordinals))
+                yield Place(name, start, length, tuple(ordinals))
 
     def blocks_by(self, archive: Archive, actor: str) -> Iterator[tuple[Segment, int]]:
         """Yield the blocks in which an actor wrote, oldest first. Raises as `places_of`."""
         segments = archive.manifest.segments
-        query = "SELECT segment, blocks FROM actors WHERE name = ? AND segment < ? ORDER BY segment"
+        query = (
+            "SELECT segment, segments.name, blocks FROM actors JOIN segments ON segment = number "
+            "WHERE actors.name = ? AND segment < ? ORDER BY segment"
+        )
         known, rows = self._ask(segments, query, actor)
-        for number, packed in rows:
-            yield from ((segments[number], block) for block in msgpack.unpackb(packed))
+        for number, name, packed in rows:
+            segment = segments[number]
+            blocks = (
+                msgpack.unpackb(packed)
+                if name == segment.name
+                else archive.contents(segment).actors.get(actor, ())
+            )
+            yield from ((segment, block) for block in blocks)
         for segment in segments[known:]:
             yield from ((segment, block) for block in archive.contents(segment).actors.get(actor, ()))
 
@@ -99,7 +115,9 @@ class ArchiveIndex:
                 self._reading.close()
                 self._reading = None
 
-    def _ask(self, segments: Sequence[Segment], query: str, name: str) -> tuple[int, list[tuple[int, bytes]]]:
+    def _ask(
+        self, segments: Sequence[Segment], query: str, name: str
+    ) -> tuple[int, list[tuple[int, str, bytes]]]:
         """Return how many of the segments, from the first, the index knows, and what it says of a name in those.
 
         An index that is not there, not of this archive or broken knows none.
@@ -128,10 +146,12 @@ def _add(path: Path, archive: Archive) -> int:
         known = _common(database, segments)
         if known is None:
             raise sqlite3.DatabaseError("it is of another archive")
-        for number in range(known, len(segments)):
+        names = dict(database.execute("SELECT number, name FROM segments").fetchall())
+        due = [number for number, segment in enumerate(segments) if names.get(number) != segment.name]
+        for number in due:
             with database:
                 _add_segment(database, archive, number, segments[number])
-    return len(segments) - known
+    return len(due)
 
 
 def _common(database: sqlite3.Connection, segments: Sequence[Segment]) -> int | None:
@@ -140,8 +160,8 @@ def _common(database: sqlite3.Connection, segments: Sequence[Segment]) -> int | 
     last = min(count, len(segments)) - 1
     if last < 0:
         return 0
-    found = database.execute("SELECT name FROM segments WHERE number = ?", (last,)).fetchall()
-    return last + 1 if found == [(segments[last].name,)] else None
+    found = database.execute("SELECT chain FROM segments WHERE number = ?", (last,)).fetchall()
+    return last + 1 if found == [(segments[last].chain,)] else None
 
 
 def _add_segment(database: sqlite3.Connection, archive: Archive, number: int, segment: Segment) -> None:
@@ -156,11 +176,20 @@ def _add_segment(database: sqlite3.Connection, archive: Archive, number: int, se
             for key, ordinals in contents.objects.items()
         ),
     )
+    database.execute("DELETE FROM actors WHERE segment = ?", (number,))
     database.executemany(
         "INSERT OR REPLACE INTO actors VALUES (?, ?, ?)",
         ((name, number, msgpack.packb(found)) for name, found in contents.actors.items()),
     )
-    database.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (number, segment.name))
+    database.execute(
+        "INSERT OR REPLACE INTO segments VALUES (?, ?, ?)", (number, segment.name, segment.chain)
+    )
+
+
+def _found(archive: Archive, segment: Segment, key: Key) -> Iterator[Place]:
+    """Yield where an object's entries are in a segment by what that says itself, newest first."""
+    places = _places(archive.footer(segment).blocks, archive.contents(segment).objects.get(key, ()))
+    yield from (Place(segment.name, *each) for each in reversed(places))
 
 
 def _places(blocks: Sequence[Block], ordinals: Iterable[int]) -> list[tuple[int, int, tuple[int, ...]]]:

@@ -6,9 +6,11 @@ does not hold them either, what was found is returned as it is, and whoever fold
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from events.archive import Archive
 from events.codec import Entry
-from events.log import Appended, Batch, Log, Remembered
+from events.log import Appended, Batch, Gap, Log, Remembered
 from events.state import State
 from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key
@@ -43,6 +45,20 @@ class ArchivedLog:
             self.archive.complain(str(why))
             return None
         return self.archive.snapshot(until)
+
+    def gap(self, after: Position, until: Position) -> Gap | None:
+        manifest = self.archive.refresh()
+        rows = [each for each in manifest.thinned if after < each.until and after < until]
+        if not rows:
+            return None
+        moments = [each.position for each in manifest.snapshots]
+        at = bisect_right(moments, until)
+        return Gap(
+            frozenset(each.resource for each in rows),
+            max(each.until for each in rows),
+            moments[at - 1] if at else 0,
+            moments[at] if at < len(moments) else 0,
+        )
 
     def create(self) -> str:
         return self._log.create()

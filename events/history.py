@@ -19,7 +19,7 @@ from events.replay import CHUNK, events_between, position_at, replay
 from events.segments import unpack_some
 from events.state import State
 from schemas.envelopes import CREATE, DELETE, REPLACE, Event
-from schemas.objects import Key, Object
+from schemas.objects import Key, Object, resource_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
 
@@ -53,12 +53,19 @@ class History:
         """Return the position up to which the log was written at a time. Raises BadRequest for another one's."""
         return position_at(self.log, moment)
 
-    def state_at(self, position: Position) -> State:
+    def state_at(self, position: Position, resources: frozenset[str] | None = None) -> State:
         """Return the state at a position; inside a batch: at the end of the batch before.
 
         Raises BadRequest before the log began, LostHistory where it cannot be read; that names the segment or position.
+        Raises Thinned where a policy keeps only some moments of it, or of one of the `resources` that are asked about:
+        of others the state then has all objects, and of thinned ones none.
         """
-        return replay(self.log, position)
+        return replay(self.log, position, resources=resources)
+
+    def beginning_of(self, key: Key) -> Object | None:
+        """Return an object as it was where its thinned part ends; None where it was not there, or all is kept."""
+        until = self._archive.refresh().thinned_until(key) if self._archive else 0
+        return replay(self.log, until).get(key) if until else None
 
     def events_between(self, after: Position, until: Position) -> Iterator[Event]:
         """Yield the events behind `after` up to and including `until`, in order."""
@@ -79,6 +86,10 @@ class History:
             is_whole = event.op in (CREATE, REPLACE, DELETE) and len(events) > limit
             if is_whole or (event.op == CREATE and len(events) == limit):
                 break
+        else:
+            first = events[-1] if events else None
+            if first is not None and first.op != CREATE:
+                return _versions(events[::-1], self.beginning_of(key))[-limit:]
         return _versions(events[::-1])[-limit:]
 
     def events_by(self, actor: str, after: Position, until: Position) -> Iterator[Event]:
@@ -95,15 +106,22 @@ class History:
         live = events_between(self.log, after, until) if after < until else iter(())
         yield from (each for each in live if each.actor.name == actor)
 
-    def differences(self, one: Position, other: Position) -> list[Difference]:
-        """Return every object that is not the same at two positions, by key."""
+    def differences(
+        self, one: Position, other: Position, resources: frozenset[str] | None = None
+    ) -> list[Difference]:
+        """Return every object that is not the same at two positions, by key; of some resources, or of all.
+
+        Raises as `state_at` does.
+        """
         first, second = sorted((one, other))
-        before = self.state_at(first)
-        if self._archive is not None and self._archive.newest_snapshot(second) > before.position:
-            after = self.state_at(second)
+        before = self.state_at(first, resources)
+        has_snapshot = self._archive is not None and self._archive.newest_snapshot(second) > before.position
+        if has_snapshot or self.log.gap(0, second):
+            after = self.state_at(second, resources)
         else:
             after = replay(self.log, second, before.copy())
-        return differences(before, after) if one <= other else differences(after, before)
+        found = differences(before, after) if one <= other else differences(after, before)
+        return [each for each in found if resources is None or resource_of(each.key) in resources]
 
     def _backwards(self, key: Key, until: Position | None) -> Iterator[Event]:
         archive = self._archive
@@ -140,11 +158,10 @@ def _version(obj: Object | None) -> tuple[str, str] | None:
     return (obj["metadata"]["uid"], obj["metadata"]["resourceVersion"]) if obj else None
 
 
-def _versions(events: list[Event]) -> list[Version]:
-    """Return what each event made of its object; what comes before the first whole object is left out."""
+def _versions(events: list[Event], known: Object | None = None) -> list[Version]:
+    """Return what each event made of its object, `known` at first; what comes before the first whole one is left out."""
     versions: list[Version] = []
-    known: Object | None = None
-    is_known = False
+    is_known = known is not None
     for event in events:
         is_known = is_known or event.op in (CREATE, REPLACE, DELETE)
         new = None if event.op == DELETE else folded(event, known) if is_known else None

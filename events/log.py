@@ -66,6 +66,19 @@ class Remembered(NamedTuple):
     result: Appended
 
 
+class Gap(NamedTuple):
+    """What a stretch of a log lacks: of these resources it has no events up to `until`, only states at some moments.
+
+    `before` and `behind` are the moments next to the stretch's end: the last one up to there (0: none), and the first
+    one later.
+    """
+
+    resources: frozenset[str]
+    until: Position
+    before: Position
+    behind: Position
+
+
 class Log(Protocol):
     """An append-only sequence of entries with optimistic concurrency by heads.
 
@@ -107,6 +120,9 @@ class Log(Protocol):
 
     def snapshot(self, until: Position | None = None) -> State | None:
         """Return the newest state that was kept, of a position up to `until`, to begin a fold with; else None."""
+
+    def gap(self, after: Position, until: Position) -> Gap | None:
+        """Return what of the events behind `after` up to `until` is kept no more, by a retention policy; None: nothing."""
 
     def interrupt(self) -> None:
         """Have a `follow` that waits in another thread return, or raise Unavailable, at once: its user ends."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
-from events.log import MAX_BYTES, MAX_CLOCK_SKEW_MS, MAX_EVENTS, Appended, Batch, Remembered, Sealed
+from events.log import MAX_BYTES, MAX_CLOCK_SKEW_MS, MAX_EVENTS, Appended, Batch, Gap, Remembered, Sealed
 from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
@@ -110,6 +110,9 @@ class MemoryLog:
         return self.read(after, limit)
 
     def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+        return None
+
+    def gap(self, after: Position, until: Position) -> Gap | None:  # noqa: ARG002 - what it has is whole
         return None
 
     def sealed(self) -> Sealed:

@@ -19,7 +19,7 @@ from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
 from events.lines import Line, script_of
-from events.log import Appended, Batch, Remembered, Sealed
+from events.log import Appended, Batch, Gap, Remembered, Sealed
 from events.memory import check_limits, clock_skew, wall_clock
 from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
@@ -142,6 +142,9 @@ class RedisLog:
         return [_entry(each) for each in found[0][1]] if found else []
 
     def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+        return None
+
+    def gap(self, after: Position, until: Position) -> Gap | None:  # noqa: ARG002 - what it has is whole
         return None
 
     def sealed(self) -> Sealed:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 from events.codec import decode
 from events.fold import apply, whole_batches
-from events.log import Log
+from events.log import Gap, Log
 from events.snapshots import collecting_nothing
 from events.state import State
 from schemas.envelopes import Event
-from schemas.errors import BadRequest
-from schemas.positions import Position, end_of_time, stream_id_of
+from schemas.errors import BadRequest, Thinned
+from schemas.positions import Position, end_of_time, stream_id_of, time_of
+from schemas.retention import is_kept
 from schemas.times import Milliseconds, rfc3339
 
 CHUNK = 1000
@@ -31,15 +32,28 @@ def events_between(log: Log, after: Position, until: Position) -> Iterator[Event
         after = entries[-1].position
 
 
-def replay(log: Log, until: Position, beginning: State | None = None) -> State:
+def replay(
+    log: Log,
+    until: Position,
+    beginning: State | None = None,
+    resources: frozenset[str] | None = None,
+) -> State:
     """Return the state at `until`. A position inside a batch stands for the end of the batch before it.
 
     The fold begins with the newest snapshot before, or with `beginning`, which it moves: an empty State checks all.
+    Where a retention policy has dropped the events of some resources, and all that is asked for (`resources`) are
+    others, the state has only objects of others, and no guards or counts that can be relied on.
 
-    Raises BadRequest for a position before the log began, LostHistory where the log does not fold.
+    Raises BadRequest for a position before the log began, Thinned for one of which what is asked for is not kept,
+    LostHistory where the log does not fold.
     """
     with collecting_nothing():
         state = beginning or log.snapshot(until) or State()
+        gap = log.gap(state.position, until)
+        if gap is not None:
+            if resources is None or gap.resources & resources:
+                raise thinned_state(gap, until)
+            return _others(log, until, state, gap.resources)
         pending: list[Event] = []
         for event in events_between(log, state.position, until):
             pending.append(event)
@@ -52,6 +66,45 @@ def replay(log: Log, until: Position, beginning: State | None = None) -> State:
         began = f"it began at {stream_id_of(first[0].position)}" if first else "it is empty"
         raise BadRequest(f"{stream_id_of(until)} is before the log: {began}")
     return state
+
+
+def _others(log: Log, until: Position, state: State, missing: frozenset[str]) -> State:
+    """Return the objects at `until` of all resources but those whose events are gone."""
+    for key, obj in list(state.objects.items()):
+        if not is_kept(key, missing):
+            state.remove(key, obj)
+    for event in events_between(log, state.position, until):
+        if event.resource_version <= until and is_kept(event.key, missing):
+            state.position = event.after
+            apply(state, event)
+    return state
+
+
+def check_whole(log: Log, after: Position, until: Position, resources: frozenset[str] | None = None) -> None:
+    """Raise Thinned where events of a stretch are gone, of these resources or of any."""
+    gap = log.gap(after, until)
+    if gap is not None and (resources is None or gap.resources & resources):
+        raise Thinned(
+            f"thinned: {_named(gap)} has no events up to {_moment(gap.until)}, only the state at some moments; "
+            "begin there or later"
+        )
+
+
+def thinned_state(gap: Gap, until: Position) -> Thinned:
+    """Return the refusal to tell the state at a moment of which it is not kept; it names the moments next to it."""
+    moments = " and ".join(_moment(each) for each in (gap.before, gap.behind) if each)
+    return Thinned(
+        f"{_moment(until)} is thinned: of {_named(gap)} only the state at some moments is kept, next to it at {moments}"
+    )
+
+
+def _named(gap: Gap) -> str:
+    return ", ".join(sorted(each.partition("/")[2] for each in gap.resources))
+
+
+def _moment(position: Position) -> str:
+    when = rfc3339(time_of(position))
+    return when if position == end_of_time(time_of(position)) else f"{stream_id_of(position)} ({when})"
 
 
 def position_at(log: Log, moment: Milliseconds) -> Position:

@@ -10,13 +10,15 @@ Each step leaves the archive and the log complete, so whoever dies between two o
 5. likewise a snapshot, where one is due;
 6. segments that are sealed and that the stream need not keep are dropped from it, one at a time.
 
-What a writer that died left behind is swept by the next one: files behind which its own manifest has gone.
+What a writer that died left behind is swept by the next one: files that no manifest names which the log's server may
+name again, and behind which its own has gone. Thinning (events.thinning) goes by the same steps.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from events.archive import (
@@ -28,10 +30,12 @@ from events.archive import (
     Segment,
     Snapshot,
     manifest_name,
+    number_in,
     number_of,
     pack_manifest,
     segment_name,
     snapshot_name,
+    unpack_manifest,
 )
 from events.archive_index import ArchiveIndex
 from events.archived_log import ArchivedLog
@@ -41,8 +45,10 @@ from events.replay import replay
 from events.segments import digest_of, entries_of, pack_segment
 from events.snapshots import pack_state, unpack_state
 from events.stores import Folder, Store
-from schemas.errors import LostHistory, Unavailable
+from events.thinning import Stretch, check_stretch, due_stretch, thinned_segment, with_thinned
+from schemas.errors import LostHistory, NotFound, Unavailable
 from schemas.positions import Position, position_of, stream_id_of, time_of
+from schemas.retention import Retention
 from schemas.times import Milliseconds
 
 CHUNK = 1000
@@ -83,6 +89,7 @@ class Sealer:
         self._manifest = Manifest("", "")
         self._pending: list[Entry] = []
         self._names: deque[str] = deque()
+        self._unnamed: deque[tuple[int, str]] = deque()
 
     @property
     def manifest(self) -> Manifest:
@@ -113,6 +120,31 @@ class Sealer:
             self._keep_state()
         self._trim()
         return count
+
+    def thin(self, retention: Retention, now: Milliseconds, go_on: Callable[[], bool] = lambda: True) -> int:
+        """Thin what a policy does not keep in full any more; return how many events were dropped.
+
+        Raises as `look` does; LostHistory also where a snapshot is not what a fold gives. Nothing is lost then.
+        """
+        count = 0
+        while go_on() and (stretch := due_stretch(self._manifest, retention, self._log.held()[0], now)):
+            count += self._thin(stretch, retention, now)
+        return count
+
+    def _thin(self, stretch: Stretch, retention: Retention, now: Milliseconds) -> int:
+        before = self._manifest
+        check_stretch(ArchivedLog(self._log, self.archive), stretch)
+        within = before.segments[before.segment_behind(stretch.begin) : before.segment_behind(stretch.end)]
+        number = before.number + 1
+        found = [(each, thinned_segment(self.archive, each, stretch.resources, number)) for each in within]
+        changed = [(old, new) for old, new in found if new is not None]
+        for _, new in changed:
+            self._put(new.row.name, new.content)
+        rows = [new.row for _, new in changed]
+        self._switch(with_thinned(before, stretch, rows, retention, now))
+        self._unnamed += [(self._manifest.number, old.name) for old, _ in changed]
+        self._index.add(self.archive)
+        return sum(new.row.dropped - old.dropped for old, new in changed)
 
     def _due(self, now: Milliseconds) -> Sequence[Entry]:
         """Return the whole batches that are to be the next segment; none where it is not time yet.
@@ -184,6 +216,8 @@ class Sealer:
         self._names.append(name)
         while len(self._names) > KEPT_MANIFESTS:
             self._store.delete(self._names.popleft())
+        while self._unnamed and self._unnamed[0][0] + KEPT_MANIFESTS <= manifest.number:
+            self._store.delete(self._unnamed.popleft()[1])
         self.archive.refresh()
 
     def _trim(self) -> None:
@@ -205,17 +239,28 @@ class Sealer:
     def _sweep(self) -> None:
         """Remove what no manifest needs: only what lies behind our own, so that an outrun writer takes nothing new."""
         manifest, store = self._manifest, self._store
-        named = {each.name for each in manifest.segments} | {each.name for each in manifest.snapshots}
+        kept = (manifest, *self._kept())
+        named = {each.name for one in kept for each in one.segments}
+        named |= {each.name for one in kept for each in one.snapshots}
         for folder in (SEGMENTS, SNAPSHOTS):
             for name in store.names(folder):
-                if name not in named and _position_in(name) < manifest.end:
+                is_ours = _position_in(name) < manifest.end and number_in(name) <= manifest.number
+                if name not in named and is_ours:
                     store.delete(name)
         for name in store.names(MANIFESTS):
             if number_of(name) + KEPT_MANIFESTS <= manifest.number:
                 store.delete(name)
         self._names = deque(name for name in store.names(MANIFESTS) if number_of(name) <= manifest.number)
+        self._unnamed = deque()
         if isinstance(store, Folder):
             store.sweep()
+
+    def _kept(self) -> Iterator[Manifest]:
+        """Yield the manifests before our own that the log's server may name again, as far as they can be read."""
+        for name in self._store.names(MANIFESTS):
+            if self._manifest.number - KEPT_MANIFESTS < number_of(name) < self._manifest.number:
+                with suppress(LostHistory, NotFound):
+                    yield unpack_manifest(self._store.get(name), name)
 
 
 def _ends_batch(entry: Entry) -> bool:

@@ -7,6 +7,9 @@ compress better; `after` is the position before the first. The contents, a frame
 in which blocks; the footer, another, where all that is. It names the digest of the segment before, so that no segment
 can be exchanged without all later ones. A reader passes over names in the footer that it does not know: signatures and
 erasures can be added. Every frame has a checksum of its own.
+
+A thinned segment has some of its entries no more (events.thinning). It stands in the chain by the digest that it had
+when it was whole, which its footer names (`original`), and in its blocks each entry has an `after` of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from schemas.objects import Key
 from schemas.positions import Position, stream_id_of
 
 FORMAT = 1
-"""What this program writes, and the newest it reads."""
+"""What this program writes."""
+THINNED_FORMAT = 2
+"""What it writes of a segment that is thinned, and the newest it reads."""
 MAGIC = b"chronoseg"
 BLOCK = 256
 """Entries in a block: one is read, unpacked and looked through in a fraction of a millisecond."""
@@ -52,6 +57,8 @@ class Footer(NamedTuple):
     after      the position of the entry before the first
     previous   the digest of the segment before; empty for the first
     contents   where the contents lie: start and length
+    original   of a thinned one: the digest that it had when it was whole
+    dropped    of a thinned one: how many of its entries are gone
     """
 
     format: int
@@ -61,8 +68,13 @@ class Footer(NamedTuple):
     last: Position
     events: int
     previous: str
-    blocks: tuple[Block, ...]
-    contents: tuple[int, int]
+    blocks: tuple[Block, ...] = ()
+    contents: tuple[int, int] = (0, 0)
+    original: str = ""
+    dropped: int = 0
+
+
+_OF_THINNED = ("original", "dropped")
 
 
 class Contents(NamedTuple):
@@ -87,21 +99,38 @@ def pack_segment(entries: Sequence[Entry], log: str, previous: str) -> Packed:
     could not be read again.
     """
     _check_chain(entries)
+    first, last = entries[0], entries[-1]
+    return _put_together(
+        entries, Footer(FORMAT, log, first.after, first.position, last.position, len(entries), previous)
+    )
+
+
+def pack_thinned(kept: Sequence[Entry], full: Footer, digest: str) -> Packed:
+    """Return what is left of a segment, which has that footer and digest, when only some of its entries are kept."""
+    return _put_together(
+        kept,
+        full._replace(
+            format=THINNED_FORMAT,
+            events=len(kept),
+            original=full.original or digest,
+            dropped=full.dropped + full.events - len(kept),
+        ),
+    )
+
+
+def _put_together(entries: Sequence[Entry], footer: Footer) -> Packed:
     contents = _contents_of(entries)
     parts, blocks, at = [MAGIC], [], len(MAGIC)
     for start in range(0, len(entries), BLOCK):
         chunk = entries[start : start + BLOCK]
-        positions, keys, types, _, datas = zip(*chunk, strict=True)
-        parts.append(_packed([chunk[0].after, positions, keys, types, datas]))
-        blocks.append(Block(at, len(parts[-1]), chunk[0].position, chunk[-1].position))
+        positions, keys, types, afters, datas = zip(*chunk, strict=True)
+        parts.append(_packed([afters if footer.original else afters[0], positions, keys, types, datas]))
+        blocks.append(Block(at, len(parts[-1]), positions[0], positions[-1]))
         at += len(parts[-1])
     parts.append(_packed(list(contents)))
-    first, last = entries[0], entries[-1]
-    place = (at, len(parts[-1]))
-    footer = Footer(
-        FORMAT, log, first.after, first.position, last.position, len(entries), previous, tuple(blocks), place
-    )
-    parts.append(_packed(footer._asdict()))
+    footer = footer._replace(blocks=tuple(blocks), contents=(at, len(parts[-1])))
+    fields = footer._asdict()
+    parts.append(_packed({name: fields[name] for name in fields if fields[name] or name not in _OF_THINNED}))
     return Packed(b"".join([*parts, _LENGTH.pack(len(parts[-1])), MAGIC]), footer, contents)
 
 
@@ -120,12 +149,15 @@ def footer_length(tail: bytes, name: str) -> int:
 def unpack_footer(tail: bytes, name: str) -> Footer:
     """Return the footer of a file's last bytes (`footer_length` of them). Raises LostHistory that names the segment."""
     found = _unpacked(tail[-footer_length(tail, name) : -_TRAILER], name)
-    if found["format"] > FORMAT:
+    if found["format"] > THINNED_FORMAT:
         raise LostHistory(
-            f"segment {name} has format {found['format']}, this program reads up to {FORMAT}: upgrade the readers first"
+            f"segment {name} has format {found['format']}, this program reads up to {THINNED_FORMAT}: "
+            "upgrade the readers first"
         )
     try:
-        fields = {field: found[field] for field in Footer._fields}
+        fields = {
+            field: found[field] for field in Footer._fields if field in found or field not in _OF_THINNED
+        }
     except KeyError as error:
         raise LostHistory(f"segment {name} is damaged: its footer lacks {error}") from error
     blocks = tuple(Block(*each) for each in found["blocks"])
@@ -140,7 +172,7 @@ def unpack_contents(packed: bytes, name: str) -> Contents:
 def unpack_block(packed: bytes, name: str) -> list[Entry]:
     """Return the entries of a block. Raises LostHistory."""
     after, positions, keys, types, datas = _unpacked(packed, name)
-    return list(map(Entry, positions, keys, types, [after, *positions[:-1]], datas))
+    return list(map(Entry, positions, keys, types, _afters(after, positions), datas))
 
 
 def entries_of(content: bytes) -> list[Entry]:
@@ -153,10 +185,13 @@ def entries_of(content: bytes) -> list[Entry]:
 def unpack_some(packed: bytes, ordinals: Sequence[int], name: str) -> list[Entry]:
     """Return some entries of a block, by their ordinals in it. Raises LostHistory."""
     after, positions, keys, types, datas = _unpacked(packed, name)
-    return [
-        Entry(positions[at], keys[at], types[at], positions[at - 1] if at else after, datas[at])
-        for at in ordinals
-    ]
+    afters = _afters(after, positions)
+    return [Entry(positions[at], keys[at], types[at], afters[at], datas[at]) for at in ordinals]
+
+
+def _afters(found: Position | list[Position], positions: list[Position]) -> list[Position]:
+    """Return the position before each entry of a block; that of a whole one tells the first one's only."""
+    return [found, *positions[:-1]] if isinstance(found, int) else found
 
 
 def _contents_of(entries: Sequence[Entry]) -> Contents:

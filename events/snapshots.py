@@ -23,6 +23,8 @@ import zstandard
 
 from events.state import Failure, State
 from schemas.errors import LostHistory
+from schemas.objects import resource_of
+from schemas.patching import strictly_equal
 from schemas.positions import Position
 
 FORMAT = 1
@@ -90,6 +92,23 @@ def unpack_state(content: bytes, name: str) -> State:
     state.failures = {(owner, pod): Failure(*numbers) for owner, pod, *numbers in facts["failures"]}
     state.ended = dict.fromkeys(facts["ended"])
     return state
+
+
+def states_differ(one: State, other: State, without: frozenset[str] = frozenset()) -> str:
+    """Return what two states of one position differ in, the first by key; empty where in nothing.
+
+    Objects of the resources `without` are not compared, and then no more than objects are.
+    """
+    for key in sorted({*one.objects, *other.objects}):
+        mine, theirs = one.objects.get(key), other.objects.get(key)
+        if resource_of(key) not in without and (
+            mine is None or theirs is None or not strictly_equal(mine, theirs)
+        ):
+            return key
+    for name in ("log_id", "position", "guards", "ever_ready", "failures", "ended"):
+        if not without and getattr(one, name) != getattr(other, name):
+            return name
+    return ""
 
 
 @contextmanager

@@ -46,6 +46,12 @@ class PatchFailed(BadRequest):
     reason = "Invalid"
 
 
+class Thinned(BadRequest):
+    """A moment, or a stretch, of which only the states at some moments are kept, as a retention policy says."""
+
+    reason = "Expired"
+
+
 class Invalid(ChronosetError):
     """The input can be read but breaks a rule. Carries every cause found; prints as one line."""
 

@@ -31,6 +31,12 @@ def split_key(key: Key) -> tuple[str, str, str]:
     return f"{parts[0]}/{parts[1]}", "", parts[2]
 
 
+def resource_of(key: Key) -> str:
+    """Return the resource of a key; of one that names no object, as the log's own, all of it."""
+    group, _, rest = key.partition("/")
+    return f"{group}/{rest.partition('/')[0]}"
+
+
 def kind_of(obj: Object) -> Kind:
     """Return the row of the kinds table for an object with apiVersion and kind. Raises KeyError if unknown."""
     return BY_NAME[obj["apiVersion"], obj["kind"]]

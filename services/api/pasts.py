@@ -117,7 +117,8 @@ class Pasts:
     async def _reads_at(self, moment: Moment, target: Target) -> PastReads:
         ring = self.reads.hub.ring
         if not ring.holds(moment.position):
-            state = await self.reads.state_at(moment.position)
+            resource = target.kind.stored_as or target.kind.resource
+            state = await self.reads.state_at(moment.position, resource)
             return PastReads(self.reads, state.position, state)
         version = ring.version_at(moment.position)
         found = PastReads(self.reads, version)

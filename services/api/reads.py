@@ -17,7 +17,7 @@ from typing import Protocol
 from events.history import History
 from events.replica import Replica
 from events.state import State
-from schemas.errors import BadRequest, Unavailable
+from schemas.errors import BadRequest, Thinned, Unavailable
 from schemas.objects import Key, Object, name_of, namespace_of
 from schemas.positions import Position, stream_id_of, time_of
 from schemas.times import Milliseconds, parse_rfc3339
@@ -112,7 +112,7 @@ class Reads:
         self._heads = Heads(history.log.last, executor)
         self._lists: OrderedDict[tuple[str, str, Position], Snapshot] = OrderedDict()
         self._told: OrderedDict[tuple[Key, Position], tuple[Notice, ...]] = OrderedDict()
-        self._states: OrderedDict[Position, State] = OrderedDict()
+        self._states: OrderedDict[tuple[Position, str], State] = OrderedDict()
         self._replaying = asyncio.Semaphore(1)
 
     async def catch_up(self) -> None:
@@ -192,18 +192,21 @@ class Reads:
         found = self.get(subject)
         return not floor or (found is not None and _created_at(found) > time_of(floor) + 1000)
 
-    async def state_at(self, position: Position) -> State:
+    async def state_at(self, position: Position, resource: str) -> State:
         """Return all that was there at a position, folded from the log one after another; the last are kept.
 
-        Raises BadRequest before the log began.
+        Where not all of that is kept, it has at least the objects of a resource. Raises BadRequest before the log began,
+        Thinned where that resource's are not kept.
         """
         async with self._replaying:
-            found = self._states.get(position)
+            which = (position, "" if (position, "") in self._states else resource)
+            found = self._states.get(which)
             if found is None:
                 loop = asyncio.get_running_loop()
-                found = await loop.run_in_executor(self._executor, self._history.state_at, position)
-                self._states[position] = found
-            self._states.move_to_end(position)
+                folded = await loop.run_in_executor(self._executor, self._fold, position, resource)
+                found, which = folded[0], (position, "" if folded[1] else resource)
+                self._states[which] = found
+            self._states.move_to_end(which)
             while len(self._states) > 1 and (
                 len(self._states) > KEPT_STATES
                 or sum(len(state.objects) for state in self._states.values()) > KEPT_OBJECTS
@@ -217,6 +220,13 @@ class Reads:
         while len(self._lists) > KEPT_LISTS:
             self._lists.popitem(last=False)
 
+    def _fold(self, position: Position, resource: str) -> tuple[State, bool]:
+        """Return the state at a position, and whether it is all of it."""
+        try:
+            return self._history.state_at(position), True
+        except Thinned:
+            return self._history.state_at(position, frozenset((resource,))), False
+
     async def _undone(self, resource: str, namespace: str, version: Position) -> Snapshot:
         now = await self.snapshot(resource, namespace)
         objects = {_key(resource, obj): obj for obj in now.objects}
@@ -226,7 +236,7 @@ class Reads:
 
     async def _replayed(self, resource: str, namespace: str, version: Position) -> Snapshot:
         try:
-            state = await self.state_at(version)
+            state = await self.state_at(version, resource)
         except BadRequest as error:
             raise expired(f"too old resource version: {version}: {error}") from error
         return Snapshot(version, sorted_objects(state.list(resource, namespace)))

@@ -15,13 +15,14 @@ from schemas.errors import (
     Outdated,
     PatchFailed,
     PreconditionFailed,
+    Thinned,
     TooManyRequests,
     Unauthorized,
     Unavailable,
 )
 from schemas.kinds import BY_RESOURCE
 from schemas.objects import Key, Object, split_key
-from services.api.failures import Failure, failure
+from services.api.failures import Failure, expired, failure
 from services.api.requests import Target
 
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
@@ -52,6 +53,8 @@ def status_of(error: ChronosetError, target: Target | None = None) -> Object:
             found = failure(429, "TooManyRequests", str(error), causes=_causes(error.causes))
         case PatchFailed():
             found = failure(422, "Invalid", str(error))
+        case Thinned():
+            found = expired(str(error))
         case BadRequest():
             found = failure(400, "BadRequest", str(error))
         case Unavailable():

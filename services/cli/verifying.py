@@ -11,26 +11,32 @@ from typing import Annotated, Any
 
 import typer
 
+from events.archive import Snapshot
 from events.archived_log import ArchivedLog
 from events.codec import decode
-from events.log import Log
+from events.log import MAX_CLOCK_SKEW_MS, Log
 from events.replay import replay
-from events.snapshots import unpack_state
+from events.snapshots import states_differ, unpack_state
+from events.state import State
 from schemas.envelopes import Event
 from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position, stream_id_of, time_of
+from schemas.retention import KEY as RETENTION
+from schemas.retention import periods_of
+from schemas.times import rfc3339
 from services.cli.options import DataDir
 from services.cli.pasts import place_of_words
 from services.cli.records import Format, document, painted
-from services.cli.session import Session, open_session
-from services.history.verification import Verifier, states_differ
+from services.cli.session import Session, now_ms, open_session
+from services.history.verification import Verifier
 
 _CHUNK = 1000
 _HEADS = 500
 _ROUNDS = 20
 """How often what moved meanwhile is looked at again: a log that is written to is never at rest."""
 _MOST_SHOWN = 20
+_EVERY = 10**9
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class Report:
     derived: int = 0
     snapshots: int = 0
     segments: int = 0
+    thinned: dict[str, Position] = field(default_factory=dict)
     findings: list[tuple[str, Position, str]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
@@ -90,6 +97,7 @@ def check(session: Session, begin: Position, projections: bool) -> Report:
     report, log = Report(begin), session.log
     _check_archive(report, log)
     _check_copies(report, session)
+    _check_policies(report, session)
     verifier = Verifier(replay(log, begin) if begin else None)
     try:
         with _progress(log.last(), begin) as tell:
@@ -136,7 +144,10 @@ def _check_copies(report: Report, session: Session) -> None:
 
 
 def _check_log(report: Report, verifier: Verifier, log: Log, tell: Any) -> None:
-    """Check every entry up to the log's end, and each snapshot where it stands."""
+    """Check every entry up to the log's end, and each snapshot where it stands.
+
+    Over what a retention policy has thinned it goes from one kept state to the next, with all events that are left.
+    """
     due = _snapshots(log)
     while True:
         end = log.last()
@@ -144,11 +155,16 @@ def _check_log(report: Report, verifier: Verifier, log: Log, tell: Any) -> None:
         while due and due[0].position <= at:
             due.pop(0)
         stop = due[0].position if due else end
+        if gap := log.gap(at, stop):
+            verifier.skip(gap.resources, stop)
         while at < stop and (entries := log.read(at, _CHUNK, stop)):
             verifier.take(entries)
             at = entries[-1].position
             tell(at)
-        if due and verifier.state.position == due[0].position:
+        if due and gap:
+            verifier.resume(_kept_state(log, due.pop(0)))
+            report.snapshots += 1
+        elif due and verifier.state.position == due[0].position:
             _check_snapshot(report, verifier, log, due.pop(0))
         elif at >= end or not due:
             break
@@ -157,8 +173,38 @@ def _check_log(report: Report, verifier: Verifier, log: Log, tell: Any) -> None:
     verifier.end(end)
 
 
+def _check_policies(report: Report, session: Session) -> None:
+    """Check that what is thinned is what a policy said, that stood in the log, of events as old as it said."""
+    manifest = session.log.archive.manifest
+    try:
+        versions = session.history.versions_of(RETENTION, _EVERY)
+    except LostHistory as why:
+        report.found("archive", why)
+        return
+    said = {each.event.position: periods_of(each.new) for each in versions}
+    moments = {each.position for each in manifest.snapshots}
+    for row in manifest.thinned:
+        what = f"{row.resource} is thinned up to {stream_id_of(row.until)}"
+        if said.get(row.policy, {}).get(row.resource) != row.keep:
+            report.found("archive", f"{what}, which the policy at {stream_id_of(row.policy)} does not say")
+        elif time_of(row.until) > row.at - row.keep or row.at > now_ms() + MAX_CLOCK_SKEW_MS:
+            report.found("archive", f"{what}, before its time: {rfc3339(time_of(row.until) + row.keep)}")
+        elif row.until not in moments:
+            report.found("archive", f"{what}, where no state is kept")
+    until = max((row.until for row in manifest.thinned), default=0)
+    report.thinned = {row.resource: row.until for row in manifest.thinned}
+    for segment in manifest.segments:
+        if segment.dropped and segment.last > until:
+            report.found("archive", f"segment {segment.name} is thinned, behind all that is", segment.first)
+
+
 def _snapshots(log: Log) -> list[Any]:
     return list(log.archive.manifest.snapshots) if isinstance(log, ArchivedLog) else []
+
+
+def _kept_state(log: Log, row: Snapshot) -> State:
+    assert isinstance(log, ArchivedLog)
+    return unpack_state(log.archive.content(row.name, row.digest), row.name)
 
 
 def _check_snapshot(report: Report, verifier: Verifier, log: Log, row: Any) -> None:
@@ -255,7 +301,7 @@ def _text(report: Report) -> str:
             f"{report.events} events{begin} up to {stream_id_of(report.end)}, {report.derived} revisions derived",
         ),
         ("heads", f"{report.objects} objects"),
-        ("archive", f"{report.segments} segments"),
+        ("archive", f"{report.segments} segments{_thinned(report)}"),
         ("stream", "is the same where it is sealed"),
         ("snapshots", f"{report.snapshots} snapshots"),
         ("projections", "equal a replay"),
@@ -274,6 +320,11 @@ def _text(report: Report) -> str:
     return "\n".join(lines + report.skipped)
 
 
+def _thinned(report: Report) -> str:
+    told = (f"{resource} up to {stream_id_of(until)}" for resource, until in sorted(report.thinned.items()))
+    return f"; thinned, as the policy says: {', '.join(told)}" if report.thinned else ""
+
+
 def _record(report: Report) -> dict[str, Any]:
     return {
         "ok": not report.findings,
@@ -283,6 +334,7 @@ def _record(report: Report) -> dict[str, Any]:
         "objects": report.objects,
         "derivedRevisions": report.derived,
         "segments": report.segments,
+        "thinned": {resource: stream_id_of(until) for resource, until in report.thinned.items()},
         "snapshots": report.snapshots,
         "findings": [
             {"part": part, "position": stream_id_of(position) if position else None, "problem": why}

@@ -27,8 +27,11 @@ class Memory(Protocol):
     def changes_of(self, key: Key, limit: int, until: Position | None = None) -> list[Event]:
         """Return the last `limit` events of an object up to `until`, oldest first."""
 
+    def beginning_of(self, key: Key) -> Object | None:
+        """Return an object as it was where its thinned part ends; None where it was not there, or all is kept."""
+
     def batch_at(self, position: Position) -> Sequence[Event]:
-        """Return the batch of the event at a position; empty where there is none."""
+        """Return the batch of the event at a position, as far as it is kept; empty where the event is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def chain_of(memory: Memory, key: Key, until: Position) -> Chain | None:
     events = memory.changes_of(key, 10**9, until)
     if not events:
         return None
-    changes = list(changes_of(events))
+    changes = list(changes_of(events, lambda: memory.beginning_of(key)))
     last = changes[-1]
     own = {change.event.position: change for change in changes}
     start = _starts(changes)
@@ -80,7 +83,7 @@ def cause_of(memory: Memory, event: Event) -> Event | None:
         return None
     batch = memory.batch_at(cause)
     named = next((each for each in batch if each.position == cause), None)
-    if named is None or event.position <= batch[-1].position or named.offset < named.size - 1:
+    if named is None or event.position <= named.resource_version or named.offset < named.size - 1:
         return named
     return next((each for each in batch if each.key == event.key), named)
 
@@ -136,7 +139,8 @@ def _with_changes(memory: Memory, links: Sequence[Link]) -> list[Link]:
     if not links or links[-1].change is not None or not _has_kind(links[-1].event):
         return list(links)
     root = links[-1].event
-    changes = list(changes_of(memory.changes_of(root.key, 10**9, root.position)))
+    events = memory.changes_of(root.key, 10**9, root.position)
+    changes = list(changes_of(events, lambda: memory.beginning_of(root.key)))
     return [*links[:-1], Link(root, changes[-1] if changes else None, links[-1].turns)]
 
 

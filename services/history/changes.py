@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from events.fold import folded
@@ -27,15 +27,22 @@ class Change:
         return field_changes(self.before, self.after)
 
 
-def changes_of(events: Iterable[Event]) -> Iterator[Change]:
-    """Yield the changes of one object from all its events; also of those that had its name before it.
+def changes_of(
+    events: Iterable[Event], beginning: Callable[[], Object | None] = lambda: None
+) -> Iterator[Change]:
+    """Yield the changes of one object from all its events that are kept; also of those that had its name before it.
 
-    Raises LostHistory where an event does not say what the object was after it.
+    `beginning` returns the object before the first of them, where others were before that and are kept no more. Raises
+    LostHistory where an event does not say what the object was after it.
     """
     before: Object | None = None
+    is_first = True
     for event in events:
         if event.op in (GENESIS, EPOCH):
             continue
+        if is_first and event.previous:
+            before = beginning()
+        is_first = False
         after = None if event.op == DELETE else folded(event, None if event.op == CREATE else before)
         yield Change(event, before, after)
         before = after

@@ -8,7 +8,7 @@ from events.codec import decode
 from events.history import History
 from schemas.envelopes import Event
 from schemas.errors import BadRequest
-from schemas.objects import Key
+from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
 
 
@@ -22,8 +22,12 @@ class Past:
         """Return the last `limit` events of an object up to `until`, oldest first."""
         return self._history.changes_of(key, limit, until)
 
+    def beginning_of(self, key: Key) -> Object | None:
+        """Return an object as it was where its thinned part ends; None where it was not there, or all is kept."""
+        return self._history.beginning_of(key)
+
     def batch_at(self, position: Position) -> Sequence[Event]:
-        """Return the batch of the event at a position; empty where there is none."""
+        """Return the batch of the event at a position, as far as it is kept; empty where the event is not."""
         found = self._history.log.read(position - 1, 1, position)
         if not found:
             return ()
@@ -48,4 +52,4 @@ class Past:
                 f"{option}: {stream_id_of(position)} is before the log: it began at {stream_id_of(first.position)}"
             )
         batch = self.batch_at(position)
-        return batch[-1].position if batch else position
+        return batch[-1].resource_version if batch else position

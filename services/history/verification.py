@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from events.codec import Entry, decode
 from events.fold import apply
 from events.log import MAX_CLOCK_SKEW_MS, MAX_EVENTS
+from events.snapshots import states_differ
 from events.state import State
 from schemas.changes import Change, Create, Delete, Replace
 from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, LOG_KEY, UPDATE, Event
@@ -33,10 +34,12 @@ from schemas.objects import (
 )
 from schemas.patching import strictly_equal
 from schemas.positions import Position, stream_id_of, time_of
+from schemas.retention import is_kept
 from schemas.revisions import DERIVATION, derive
 from schemas.times import rfc3339
 
 _DERIVING = (STATEFUL_SET.resource, DAEMON_SET.resource)
+_DERIVED_OF = frozenset({*_DERIVING, CONTROLLER_REVISION.resource})
 _GIVEN = {"uid": None, "creationTimestamp": None, "resourceVersion": None, "generation": None}
 """What the commit gives an object; all else of a derived one follows from its workload."""
 
@@ -51,6 +54,7 @@ class Verifier:
     """Folds entries and checks each. `take` raises Damaged at the first one that is wrong; then it is of no more use.
 
     `state` is where it stands, at the end of a batch. Given one, it begins there, and what lies before is not checked.
+    Over a stretch without the events of some kinds (`skip`) it checks all that does not need them.
     """
 
     def __init__(self, state: State | None = None) -> None:
@@ -62,6 +66,28 @@ class Verifier:
         self._positions = array("Q")
         self._pending: list[Event] = []
         self._last = self.state.position
+        self._without: frozenset[str] = frozenset()
+
+    def skip(self, resources: frozenset[str], until: Position) -> None:
+        """Go on without the objects of some resources, since their events up to `until` are kept no more."""
+        self._without |= resources
+        self._begin = max(self._begin, until)
+        for key, obj in list(self.state.objects.items()):
+            if not is_kept(key, resources):
+                self.state.remove(key, obj)
+
+    def resume(self, state: State) -> None:
+        """Go on with all objects, as they were kept where a stretch ends that was gone over without some.
+
+        Raises Damaged where the others are not what the events gave.
+        """
+        self._fold_pending()
+        if what := states_differ(self.state, state, self._without):
+            raise Damaged(
+                f"the state kept at {stream_id_of(state.position)} differs in {what}", state.position
+            )
+        self.state, self._last, self._without = state, state.position, frozenset()
+        self._uids |= {uid_of(obj) for obj in state.objects.values()}
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Check the next entries. Raises Damaged, which names the position."""
@@ -71,11 +97,12 @@ class Verifier:
                 event = decode(entry)
             except LostHistory as error:
                 raise Damaged(str(error), entry.position) from error
+            if self._without and self._pending[-1:] and not _same_batch(self._pending[-1], event):
+                self._fold_pending()
             self._check_batch(event)
             self._pending.append(event)
             if event.offset == event.size - 1:
-                self._fold(self._pending)
-                self._pending = []
+                self._fold_pending()
 
     def end(self, tail: Position) -> None:
         """Check that the log ends where it says it does. Raises Damaged."""
@@ -88,28 +115,32 @@ class Verifier:
             )
 
     def _check_link(self, entry: Entry) -> None:
-        if entry.after != self._last or entry.position <= self._last:
+        is_gone_before = self._without and entry.after > self._last
+        if (entry.after != self._last and not is_gone_before) or entry.position <= entry.after:
             expected = stream_id_of(self._last) if self._last else "nothing: it is the log's first"
             raise Damaged(
                 f"the entry at {stream_id_of(entry.position)} ({entry.type} {entry.key}) follows "
                 f"{stream_id_of(entry.after)}, but before it is {expected}",
                 entry.position,
             )
+        if not is_kept(entry.key, self._without):
+            raise Damaged(
+                f"the entry at {stream_id_of(entry.position)} ({entry.type} {entry.key}) is among those that were dropped",
+                entry.position,
+            )
         self._last = entry.position
 
     def _check_batch(self, event: Event) -> None:
         before = self._pending[-1] if self._pending else None
-        if (
-            not 1 <= event.size <= MAX_EVENTS
-            or event.offset != len(self._pending)
-            or event.offset >= event.size
-        ):
+        place = before.offset + 1 if before else 0
+        fits = event.offset >= place if self._without else event.offset == place
+        if not 1 <= event.size <= MAX_EVENTS or not fits or event.offset >= event.size:
             raise _wrong(
                 event, f"it is number {event.offset + 1} of a batch of {event.size}, which does not fit there"
             )
         if before is None:
             return
-        if event.position != before.position + 1:
+        if event.position - event.offset != before.position - before.offset:
             raise _wrong(event, "a batch has no gaps")
         for name in ("size", "command", "at", "guard", "origin", "version", "min_reader"):
             if getattr(event, name) != getattr(before, name):
@@ -117,10 +148,17 @@ class Verifier:
         if any(each.key == event.key for each in self._pending):
             raise _wrong(event, "its object is changed twice in one batch")
 
+    def _fold_pending(self) -> None:
+        if self._pending:
+            self._fold(self._pending)
+            self._pending = []
+
     def _fold(self, batch: Sequence[Event]) -> None:
         steps = []
         for event in batch:
             old = self.state.objects.get(event.key)
+            if self._without:
+                self.state.position = event.after
             try:
                 apply(self.state, event)
             except LostHistory as error:
@@ -129,7 +167,8 @@ class Verifier:
         for step in steps:
             self._check_step(step)
             self._positions.append(step.event.position)
-        self._check_derivations(steps)
+        if not self._without & _DERIVED_OF:
+            self._check_derivations(steps)
         self.events += len(steps)
 
     def _check_step(self, step: _Step) -> None:
@@ -264,16 +303,8 @@ class Verifier:
         self.derived += 1
 
 
-def states_differ(one: State, other: State) -> str:
-    """Return what two states of one position differ in, the first by key; empty where in nothing."""
-    for key in sorted({*one.objects, *other.objects}):
-        mine, theirs = one.objects.get(key), other.objects.get(key)
-        if mine is None or theirs is None or not strictly_equal(mine, theirs):
-            return key
-    for name in ("log_id", "position", "guards", "ever_ready", "failures", "ended"):
-        if getattr(one, name) != getattr(other, name):
-            return name
-    return ""
+def _same_batch(one: Event, other: Event) -> bool:
+    return one.resource_version == other.resource_version
 
 
 def _content(obj: Object) -> Object:

@@ -345,9 +345,10 @@ def test_a_newer_format_asks_for_newer_readers(tmp_path: Path, monkeypatch: pyte
     log = MemoryLog()
     a_long_history(log)
     with monkeypatch.context() as patch:
-        patch.setattr("events.segments.FORMAT", 2)
+        patch.setattr("events.segments.FORMAT", 3)
+        patch.setattr("events.segments.THINNED_FORMAT", 3)
         a_sealer(log, tmp_path).look(LATER)
-    with pytest.raises(LostHistory, match="format 2, this program reads up to 1: upgrade the readers first"):
+    with pytest.raises(LostHistory, match="format 3, this program reads up to 2: upgrade the readers first"):
         all_entries(archived(log, tmp_path))
 
 

@@ -10,11 +10,12 @@ import msgpack
 import pytest
 
 from events.codec import Entry, decode
+from events.snapshots import states_differ
 from events.state import State
 from schemas.changes import Create, Delete, Replace
 from schemas.errors import Damaged
 from schemas.objects import with_fields
-from services.history.verification import Verifier, states_differ
+from services.history.verification import Verifier
 from tests.events.worlds import World, a_bare_pod, a_statefulset, with_image
 from tests.goldens.test_golden_logs import DIGESTS
 from tests.goldens.test_golden_logs import entries_of as golden_entries

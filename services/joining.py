@@ -17,7 +17,8 @@ import socket
 import ssl
 import threading
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,17 +34,19 @@ from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
 from services.agent.remote.connections import Api, Server
 from services.agent.remote.control_plane import ApiControlPlane
-from services.agent.serving.doors import SOCKET_NAME, is_loopback, socket_door, tcp_door
-from services.agent.serving.server import NodeServer
+from services.agent.serving.certificates import Named, ServingCertificate
+from services.agent.serving.doors import listening_on
+from services.agent.serving.networked import NetworkedServer
 from services.data_dirs import lock_data_dir
 from services.health_files import clear_health_file, telling
-from services.node_protocol import AUTHORITY_PATH, JOIN_PATH
+from services.node_protocol import AUTHORITY_PATH, CERTIFICATE_PATH, JOIN_PATH
 from services.runtimes import Runtimes, open_runtimes, remember_runtime, with_runtime
 from services.settings import Settings
 from services.shutdowns import PODS_GRACE
 from services.sockets import make_socket_dir, remove_socket_dir
 
 FILE = "joined.json"
+CERTIFICATE_FILE = "serving.pem"
 HEARTBEATS_PER_GRACE = 4
 LONGEST_PAUSE = 5.0
 PATIENCE = 10.0
@@ -242,17 +245,18 @@ def _run(
     try:
         _claim(control_plane, membership, stopping)
         runtimes.answer_names(PublishedZone(control_plane))
-        agent = _agent(settings, membership, control_plane, runtimes)
-        doors = [door for door in (socket_door(settings), tcp_door(settings)) if door]
-        servers = [NodeServer(agent.view, wall_clock, door) for door in doors]
+        node = _node(settings, membership)
+        listening = _listening(node.address)
+        if listening is not None:
+            node = replace(node, server_port=listening.getsockname()[1])
+        agent = Agent(node, control_plane, partial(runtimes.make, node.directory))
         agent.start(on_end=stopping.set)
-        while not stopping.wait(INSPECTION) and control_plane.displaced is None:
-            pass
-        failure = agent.failure or control_plane.displaced
-        agent.stop(None if failure else pods_grace)
-        agent.join((pods_grace or 0.0) + PATIENCE)
-        for server in servers:
-            server.close()
+        with _served(agent, listening, settings.data_dir / CERTIFICATE_FILE, api):
+            while not stopping.wait(INSPECTION) and control_plane.displaced is None:
+                pass
+            failure = agent.failure or control_plane.displaced
+            agent.stop(None if failure else pods_grace)
+            agent.join((pods_grace or 0.0) + PATIENCE)
     finally:
         control_plane.close()
         api.close()
@@ -275,14 +279,46 @@ def _claim(control_plane: ApiControlPlane, membership: Membership, stopping: thr
         _log.warning("the cluster does not answer; going on with what it said before", error=str(error))
 
 
-def _agent(
-    settings: Settings, membership: Membership, control_plane: ApiControlPlane, runtimes: Runtimes
-) -> Agent:
+def _listening(address: str) -> socket.socket | None:
+    """Return where the node's server listens; None where it cannot, which is no reason not to run pods."""
+    try:
+        return listening_on(address)
+    except Unavailable as error:
+        _log.warning("logs and exec do not reach this node", error=str(error))
+        return None
+
+
+@contextmanager
+def _served(agent: Agent, listening: socket.socket | None, certificate: Path, api: Api) -> Iterator[None]:
+    """Serve the logs and commands of an agent's pods to the API, until the block ends."""
+    if listening is None:
+        yield
+        return
+    named = Named(agent.settings.name, agent.settings.address)
+    signed = ServingCertificate(certificate, named, partial(certify, api))
+    server = NetworkedServer(agent.view, wall_clock, listening, signed)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def certify(api: Api, request: bytes) -> tuple[bytes, bytes]:
+    """Have a certificate request signed by the cluster. Raises as `ask`, Unavailable for an answer that is none."""
+    answer = api.ask("POST", CERTIFICATE_PATH, {"request": request.decode()})
+    try:
+        return answer["certificate"].encode(), answer["authority"].encode()
+    except (KeyError, AttributeError) as error:
+        raise Unavailable("the cluster's answer to a certificate request is none") from error
+
+
+def _node(settings: Settings, membership: Membership) -> NodeSettings:
+    """Return what the node is. One that has joined over loopback has an address there to itself."""
     directory = settings.data_dir / "nodes" / membership.node
     directory.mkdir(parents=True, exist_ok=True)
     is_apart = not is_loopback(membership.address)
     identity = f"{membership.url}/{membership.instance}"
-    node = NodeSettings(
+    return NodeSettings(
         membership.node,
         directory,
         identity,
@@ -290,10 +326,7 @@ def _agent(
         heartbeat_seconds=min(LONGEST_PAUSE, (membership.grace_seconds or 40.0) / HEARTBEATS_PER_GRACE),
         network_directory=place_of(directory, NETWORKS) if settings.network_agent else None,
         shares_address=is_apart,
-        server_socket=SOCKET_NAME if not is_apart else "",
-        server_port=int(settings.node_listen.rpartition(":")[2] or 0),
     )
-    return Agent(node, control_plane, partial(runtimes.make, directory))
 
 
 def _authority(invitation: Invitation, url: str) -> str:
@@ -318,6 +351,14 @@ def _authority(invitation: Invitation, url: str) -> str:
             f"--ca-hash: whoever answers at {url} has the authority {found}: it is not the cluster"
         )
     return shown
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a name or address leads to this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _shown_authority(url: str) -> str:

@@ -102,11 +102,6 @@ class Settings:
     metrics_port: int = 0
     """Where Prometheus finds the metrics of all programs of `up`, or of the one that is run alone; 0: nowhere."""
     metrics_address: str = DEFAULT_API_ADDRESS
-    node_listen: str = ""
-    """The TCP address at which the agents' server is reached from elsewhere, `host:port`; empty: none."""
-    node_token_file: Path | None = None
-    node_certificate: Path | None = None
-    node_key: Path | None = None
 
 
 def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> Settings:
@@ -156,10 +151,6 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         log_dir=path("LOG_DIR"),
         metrics_port=checked_port(value("METRICS_PORT", "0"), "CHRONOSET_METRICS_PORT"),
         metrics_address=value("METRICS_ADDRESS", DEFAULT_API_ADDRESS),
-        node_listen=value("NODE_LISTEN"),
-        node_token_file=path("NODE_TOKEN_FILE"),
-        node_certificate=path("NODE_CERT"),
-        node_key=path("NODE_KEY"),
     )
 
 

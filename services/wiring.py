@@ -31,7 +31,7 @@ from services.agent.dns import PublishedZone
 from services.agent.event_store import EventStore
 from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
-from services.agent.serving.doors import SOCKET_NAME, socket_door, tcp_door, token_in
+from services.agent.serving.doors import SOCKET_NAME, listening_at
 from services.agent.serving.server import NodeServer
 from services.archives import archived, history_of, index_of, limits_of, remember_place, store_of
 from services.bootstrap import prepare_log
@@ -249,11 +249,8 @@ def run_api(settings: Settings) -> None:
             heartbeats=heartbeats_of(settings, "api"),
             authority=keeper.authority,
             history=partial(history_of, settings=settings),
-            nodes=NodeAccess(
-                settings.socket_dir,
-                token_in(settings.node_token_file) if settings.node_token_file else "",
-                settings.node_certificate,
-            ),
+            certify=keeper.certify,
+            nodes=NodeAccess(settings.socket_dir, keeper.tls_to_nodes),
         )
     )
     server.application = measured(server.application)
@@ -290,8 +287,9 @@ def run_agents(settings: Settings) -> None:
     crew = Crew(
         partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtimes), stopping.set
     )
-    doors = [door for door in (socket_door(settings), tcp_door(settings)) if door]
-    servers = [NodeServer(crew.view, wall_clock, door) for door in doors]
+    server = None
+    if settings.socket_dir.is_dir():
+        server = NodeServer(crew.view, wall_clock, listening_at(settings.socket_dir / SOCKET_NAME))
     crew.follow()
     while not stopping.wait(CREW_INSPECTION) and not _is_broken(replica):
         crew.follow()
@@ -299,7 +297,7 @@ def run_agents(settings: Settings) -> None:
     if _is_broken(replica) and replica.failure is not None:
         failures.append(replica.failure)
     crew.stop(None if failures else PODS_GRACE)
-    for server in servers:
+    if server is not None:
         server.close()
     replica.stop()
     runtimes.close()
@@ -352,7 +350,6 @@ def _agent(settings: Settings, control_plane: EventStore, runtimes: Runtimes, na
         heartbeat_seconds=pause,
         network_directory=place_of(directory, NETWORKS) if settings.network_agent else None,
         server_socket=SOCKET_NAME if settings.socket_dir.is_dir() else "",
-        server_port=int(settings.node_listen.rpartition(":")[2] or 0),
     )
     return Agent(
         node,

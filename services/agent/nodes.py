@@ -47,7 +47,7 @@ class NodeSettings:
     server_socket: str = ""
     """The name of the socket, in the cluster's private directory, at which the node's server is reached."""
     server_port: int = 0
-    """The TCP port at which it is reached; 0 for none."""
+    """The TCP port at which it is reached, at the node's address; 0 for none."""
 
 
 def own_address(cluster: str, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -27,6 +27,7 @@ from services.api.identity.authorities import (
 )
 from services.api.identity.bindings import MASTERS
 from services.api.identity.kubeconfigs import encoded, kubeconfig
+from services.api.identity.node_certificates import node_certificate, nodes_authority, renew, tls_of_api
 from services.api.published import Place, publications
 
 ADMIN = "admin"
@@ -55,12 +56,20 @@ class Keeper:
         self._names = (*names_of_machine(), *names, *((host,) if host not in _EVERYWHERE else ()))
         self._host = "127.0.0.1" if host in _EVERYWHERE else host
         self._authority = authority_in(folder, edges.clock())
+        self._nodes = nodes_authority(folder, edges.clock())
+        self.tls_to_nodes = tls_of_api(self._nodes, edges.clock())
+        """What nodes' servers are asked by."""
         self.tls = tls_context(self._authority, server_pem(self._authority, self._names, edges.clock()))
 
     @property
     def authority(self) -> bytes:
         """The certificate of the cluster's authority, in PEM."""
         return self._authority.pem
+
+    def certify(self, request: bytes, node: str, addresses: Collection[str]) -> tuple[bytes, bytes]:
+        """Return the certificate that a node asks for, and that of its authority (see node_certificate)."""
+        made = node_certificate(self._nodes, request, node, addresses, self._edges.clock())
+        return made, self._nodes.pem
 
     def write_kubeconfig(self, path: Path) -> None:
         """Write the administrator's kubeconfig, with a certificate of a year."""
@@ -97,6 +106,7 @@ class Keeper:
                 if waited >= RENEWED_EVERY:
                     waited = 0.0
                     self.tls.load_cert_chain(server_pem(self._authority, self._names, self._edges.clock()))
+                    renew(self.tls_to_nodes, self._nodes, self._edges.clock())
                     self.write_kubeconfig(path)
             except (ChronosetError, OSError) as error:
                 _log.warning("could not look after the API's place", error=str(error))

@@ -2,6 +2,7 @@
 
 POST /chronoset/v1/join         a join token for the token of one node
 GET  /chronoset/v1/authority    the certificate authority, which whoever joins checks against the hash he was given
+POST /chronoset/v1/certificate  a node's certificate request for the certificate of its server
 GET  /chronoset/v1/names        what headless services publish, once that is not what the asker knows
 """
 
@@ -10,24 +11,26 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from events.replica import Replica
 from schemas.errors import BadRequest, Forbidden
-from schemas.kinds import POD, SERVICE
-from schemas.objects import key_of_object
+from schemas.kinds import NODE, POD, SERVICE
+from schemas.objects import key_of, key_of_object
 from schemas.positions import Position
 from services.api.app import caller_of
 from services.api.bodies import MAX_BODY
-from services.api.failures import Failure, bad_request, method_not_allowed
+from services.api.failures import Failure, bad_request, method_not_allowed, no_such_path
 from services.api.hub import Hub
 from services.api.identity.bindings import MASTERS
+from services.api.identity.node_certificates import LARGEST_REQUEST
 from services.api.identity.nodes import GROUP, PREFIX, node_of
 from services.api.identity.tokens import BOOTSTRAPPERS, new_token, secret_of
 from services.api.limits import InFlight, read_body
@@ -39,12 +42,16 @@ from services.api.writes import Writes, intent_of
 from services.commands.objects import CreateObject, decide_write
 from services.headless import records_of
 from services.node_lists import checked_name
-from services.node_protocol import AUTHORITY_PATH, JOIN_PATH, NAMES_PATH
+from services.node_protocol import AUTHORITY_PATH, CERTIFICATE_PATH, JOIN_PATH, NAMES_PATH
 
-PATHS = (JOIN_PATH, AUTHORITY_PATH, NAMES_PATH)
+PATHS = (JOIN_PATH, AUTHORITY_PATH, CERTIFICATE_PATH, NAMES_PATH)
 DEBOUNCE = 0.05
 """Seconds between two computations of the names, however many pods change meanwhile."""
 LONGEST_WAIT = 60.0
+_log = structlog.get_logger()
+
+Certify = Callable[[bytes, str, Collection[str]], tuple[bytes, bytes]]
+"""Signs the certificate request of a node with these addresses; returns the certificate and what signed it, in PEM."""
 
 
 @dataclass(slots=True)
@@ -58,6 +65,7 @@ class NodePaths:
     hub: Hub
     leases: NodeLeases | None = None
     authority: bytes = b""
+    certify: Certify | None = None
     _position: Position = -1
     _body: bytes = b""
     _version: str = ""
@@ -66,7 +74,12 @@ class NodePaths:
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return who answers where."""
-        return {JOIN_PATH: self._join, AUTHORITY_PATH: self._tell_authority, NAMES_PATH: self._names}
+        return {
+            JOIN_PATH: self._join,
+            AUTHORITY_PATH: self._tell_authority,
+            CERTIFICATE_PATH: self._certify,
+            NAMES_PATH: self._names,
+        }
 
     async def _tell_authority(self, _request: Request, _user: User) -> Response:
         return PlainTextResponse(self.authority)
@@ -97,6 +110,28 @@ class NodePaths:
             "graceSeconds": self.leases.grace_seconds if self.leases else 0,
         }
         return Response(orjson.dumps(answer), 201, media_type=JSON)
+
+    async def _certify(self, request: Request, _user: User) -> Response:
+        """Give a node a certificate for its server, of its own name and the addresses of its Node object."""
+        user = self.authenticate(caller_of(request))
+        if request.method != "POST":
+            raise method_not_allowed(request.method, "certificate")
+        if not (node := node_of(user)):
+            raise Forbidden(f'User "{user.name}" is no node: certificates of servers are for nodes')
+        if self.certify is None:
+            raise no_such_path()
+        announced = request.headers.get("content-length", "")
+        asked = _asked_certificate(await read_body(request.stream(), announced, LARGEST_REQUEST))
+        addresses = self._addresses_of(node)
+        certificate, authority = self.certify(asked, node, addresses)
+        _log.info("signed the certificate of a node's server", node=node, addresses=addresses)
+        answer = {"certificate": certificate.decode(), "authority": authority.decode()}
+        return Response(orjson.dumps(answer), 201, media_type=JSON)
+
+    def _addresses_of(self, node: str) -> list[str]:
+        found = self.replica.get(key_of(NODE.resource, "", node)) or {}
+        addresses = (found.get("status") or {}).get("addresses") or ()
+        return [each["address"] for each in addresses if each["type"] == "InternalIP"]
 
     async def _names(self, request: Request, _user: User) -> Response:
         user = self.authenticate(caller_of(request))
@@ -138,6 +173,17 @@ class NodePaths:
         except Failure:
             return True
         return before < 0 or any(each.resource in (POD.resource, SERVICE.resource) for each in changes)
+
+
+def _asked_certificate(content: bytes) -> bytes:
+    """Return the certificate request, in PEM, that somebody sent. Raises BadRequest."""
+    try:
+        asked = orjson.loads(content)["request"]
+    except (ValueError, KeyError, TypeError):
+        asked = None
+    if not isinstance(asked, str):
+        raise bad_request('a request for a certificate is {"request": a PKCS#10 in PEM}')
+    return asked.encode()
 
 
 def _wanted(content: bytes) -> tuple[str, str]:

@@ -49,21 +49,16 @@ _GONE = 1011
 
 @dataclass(frozen=True, slots=True)
 class NodeAccess:
-    """How nodes are reached: those of this machine by sockets in a folder, others with a token.
-
-    `certificate` is what those must show, or the authority that signed it; without it they are asked in plain HTTP.
-    """
+    """How nodes are reached: those of the own data directory by sockets in a folder, others by TLS as the API."""
 
     socket_dir: Path
-    token: str = ""
-    certificate: Path | None = None
+    tls: ssl.SSLContext
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
     """Where to ask about a container: a server, and a path with its query there."""
 
-    node: str
     place: ServerPlace
     path: str
 
@@ -183,7 +178,7 @@ class NodeStreams:
         words = (pod["metadata"]["namespace"], name_of(pod), container)
         rest = urlencode([(key, value) for key, value in query.multi_items() if key != "container"])
         path = "/".join(("", _WORDS[part], *(quote(word, safe="") for word in words)))
-        return _Way(name, place, f"{path}?{rest}" if rest else path)
+        return _Way(place, f"{path}?{rest}" if rest else path)
 
 
 def _container_of(pod: Object, wanted: str) -> str:
@@ -208,14 +203,12 @@ async def _http(
     access: NodeAccess, way: _Way, seconds: float = ANSWER_SECONDS
 ) -> AsyncIterator[httpx.Response]:
     """Ask a node's server, and yield its answer, whose body is not read yet. Raises Failure after `seconds`."""
-    tls = _tls(access, way)
     uds = str(way.place.socket) if way.place.socket else None
-    transport = httpx.AsyncHTTPTransport(uds=uds, verify=tls or False, trust_env=False)
+    transport = httpx.AsyncHTTPTransport(uds=uds, verify=access.tls, trust_env=False)
     patience = httpx.Timeout(None, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(transport=transport, timeout=patience, trust_env=False) as client:
-        request = client.build_request(
-            "GET", _url(way, "https" if tls else "http"), headers=_headers(access, way)
-        )
+        asked_for = {} if uds else {"sni_hostname": way.place.node}
+        request = client.build_request("GET", _url(way, "http"), extensions=asked_for)
         try:
             async with asyncio.timeout(seconds):
                 answer = await client.send(request, stream=True)
@@ -232,10 +225,8 @@ async def _websocket(
     access: NodeAccess, way: _Way, protocols: Sequence[str]
 ) -> AsyncIterator[ClientConnection]:
     """Open a WebSocket to a node's server that offers the protocols that its client offers. Raises Failure."""
-    tls = _tls(access, way)
     options: dict[str, Any] = {
         "subprotocols": list(protocols) or None,
-        "additional_headers": _headers(access, way),
         "open_timeout": CONNECT_SECONDS,
         "close_timeout": CLOSE_SECONDS,
         "max_size": LARGEST_MESSAGE,
@@ -246,7 +237,8 @@ async def _websocket(
         if way.place.socket is not None:
             node = await unix_connect(str(way.place.socket), _url(way, "ws"), **options)
         else:
-            node = await connect(_url(way, "wss" if tls else "ws"), ssl=tls, proxy=None, **options)
+            name = way.place.node
+            node = await connect(_url(way, "ws"), ssl=access.tls, server_hostname=name, proxy=None, **options)
     except InvalidStatus as refused:
         raise _refusal(refused.response.status_code, bytes(refused.response.body or b"")) from None
     except (OSError, WebSocketException) as error:
@@ -290,27 +282,16 @@ async def _passed(answer: httpx.Response, held: AsyncExitStack) -> AsyncIterator
 
 
 def _url(way: _Way, scheme: str) -> str:
+    if way.place.socket:
+        return f"{scheme}://node{way.path}"
     host = f"[{way.place.host}]" if ":" in way.place.host else way.place.host
-    return f"{scheme}://{'node' if way.place.socket else f'{host}:{way.place.port}'}{way.path}"
-
-
-def _headers(access: NodeAccess, way: _Way) -> dict[str, str]:
-    needs = access.token and way.place.socket is None
-    return {"Authorization": f"Bearer {access.token}"} if needs else {}
-
-
-def _tls(access: NodeAccess, way: _Way) -> ssl.SSLContext | None:
-    if access.certificate is None or way.place.socket is not None:
-        return None
-    return ssl.create_default_context(cafile=access.certificate)
+    return f"{scheme}s://{host}:{way.place.port}{way.path}"
 
 
 def _unreachable(way: _Way, error: Exception) -> Failure:
     """Return the failure of a node that does not answer: 504 where it took too long, else 500 (as a failed dial is)."""
     place = f"{way.place.host}:{way.place.port}" if way.place.socket is None else "its socket"
-    message = (
-        f'node "{way.node}" cannot be asked: {place} does not answer: {str(error) or type(error).__name__}'
-    )
+    message = f'node "{way.place.node}" cannot be asked: {place} does not answer: {str(error) or type(error).__name__}'
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return failure(504, "Timeout", f"Timeout: {message}")
     return _internal(message)

@@ -30,7 +30,7 @@ from services.api.connections import Connection
 from services.api.hub import Hub
 from services.api.limits import InFlight, Limits
 from services.api.node_leases import PLACE, NodeLeases
-from services.api.node_paths import PATHS, NodePaths
+from services.api.node_paths import PATHS, Certify, NodePaths
 from services.api.node_streams import LARGEST_MESSAGE, NodeAccess, NodeStreams
 from services.api.pasts import Pasts
 from services.api.reads import Reads
@@ -67,6 +67,7 @@ class Parts:
     heartbeats: Heartbeats | None = None
     authority: bytes = b""
     """The certificate authority's certificate, in PEM, for those who join."""
+    certify: Certify | None = None
     history: Callable[[Log], History] = History
     """What reads the past of a log."""
     nodes: NodeAccess | None = None
@@ -105,7 +106,14 @@ class Server:
         policy, heartbeats = parts.policy(self.replica), parts.heartbeats
         leases = NodeLeases(heartbeats, self._nodes, parts.edges.clock) if heartbeats else None
         paths = NodePaths(
-            policy.authenticate, in_flight, writes, self.replica, self.hub, leases, parts.authority
+            policy.authenticate,
+            in_flight,
+            writes,
+            self.replica,
+            self.hub,
+            leases,
+            parts.authority,
+            parts.certify,
         )
         return replace(
             policy,

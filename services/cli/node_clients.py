@@ -1,4 +1,4 @@
-"""Asks the server of a pod's node: its socket on this machine, or its TCP address with the cluster's token."""
+"""Asks the server of a pod's node: its socket on this machine, or over TLS, as the API does, where its keys lie."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from schemas.kinds import NODE
 from schemas.objects import Object, key_of, name_of
 from services.agent.serving.channels import SUBPROTOCOLS
 from services.cli.session import PATIENCE, Session
-from services.node_servers import ServerPlace, server_of
-from services.settings import socket_of
+from services.node_servers import NODES_FOLDER, ServerPlace, server_of, tls_to_nodes
+from services.settings import API_FOLDER, socket_of
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -38,16 +38,15 @@ _ERRORS: dict[int, type[ChronosetError]] = {
 class NodeClient:
     """Asks one node's server. Raises Unavailable where it does not answer, else what its Status says."""
 
-    def __init__(self, place: ServerPlace, token: str = "", certificate: Path | None = None) -> None:
+    def __init__(self, place: ServerPlace, tls: ssl.SSLContext | None = None) -> None:
         self._place = place
-        self._headers = {"Authorization": f"Bearer {token}"} if token and place.socket is None else {}
-        self._tls = ssl.create_default_context(cafile=certificate) if certificate else None
+        self._tls = tls
 
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
         """Yield what a GET answers, as it comes."""
         connection = self._connection()
         try:
-            connection.request("GET", f"{path}?{urlencode(query)}", headers=self._headers)
+            connection.request("GET", f"{path}?{urlencode(query)}")
             answer = connection.getresponse()
             if answer.status != 200:
                 raise _error_of(answer.status, answer.read())
@@ -68,7 +67,6 @@ class NodeClient:
         target = f"{path}?{urlencode(query)}"
         options: dict[str, Any] = {
             "subprotocols": list(SUBPROTOCOLS),
-            "additional_headers": self._headers,
             "open_timeout": PATIENCE,
             "max_size": MESSAGE_LIMIT,
             "compression": None,
@@ -80,9 +78,8 @@ class NodeClient:
             if self._place.socket is not None:
                 opened = unix_connect(str(self._place.socket), f"ws://node{target}", **options)
             else:
-                scheme = "wss" if self._tls else "ws"
-                url = f"{scheme}://{self._place.host}:{self._place.port}{target}"
-                opened = connect(url, ssl=self._tls, proxy=None, **options)
+                url = f"wss://{_host(self._place)}:{self._place.port}{target}"
+                opened = connect(url, ssl=self._tls, server_hostname=self._place.node, proxy=None, **options)
             return opened
         except InvalidStatus as refused:
             raise _error_of(refused.response.status_code, bytes(refused.response.body or b"")) from None
@@ -93,13 +90,25 @@ class NodeClient:
         place = self._place
         if place.socket is not None:
             return _UnixConnection(place.socket)
-        if self._tls:
-            return http.client.HTTPSConnection(place.host, place.port, timeout=PATIENCE, context=self._tls)
-        return http.client.HTTPConnection(place.host, place.port, timeout=PATIENCE)
+        assert self._tls is not None
+        return _NodeConnection(place, self._tls)
 
     def _unavailable(self, error: Exception) -> Unavailable:
         place = self._place.socket or f"{self._place.host}:{self._place.port}"
         return Unavailable(f"the node's server at {place} does not answer: {error or type(error).__name__}")
+
+
+class _NodeConnection(http.client.HTTPConnection):
+    """TLS with a server that must show a certificate of its node's name, whatever its address."""
+
+    def __init__(self, place: ServerPlace, tls: ssl.SSLContext) -> None:
+        super().__init__(place.host, place.port, timeout=PATIENCE)
+        self._name = place.node
+        self._tls = tls
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -124,8 +133,23 @@ def client_of(session: Session, pod: Object) -> NodeClient:
     settings = session.settings
     log_socket = socket_of(settings.log_url)
     here = Path(log_socket).parent if log_socket else settings.socket_dir
-    token = settings.node_token_file.read_text().strip() if settings.node_token_file else ""
-    return NodeClient(server_of(node, here), token, settings.node_certificate)
+    place = server_of(node, here)
+    return NodeClient(place, None if place.socket else _tls(settings.data_dir, place))
+
+
+def _tls(data_dir: Path, place: ServerPlace) -> ssl.SSLContext:
+    """Return what the API asks nodes by. Raises Unavailable where that is not here."""
+    try:
+        return tls_to_nodes(data_dir / API_FOLDER / NODES_FOLDER)
+    except OSError:
+        raise Unavailable(
+            f"node {place.node!r} answers the API only, whose keys are not in {data_dir}: ask where the API runs, or "
+            "with kubectl"
+        ) from None
+
+
+def _host(place: ServerPlace) -> str:
+    return f"[{place.host}]" if ":" in place.host else place.host
 
 
 def _error_of(code: int, body: bytes) -> ChronosetError:

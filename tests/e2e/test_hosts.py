@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from services.connections import connect
 from services.processes import die_with_parent
 from services.settings import joined
 from tests.e2e.clusters import SOURCES, Cluster, Ran, running_cluster, wait_for
+from tests.e2e.kubectl.programs import kubectl_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
 GRACE = 5
@@ -208,6 +209,19 @@ def test_pods_of_one_set_on_three_hosts_reach_each_other_by_name(world: World) -
             assert told == peer
 
 
+def test_logs_and_commands_reach_the_pods_of_other_hosts_without_settings(world: World) -> None:
+    """Through the API as kubectl asks, and straight from where the API's keys lie."""
+    callers = [_chronoset_of(world.cluster)]
+    if kubectl := kubectl_of("1.33"):
+        callers.append(
+            partial(_output, [kubectl, "--kubeconfig", str(world.cluster.data_dir / "kubeconfig")])
+        )
+    for caller, pod in zip(callers, world.pods(), strict=False):
+        assert caller("exec", pod, "--", "sh", "-c", "echo $POD_NAME; exit 3") == (3, f"{pod}\n")
+        code, printed = caller("logs", pod)
+        assert code == 0 and '"GET /' in printed
+
+
 def test_a_host_that_is_cut_off_is_not_ready_and_keeps_its_pod_which_is_started_nowhere_else(
     world: World,
 ) -> None:
@@ -320,6 +334,19 @@ def _ask(address: str, path: str) -> str:
             return str(answer.read().decode())
     except OSError:
         return ""
+
+
+def _chronoset_of(cluster: Cluster) -> Callable[..., tuple[int, str]]:
+    def call(*arguments: str) -> tuple[int, str]:
+        ran = cluster.run(*arguments)
+        return ran.code, ran.out
+
+    return call
+
+
+def _output(command: list[str], *arguments: str) -> tuple[int, str]:
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return done.returncode, done.stdout
 
 
 def _ip(*arguments: str) -> None:

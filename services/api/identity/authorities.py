@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -44,8 +44,13 @@ NAMES = (
     "::1",
 )
 """What every API server is called by those who reach it on its own machine, or from a pod."""
-_CLOCKS_DIFFER = timedelta(hours=1)
+_CLOCKS_DIFFER = timedelta(days=1)
+"""A certificate holds so long before it is made: a clock that is behind believes it too."""
 _COMMON_NAME = "chronoset"
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+"""What is signed."""
+Subject = list[x509.NameAttribute[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
 
-def authority_in(folder: Path, now: Milliseconds) -> Authority:
+def authority_in(folder: Path, now: Milliseconds, name: str = _COMMON_NAME) -> Authority:
     """Return the authority that lies in a folder, made where there is none; of two who make one, one wins."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key_path, path = folder / "ca.key", folder / "ca.crt"
@@ -71,7 +76,7 @@ def authority_in(folder: Path, now: Milliseconds) -> Authority:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     found = _certificate_in(path)
     if found is None or not _is_lasting(found, now) or found.public_key() != key.public_key():
-        found = _authority_certificate(key, now)
+        found = _authority_certificate(key, name, now)
         write_private(path, found.public_bytes(Encoding.PEM))
     return Authority(key, found, path)
 
@@ -85,15 +90,27 @@ def server_pem(authority: Authority, names: Iterable[str], now: Milliseconds) ->
         _is_lasting(found, now) and _is_signed(found, authority) and wanted <= set(_names_of(found))
     ):
         key = ec.generate_private_key(ec.SECP256R1())
-        alternatives = x509.SubjectAlternativeName([_general(name) for name in sorted(wanted)])
-        made = _signed(
-            authority,
-            key.public_key(),
-            [x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")],
-            (ExtendedKeyUsageOID.SERVER_AUTH, alternatives),
-            _period(now, timedelta(days=SERVER_DAYS)),
-        )
-        write_private(path, _key_pem(key) + made.public_bytes(Encoding.PEM))
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")]
+        write_private(path, _key_pem(key) + signed_server(authority, key.public_key(), subject, wanted, now))
+    return path
+
+
+def signed_server(
+    authority: Authority, key: PublicKey, subject: Subject, names: Iterable[str], now: Milliseconds
+) -> bytes:
+    """Return the certificate, in PEM, of a server that has these names and addresses, for a year."""
+    alternatives = x509.SubjectAlternativeName([_general(name) for name in sorted(names)])
+    usage = (ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+    made = _signed(authority, key, subject, usage, _period(now, timedelta(days=SERVER_DAYS)))
+    return made.public_bytes(Encoding.PEM)
+
+
+def client_file(authority: Authority, name: str, now: Milliseconds) -> Path:
+    """Return the file of a client's certificate and key, beside its authority, made anew where it ends soon."""
+    path = authority.path.with_name("client.pem")
+    found = _certificate_in(path)
+    if found is None or not (_is_lasting(found, now) and _is_signed(found, authority)):
+        write_private(path, b"".join(client_pem(authority, name, (), timedelta(days=SERVER_DAYS), now)))
     return path
 
 
@@ -138,8 +155,10 @@ def names_of_machine() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if name))
 
 
-def _authority_certificate(key: ec.EllipticCurvePrivateKey, now: Milliseconds) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _COMMON_NAME)])
+def _authority_certificate(
+    key: ec.EllipticCurvePrivateKey, common_name: str, now: Milliseconds
+) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     begins, ends = _period(now, timedelta(days=AUTHORITY_DAYS))
     builder = (
         x509.CertificateBuilder()
@@ -158,8 +177,8 @@ def _authority_certificate(key: ec.EllipticCurvePrivateKey, now: Milliseconds) -
 
 def _signed(
     authority: Authority,
-    key: ec.EllipticCurvePublicKey,
-    subject: list[x509.NameAttribute[str]],
+    key: PublicKey,
+    subject: Subject,
     usage: tuple[x509.ObjectIdentifier, x509.SubjectAlternativeName | None],
     period: tuple[datetime, datetime],
 ) -> x509.Certificate:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -15,14 +17,16 @@ from events.commit import Edges
 from events.memory import MemoryLog
 from schemas.objects import Object
 from services.agent.agent import wall_clock
-from services.agent.serving.server import Door, NodeServer
-from services.api.identity.authorities import authority_in, server_pem
+from services.agent.serving.certificates import Named, ServingCertificate
+from services.agent.serving.doors import listening_on
+from services.agent.serving.networked import NetworkedServer
+from services.api.identity.node_certificates import node_certificate, nodes_authority, tls_of_api
 from services.api.node_streams import NodeAccess
 from services.api.program import Parts
 from services.api.requests import Target, User
 from services.api.seams import Policy
 from services.node_servers import SOCKET_ANNOTATION
-from tests.services.agent.serving.test_server import TOKEN, WAITS, Node, heard
+from tests.services.agent.serving.test_server import WAITS, Node, heard
 from tests.services.api.apis import PODS, AnApi, served
 
 pytestmark = pytest.mark.e2e
@@ -46,7 +50,8 @@ def node(tmp_path: Path) -> Iterator[Node]:
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[AnApi]:
     log, policy = MemoryLog(), Policy(authorize=_no_writing_for_guests)
-    parts = Parts(lambda: log, Edges(), lambda obj: obj, lambda _: policy, nodes=NodeAccess(tmp_path, TOKEN))
+    access = NodeAccess(tmp_path, tls_of_api(nodes_authority(tmp_path, wall_clock()), wall_clock()))
+    parts = Parts(lambda: log, Edges(), lambda obj: obj, lambda _: policy, nodes=access)
     with served(parts, log) as api:
         api.create("/api/v1/nodes", a_node_at("here", socket=SOCKET))
         yield api
@@ -109,36 +114,46 @@ def test_a_command_runs_and_its_exit_code_comes_back(api: AnApi, node: Node) -> 
     assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "7"}]
 
 
-def test_a_node_elsewhere_is_asked_with_the_token(api: AnApi, node: Node) -> None:
+@pytest.fixture
+def away(tmp_path: Path, node: Node) -> Iterator[int]:
+    """Return the port of a server on the network of the node `away`, whose certificate the API's authority signs."""
+    authority = nodes_authority(tmp_path, wall_clock())
+
+    def ask(request: bytes) -> tuple[bytes, bytes]:
+        return node_certificate(authority, request, "away", ["127.0.0.1"], wall_clock()), authority.pem
+
+    listening = listening_on("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    certificate = ServingCertificate(tmp_path / "serving.pem", Named("away", "127.0.0.1"), ask)
+    server = NetworkedServer(node.view, wall_clock, listening, certificate)
+    yield port
+    server.close()
+
+
+def test_a_node_elsewhere_is_asked_over_tls(api: AnApi, node: Node, away: int) -> None:
     node.running("echo hello; exec sleep 1000")
-    api.create("/api/v1/nodes", a_node_at("away", port=node.remote.port))
+    api.create("/api/v1/nodes", a_node_at("away", port=away))
     bound(api, "away")
+    assert api.client.get(f"{PODS}/db-0/log").text == "hello\n"
     with spoken(api, f"{PODS}/db-0/exec?{COMMAND}") as connection:
         assert heard(connection)[0][1] == b"out\n"
 
 
-def test_a_node_elsewhere_must_show_a_certificate_of_the_authority(tmp_path: Path, node: Node) -> None:
-    now = wall_clock()
-    authority = authority_in(tmp_path, now)
-    pem = server_pem(authority, ("127.0.0.1",), now)
-    secure = NodeServer(
-        node.agent.view, wall_clock, Door(host="127.0.0.1", port=0, token=TOKEN, certificate=pem, key=pem)
-    )
+def test_a_node_elsewhere_must_show_a_certificate_of_its_own_name(api: AnApi, node: Node, away: int) -> None:
     node.running("echo hello; exec sleep 1000")
-    log = MemoryLog()
-    access = NodeAccess(tmp_path / "nowhere", TOKEN, authority.path)
-    try:
-        with served(Parts(lambda: log, Edges(), lambda obj: obj, nodes=access), log) as api:
-            api.create("/api/v1/nodes", a_node_at("away", port=secure.port))
-            api.create("/api/v1/nodes", a_node_at("plain", port=node.remote.port))
-            bound(api, "away")
-            assert api.client.get(f"{PODS}/db-0/log").text == "hello\n"
-            with spoken(api, f"{PODS}/db-0/exec?{COMMAND}") as connection:
-                assert heard(connection)[0][1] == b"out\n"
-            bound(api, "plain", "db-1")
-            assert 'node "plain" cannot be asked' in api.fails(500, "GET", f"{PODS}/db-1/log")["message"]
-    finally:
-        secure.close()
+    for name, port in (("twin", away), ("plain", node.port)):
+        api.create("/api/v1/nodes", a_node_at(name, port=port))
+        bound(api, name, f"db-{name}")
+        assert f'node "{name}" cannot be asked' in api.fails(500, "GET", f"{PODS}/db-{name}/log")["message"]
+        refusal = refused(api, f"{PODS}/db-{name}/exec?{COMMAND}")
+        assert (refusal.status_code, f'node \\"{name}\\"'.encode() in refusal.body) == (500, True)
+
+
+def test_a_node_elsewhere_answers_nobody_but_the_api(away: int) -> None:
+    careless = ssl.create_default_context()
+    careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"https://127.0.0.1:{away}/healthz", verify=careless)
 
 
 def test_a_pod_that_is_on_no_node_has_an_empty_log_and_runs_no_command(api: AnApi) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ from services.agent.nodes import NodeSettings, node_object
 from services.agent.remote.clocks import ClusterClock, shifted
 from services.agent.remote.connections import Api, Server
 from services.agent.remote.control_plane import ApiControlPlane
+from services.agent.serving.certificates import Named, ServingCertificate
+from services.api.identity.node_certificates import node_certificate, nodes_authority
 from services.api.identity.policies import policy_over
 from services.api.identity.tokens import BOOTSTRAPPERS, new_token, secret_of
 from services.api.program import Parts
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats
-from services.joining import Invitation, join, read_membership
-from services.node_protocol import NAMES_PATH
+from services.joining import Invitation, certify, join, read_membership
+from services.node_protocol import CERTIFICATE_PATH, NAMES_PATH
 from tests.services.agent.builders import NOW, a_pod
 from tests.services.agent.planes import Hands
 from tests.services.api.apis import AnApi, served
@@ -82,12 +85,18 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     log, queue = MemoryLog(), fakeredis.FakeRedis()
+    authority = nodes_authority(tmp_path / "api", wall_clock())
+
+    def certify(request: bytes, node: str, addresses: Collection[str]) -> tuple[bytes, bytes]:
+        return node_certificate(authority, request, node, addresses, wall_clock()), authority.pem
+
     parts = Parts(
         lambda: log,
         Edges(),
         lambda obj: obj,
         lambda replica: policy_over(replica, lambda obj: obj, wall_clock),
         heartbeats=Heartbeats(queue, Keys("test"), 40_000),
+        certify=certify,
     )
     with served(parts, log) as api:
         hands = Hands(log, api.server.replica)
@@ -200,6 +209,62 @@ def test_a_join_token_is_good_for_joining_only(world: World) -> None:
     for path in ("/api/v1/pods", "/api/v1/namespaces/kube-system/secrets", NAMES_PATH):
         answer = httpx.get(world.url + path, headers={"Authorization": f"Bearer {world.join_token}"})
         assert answer.status_code == 403, path
+
+
+def a_certificate(world: World, token: str, node: str, address: str = "127.0.0.1") -> ServingCertificate:
+    """Return the certificate that an agent with this token asks for, for a node."""
+    api = Api(Server(world.url), token)
+    try:
+        found = ServingCertificate(
+            world.directory / "serving.pem", Named(node, address), partial(certify, api)
+        )
+        found.refresh(wall_clock())
+        return found
+    finally:
+        api.close()
+
+
+def test_a_node_that_has_registered_gets_a_certificate_for_itself_and_its_address(world: World) -> None:
+    token = world.joined("n1")
+    with pytest.raises(Forbidden, match=r"those of node 'n1' are \(none\), as its Node object says"):
+        a_certificate(world, token, "n1")
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+    with pytest.raises(Forbidden, match="names 'n2': node 'n1' gets a certificate for its own name only"):
+        a_certificate(world, token, "n2")
+    with pytest.raises(
+        Forbidden, match=r"the addresses '10\.9\.9\.9': those of node 'n1' are '127\.0\.0\.1'"
+    ):
+        a_certificate(world, token, "n1", "10.9.9.9")
+    assert a_certificate(world, token, "n1").tls is not None
+
+
+def test_nobody_but_a_node_gets_a_certificate(world: World) -> None:
+    with pytest.raises(Forbidden, match='User "system:bootstrap:x" is no node'):
+        a_certificate(world, world.join_token, "n1")
+    with pytest.raises(Unauthorized):
+        a_certificate(world, new_token(), "n1")
+    over = new_token()
+    world.hands.put(secret_of(over, "system:node:n1", ("system:nodes",), wall_clock() - 1))
+    with pytest.raises(Unauthorized):
+        a_certificate(world, over, "n1")
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "code"),
+    [
+        ("POST", b"", 400),
+        ("POST", b"[]", 400),
+        ("POST", b'{"request": 1}', 400),
+        ("POST", b'{"request": "hello"}', 400),
+        ("POST", b"x" * 20_000, 413),
+        ("GET", b"", 405),
+    ],
+)
+def test_what_is_no_certificate_request_is_refused(world: World, method: str, body: bytes, code: int) -> None:
+    headers = {"Authorization": f"Bearer {world.joined('n1')}"}
+    answer = httpx.request(method, world.url + CERTIFICATE_PATH, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["kind"]) == (code, "Status")
 
 
 def test_answers_from_another_log_are_not_believed(world: World) -> None:

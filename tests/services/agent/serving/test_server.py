@@ -16,20 +16,20 @@ from urllib.parse import urlencode
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect, unix_connect
+from websockets.sync.client import ClientConnection, unix_connect
 
 from schemas.objects import Object, uid_of
 from services.agent.agent import wall_clock
 from services.agent.serving.app import MOST_STREAMS
 from services.agent.serving.channels import V4, V5, exit_code_of
-from services.agent.serving.server import Door, NodeServer
+from services.agent.serving.doors import listening_at, listening_on
+from services.agent.serving.server import NodeServer
 from tests.services.agent.builders import a_container, a_pod
 from tests.services.agent.fakes import eventually
 from tests.services.agent.test_agent import Site
 
 pytestmark = pytest.mark.e2e
 
-TOKEN = "a-token-of-some-length"
 MAIN_LOG = "/containerLogs/default/db-0/main"
 WAITS = "trap 'exit 0' TERM; while :; do sleep 0.02; done"
 
@@ -40,10 +40,12 @@ class Node(Site):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.socket = directory / "nodes.sock"
-        self.local = NodeServer(self._view, wall_clock, Door(path=self.socket))
-        self.remote = NodeServer(self._view, wall_clock, Door(host="127.0.0.1", port=0, token=TOKEN))
+        self.local = NodeServer(self.view, wall_clock, listening_at(self.socket))
+        listening = listening_on("127.0.0.1", 0)
+        self.port: int = listening.getsockname()[1]
+        self.remote = NodeServer(self.view, wall_clock, listening)
 
-    def _view(self, namespace: str, name: str) -> Any:
+    def view(self, namespace: str, name: str) -> Any:
         return self.agent.view(namespace, name)
 
     def running(self, script: str = WAITS, **fields: Any) -> Object:
@@ -55,10 +57,10 @@ class Node(Site):
         eventually(lambda: "running" in (self.container(pod).get("state") or {}))
         return pod
 
-    def get(self, path: str, **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.remote.port, timeout=20)
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}", **headers})
+            connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -151,12 +153,8 @@ def test_following_goes_on_until_the_container_ends(node: Node) -> None:
     parts: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def follow() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", node.remote.port, timeout=20)
-        connection.request(
-            "GET",
-            "/containerLogs/default/db-0/main?follow=true",
-            headers={"Authorization": f"Bearer {TOKEN}"},
-        )
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+        connection.request("GET", "/containerLogs/default/db-0/main?follow=true")
         answer = connection.getresponse()
         while part := answer.read1(1000):
             parts.put(part)
@@ -244,16 +242,6 @@ def test_a_container_that_has_not_begun_says_what_it_waits_for(node: Node, image
 
 
 # --- who may ask
-
-
-def test_the_token_is_asked_for_on_tcp(node: Node) -> None:
-    for given in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}"):
-        status, body = node.get("/healthz", Authorization=given)
-        assert status == 401 and json.loads(body)["reason"] == "Unauthorized"
-    assert node.get("/healthz") == (200, b"ok")
-    with pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://127.0.0.1:{node.remote.port}/exec/default/db-0/main?command=id", subprotocols=[V5])  # type: ignore[list-item]
-    assert refused.value.response.status_code == 401
 
 
 def test_the_socket_is_its_owners_alone(node: Node) -> None:
@@ -426,8 +414,8 @@ def test_no_descriptor_or_thread_is_left_behind(node: Node) -> None:
                 heard(connection)
             with node.exec("sleep", "1000", flags=flags):
                 pass
-        follower = http.client.HTTPConnection("127.0.0.1", node.remote.port, timeout=20)
-        follower.request("GET", f"{MAIN_LOG}?follow=1", headers={"Authorization": f"Bearer {TOKEN}"})
+        follower = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+        follower.request("GET", f"{MAIN_LOG}?follow=1")
         answer = follower.getresponse()
         assert answer.read1(100) == b"up\n"
         answer.close()

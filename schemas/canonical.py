@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Literal
 
 from schemas.budget_rules import budget_warnings
@@ -18,6 +19,7 @@ from schemas.kinds import BY_NAME
 from schemas.objects import Object
 from schemas.quantities import parse_quantity
 from schemas.times import canonical_time
+from schemas.untouched import with_untouched
 
 _TIMES = {"Time": 0, "MicroTime": 6}
 """Definitions of times, and how many digits of a second they have."""
@@ -38,8 +40,12 @@ class Canonical:
     unknown: tuple[str, ...] = ()
 
 
-def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Canonical:
+def canonical(
+    obj: Object, field_validation: FieldValidation = "Strict", stored: Object | None = None
+) -> Canonical:
     """Return the canonical form of an object whose apiVersion and kind are known. The input is not edited.
+
+    Of one that is to take the place of `stored`, what is left alone stays as it is (schemas.untouched).
 
     Unknown fields are causes (Strict), warnings (Warn) or silently dropped (Ignore); nulls and empty optional values
     are dropped, quantities written canonically, defaults applied (apiserver/pkg/endpoints/handlers/rest.go).
@@ -49,7 +55,8 @@ def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Cano
     if kind is None:
         raise BadRequest(f"apiVersion, kind: {obj.get('apiVersion')!r}, {obj.get('kind')!r} is unknown")
     cleaning = _Cleaning()
-    cleaned = cleaning.struct(obj, shape_of(kind.definition))
+    shape = shape_of(kind.definition)
+    cleaned = cleaning.struct(obj, shape)
     unknown = [_unknown(path, known) for path, known in cleaning.unknown]
     paths = tuple(path for path, _ in cleaning.unknown)
     causes = [*cleaning.causes, *shape_causes(cleaned, kind)]
@@ -63,7 +70,11 @@ def canonical(obj: Object, field_validation: FieldValidation = "Strict") -> Cano
         else []
     )
     complete = with_defaults(cleaned)
-    return Canonical(complete, (*warnings, *_unused(complete), *_doubts(complete)), unknown=paths)
+    warnings += [*_unused(complete), *_doubts(complete)]
+    if stored is not None:
+        today = cache(lambda: with_defaults(_Cleaning().struct(stored, shape)))
+        complete = with_untouched(stored, obj, complete, today, shape)
+    return Canonical(complete, tuple(warnings), unknown=paths)
 
 
 @dataclass(slots=True)

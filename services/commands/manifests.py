@@ -121,7 +121,8 @@ def _replacement(live: Object, clear: Object, wanted: Object, field_validation: 
     asked = version_of(wanted)
     if asked not in (0, version_of(live)):
         raise Conflict(key_of_object(live), asked, version_of(live))
-    checked = canonical(_with_what_is_ours(clear, wanted), cast(FieldValidation, field_validation))
+    whole = _with_what_is_ours(clear, wanted)
+    checked = canonical(whole, cast(FieldValidation, field_validation), stored=clear)
     causes = checked.causes or validate_update(clear, checked.object)
     if causes:
         raise Invalid(_spoken(live), causes)

@@ -218,12 +218,15 @@ def scaled(workload: Object, scale: Json) -> Object:
     return with_metadata({**workload, "spec": {**workload["spec"], "replicas": replicas}}, **named)
 
 
-def checked_object(obj: Object, field_validation: str) -> tuple[Object, tuple[str, ...]]:
+def checked_object(
+    obj: Object, field_validation: str, stored: Object | None = None
+) -> tuple[Object, tuple[str, ...]]:
     """Return the canonical form of an object, and warnings. Raises BadRequest for what its kind cannot hold.
 
     Unknown fields are named as the API server names them: an error under Strict, a warning under Warn, else nothing.
+    Where the object is to take the place of `stored`, what it leaves alone stays as it is.
     """
-    checked = canonical(obj, "Ignore")
+    checked = canonical(obj, "Ignore", stored)
     _refuse_shape(obj, checked)
     unknown = tuple(f'unknown field "{path}"' for path in checked.unknown)
     if unknown and field_validation == "Strict":
@@ -264,7 +267,7 @@ def _replacement(
         raise Outdated(key, MODIFIED)
     whole = _status_written(clear, wanted) if command.subresource == STATUS else _spec_written(clear, wanted)
     try:
-        checked, warnings = checked_object(whole, command.field_validation)
+        checked, warnings = checked_object(whole, command.field_validation, clear)
     except BadRequest as error:
         if isinstance(command, PatchObject):
             raise PatchFailed(str(error)) from error

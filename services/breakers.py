@@ -2,7 +2,8 @@
 
 A log that is kept for ever must not be flooded by a controller and a pod that fight. More than ten events a minute
 for each object that the workload owns, within one generation of its spec, parks the key for a minute: creating 5,000
-pods is no runaway, creating one twenty times is.
+pods is no runaway, creating one twenty times is. What others write about is never parked: the status of a budget moves
+with each pod that it counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 
 from events.state import State
 from schemas.changes import Decision
+from schemas.kinds import DAEMON_SET, STATEFUL_SET
 from schemas.objects import Key, Object, uid_of
 from schemas.times import Milliseconds
 
@@ -18,6 +20,7 @@ EVENTS_PER_OBJECT = 10
 WINDOW_MS = 60_000
 FEWEST_OBJECTS = 3
 """A set of one pod owns that pod, a revision and a claim: it may write 30 events a minute."""
+_WORKLOADS = (STATEFUL_SET.kind, DAEMON_SET.kind)
 
 
 class Breaker:
@@ -37,10 +40,10 @@ class Breaker:
     ) -> Decision | None:
         """Return what to do instead of reconciling, where the key's controller has run away; else None.
 
-        Keys that are not a workload's (the scheduler's) are never parked; a new generation starts from zero.
+        Keys that are not a workload's (a budget's, the scheduler's) are never parked; a new generation begins at zero.
         """
         which = (controller, key)
-        if obj is None:
+        if obj is None or obj["kind"] not in _WORKLOADS:
             self._appended.pop(which, None)
             self._generations.pop(which, None)
             return None

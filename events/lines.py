@@ -32,6 +32,13 @@ def script_of(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+class Wire(NamedTuple):
+    """How to send a command over a connection, and how to wait for its answer."""
+
+    send: Callable[[tuple[Part, ...]], None]
+    receive: Callable[[], Any]
+
+
 class Line:
     """A connection of a client's pool, kept for one user. Threads may share it; each waits for the others' answers.
 
@@ -42,7 +49,7 @@ class Line:
     def __init__(self, client: redis.Redis) -> None:
         self._pool: Any = client.connection_pool
         self._connection: Any = None
-        self._ask: Callable[[tuple[Part, ...]], Any] | None = None
+        self._wire: Wire | None = None
         self._lock = threading.Lock()
 
     def call(self, *command: Part) -> Any:
@@ -52,7 +59,7 @@ class Line:
                 self._connection = self._pool.get_connection()
             try:
                 return self._connection.retry.call_with_retry(
-                    lambda: (self._ask or self._connected())(command), lambda _: self._hang_up()
+                    lambda: _asked(self._wire or self._connected(), command), lambda _: self._hang_up()
                 )
             except redis.exceptions.ResponseError:
                 raise
@@ -67,6 +74,41 @@ class Line:
         except redis.exceptions.NoScriptError:
             return self.call("EVAL", script.text, len(keys), *keys, *args)
 
+    def begin(self, script: Script, keys: Sequence[Part], args: Sequence[Part]) -> Callable[[], Any]:
+        """Send a script; return what waits for its answer, to be called once: until then nobody else has the line.
+
+        What then fails is sent again, as by `run`.
+        """
+        self._lock.acquire()
+        wire = self._wire
+        if wire is not None:
+            try:
+                wire.send(("EVALSHA", script.sha, len(keys), *keys, *args))
+            except redis.RedisError:
+                self._hang_up()
+                wire = None
+        if wire is None:
+            self._lock.release()
+            return lambda: self.run(script, keys, args)
+
+        def answer() -> Any:
+            try:
+                return wire.receive()
+            except redis.exceptions.NoScriptError:
+                pass
+            except redis.exceptions.ResponseError:
+                raise
+            except redis.RedisError:
+                self._hang_up()
+            except BaseException:
+                self._hang_up()
+                raise
+            finally:
+                self._lock.release()
+            return self.run(script, keys, args)
+
+        return answer
+
     def interrupt(self) -> None:
         """Break off a call that waits for its answer in another thread: it raises ConnectionError."""
         handle = getattr(self._connection, "_sock", None)
@@ -79,50 +121,58 @@ class Line:
         with self._lock:
             if self._connection is not None:
                 self._pool.release(self._connection)
-                self._connection = self._ask = None
+                self._connection = self._wire = None
 
-    def _connected(self) -> Callable[[tuple[Part, ...]], Any]:
+    def _connected(self) -> Wire:
         """Connect if need be, and return how to ask: over the socket, or through a connection that has none (fakes)."""
         connection = self._connection
         connection.connect()
         handle = getattr(connection, "_sock", None)
         if isinstance(handle, socket.socket):
-            self._ask = _over(handle, connection._parser.parse_error)
+            self._wire = _over(handle, connection._parser.parse_error)
         else:
-            self._ask = _through(connection)
-        return self._ask
+            self._wire = _through(connection)
+        return self._wire
 
     def _hang_up(self) -> None:
-        self._ask = None
+        self._wire = None
         self._connection.disconnect()
 
 
-def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Callable[[tuple[Part, ...]], Any]:
+def _asked(wire: Wire, command: tuple[Part, ...]) -> Any:
+    wire.send(command)
+    return wire.receive()
+
+
+def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Wire:
     """Return how to ask over a socket; `error_of` makes redis-py's exception of what the server says."""
     reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=error_of, notEnoughData=...)
 
-    def ask(command: tuple[Part, ...]) -> Any:
+    def send(command: tuple[Part, ...]) -> None:
         try:
             handle.sendall(_pack(command))
+        except TimeoutError as error:
+            raise redis.TimeoutError(f"{command[0]!r} cannot be sent in time") from error
+        except OSError as error:
+            raise redis.ConnectionError(f"{command[0]!r}: {error}") from error
+
+    def receive() -> Any:
+        try:
             while (answer := reader.gets()) is ...:
                 received = handle.recv(_READ_SIZE)
                 if not received:
                     raise redis.ConnectionError("connection closed by server")
                 reader.feed(received)
         except TimeoutError as error:
-            raise redis.TimeoutError(f"no answer to {command[0]!r} in time") from error
+            raise redis.TimeoutError("no answer in time") from error
         except OSError as error:
-            raise redis.ConnectionError(f"{command[0]!r}: {error}") from error
+            raise redis.ConnectionError(str(error)) from error
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    return ask
+    return Wire(send, receive)
 
 
-def _through(connection: Any) -> Callable[[tuple[Part, ...]], Any]:
-    def ask(command: tuple[Part, ...]) -> Any:
-        connection.send_command(*command)
-        return connection.read_response()
-
-    return ask
+def _through(connection: Any) -> Wire:
+    return Wire(lambda command: connection.send_command(*command), connection.read_response)

@@ -104,9 +104,9 @@ class Dispatcher:
             return
         self._owes_all = False
         with self.replica.reading() as state:
-            hints = all_keys(self._controllers, state)
+            hints, position = all_keys(self._controllers, state), state.position
         try:
-            marked = self._queue.hints.mark_many(hints)
+            marked = self._queue.hints.mark_many(hints, position)
         except Unavailable:
             self._owes_all = True
             raise
@@ -123,9 +123,10 @@ class Dispatcher:
         with self.replica.reading() as state:
             now = dirty_keys(self._controllers, state, others)
             later = dirty_keys(self._controllers, state, followed)
+            position = state.position
         try:
             if now:
-                self._queue.hints.mark_many(now)
+                self._queue.hints.mark_many(now, position)
             if later:
                 self._queue.hints.at_many(later, wall_clock() + FOLLOWED_MS)
         except Unavailable as error:

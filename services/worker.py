@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,7 @@ class Reconciler:
         self._committer = Committer(log, replica, self._catch_up, edges)
         self._breaker = Breaker()
         self._failures: dict[tuple[str, Key], int] = {}
+        self._is_ahead = False
 
     @property
     def conflicts(self) -> int:
@@ -125,7 +127,8 @@ class Reconciler:
         if controller is None:
             _log.error("a hint for a controller that this worker does not have", controller=name, key=key)
             return []
-        run = self._hints.take(name, key)
+        self._is_ahead = False
+        run = self._hints.take(name, key, meanwhile=self._read_ahead)
         if run is None:
             return []
         self.looks += 1
@@ -133,7 +136,7 @@ class Reconciler:
         sentence: Sentence | None = None
         try:
             with measures.reconciling(name) as timed:
-                look, dirty = self._look(controller, key)
+                look, dirty = self._look(controller, key, run.position)
                 timed.outcome = _outcome(look)
             sentence = Sentence(look.decision.waiting_for, look.position)
         except LostHistory as error:
@@ -149,9 +152,17 @@ class Reconciler:
             self._hints.release(run, sentence)
         return dirty
 
-    def _look(self, controller: Controller[Any], key: Key) -> tuple[Look, list[tuple[str, Key]]]:
+    def _read_ahead(self) -> None:
+        with suppress(ChronosetError):  # a log that cannot be read is told when it must be
+            self._replica.catch_up()
+            self._is_ahead = True
+
+    def _look(
+        self, controller: Controller[Any], key: Key, position: Position | None
+    ) -> tuple[Look, list[tuple[str, Key]]]:
         """Decide and commit; return what came of it, and the keys that the commit made dirty."""
-        self._replica.catch_up()
+        if not self._is_ahead or position is None or self._replica.position < position:
+            self._replica.catch_up()
         decision, decided_at = Decision(), 0
 
         def decide() -> Proposal:

@@ -5,9 +5,9 @@ that runs makes it run once more afterwards; it never runs twice at a time.
 
 Why no wake-up is lost, and no key is wedged, whatever dies:
 
-* A waiting mark is the stream id of the key's message, and counts only while that message is in the stream. If the
-  message was flushed, given up as a dead letter or lost with the server, the next mark enqueues a new one. (An expiry
-  would do the same later, and would duplicate messages in a backlog.)
+* A waiting mark is the stream id of the key's message, and the newest position that it was set for. It counts only
+  while that message is in the stream. If the message was flushed, given up as a dead letter or lost with the server,
+  the next mark enqueues a new one. (An expiry would do the same later, and would duplicate messages in a backlog.)
 * Whoever runs a key still holds an unacknowledged message of it, and the run's lease ends before that message can be
   claimed (`RUN_TTL_MS` + a renewal < `CLAIM_AFTER_MS`). So when a worker dies, its message returns after its lease has
   gone, and the key runs; an `again` left by others meanwhile is covered by that run.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ from services.broker.repeaters import Repeater
 RUN_TTL_MS = 2_000
 """Lease of a running key; renewed every quarter of it. Must end before `streams.CLAIM_AFTER_MS` does."""
 
+_UNKNOWN = b"?"
 BATCH = 500
 """Keys marked by one Lua call: some 2 ms of the server's time."""
 
@@ -47,10 +48,20 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 _MARK_ONE = """
-local function mark(stream, marks, hint, payload)
-  local id = redis.call('HGET', marks, hint)
-  if id and #redis.call('XRANGE', stream, id, id) > 0 then return 0 end
-  redis.call('HSET', marks, hint, redis.call('XADD', stream, '*', 'message', payload))
+local function newest(one, other)
+  if one == '?' or other == '?' then return '?' end
+  if #one ~= #other then return #one > #other and one or other end
+  return one > other and one or other
+end
+local function mark(stream, marks, hint, payload, position)
+  local found = redis.call('HGET', marks, hint)
+  local id, known = string.match(found or '', '^(%S+) (%S+)$')
+  if id and #redis.call('XRANGE', stream, id, id) > 0 then
+    local told = newest(known, position)
+    if told ~= known then redis.call('HSET', marks, hint, id .. ' ' .. told) end
+    return 0
+  end
+  redis.call('HSET', marks, hint, redis.call('XADD', stream, '*', 'message', payload) .. ' ' .. position)
   return 1
 end
 """
@@ -66,8 +77,8 @@ MARK = script_of(
     _MARK_ONE
     + """
 local enqueued = 0
-for i = 1, #ARGV, 2 do
-  enqueued = enqueued + mark(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1])
+for i = 2, #ARGV, 2 do
+  enqueued = enqueued + mark(KEYS[1], KEYS[2], ARGV[i], ARGV[i + 1], ARGV[1])
 end
 return enqueued
 """
@@ -77,14 +88,15 @@ TAKE = script_of(
     _NOW
     + _RUNS
     + """
+local mark = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
 if runs(KEYS[2], ARGV[1], now) then
   redis.call('SADD', KEYS[3], ARGV[1])
-  return 0
+  return false
 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now + ARGV[3]))
 redis.call('SREM', KEYS[3], ARGV[1])
-return 1
+return string.match(mark or '', ' (%S+)$') or '0'
 """
 )
 
@@ -114,7 +126,7 @@ local holder = runs(KEYS[3], ARGV[1], now)
 if holder and holder ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[3], ARGV[1])
 if redis.call('SREM', KEYS[4], ARGV[1]) == 0 then return 0 end
-return mark(KEYS[1], KEYS[2], ARGV[1], ARGV[3])
+return mark(KEYS[1], KEYS[2], ARGV[1], ARGV[3], '?')
 """
 )
 
@@ -137,7 +149,7 @@ for i = 2, #ARGV, 2 do
   local hint, at = ARGV[i], redis.call('ZSCORE', KEYS[3], ARGV[i])
   local is_due = at and tonumber(at) <= tonumber(ARGV[1])
   if is_due then redis.call('ZREM', KEYS[3], hint) end
-  if redis.call('SREM', KEYS[4], hint) == 1 or is_due then mark(KEYS[1], KEYS[2], hint, ARGV[i + 1]) end
+  if redis.call('SREM', KEYS[4], hint) == 1 or is_due then mark(KEYS[1], KEYS[2], hint, ARGV[i + 1], '?') end
 end
 local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 return {first[2] or false, redis.call('SCARD', KEYS[4])}
@@ -159,10 +171,14 @@ class Hint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The right to reconcile one key now. `token` names this run; hand it back with `Hints.release`."""
+    """The right to reconcile one key now. `token` names this run; hand it back with `Hints.release`.
+
+    Whoever has read the log as far as `position` has seen all that the key was marked for. None: nobody knows how far.
+    """
 
     hint: Hint
     token: str
+    position: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,35 +220,47 @@ class Hints:
         self._run_ttl_ms = run_ttl_ms
         self._stream = keys.queue(queue_name)
         self._line = Line(client)
+        self._renewing = Line(client)
         self._held: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._renewal = Repeater("hints-renewal", run_ttl_ms // 4, self._renew_held)
 
-    def mark(self, controller: str, key: str) -> bool:
+    def mark(self, controller: str, key: str, position: Position | None = None) -> bool:
         """Say that a key is dirty. Returns whether a message was enqueued (False: it was waiting already)."""
-        return self.mark_many([Hint(controller, key)]) == 1
+        return self.mark_many([Hint(controller, key)], position) == 1
 
     @reaching_the_queue()
-    def mark_many(self, hints: Iterable[tuple[str, str]]) -> int:
-        """Mark many (controller, key) dirty, 500 a round trip. Returns how many messages were enqueued."""
+    def mark_many(self, hints: Iterable[tuple[str, str]], position: Position | None = None) -> int:
+        """Mark many (controller, key) dirty, 500 a round trip. Returns how many messages were enqueued.
+
+        `position` is that of the newest event that made them so, where it is known.
+        """
+        told = _UNKNOWN if position is None else position
         enqueued = 0
         remaining = iter(hints)
         while batch := [Hint(*hint) for hint in islice(remaining, BATCH)]:
             keys = [self._stream, self._keys.waiting_marks]
-            enqueued += int(self._line.run(MARK, keys, self._with_payloads(batch)))
+            enqueued += int(self._line.run(MARK, keys, [told, *self._with_payloads(batch)]))
         return enqueued
 
     @reaching_the_queue()
-    def take(self, controller: str, key: str) -> Run | None:
+    def take(self, controller: str, key: str, meanwhile: Callable[[], object] = lambda: None) -> Run | None:
         """Begin to work on a key: it no longer waits, and runs until `release`.
 
-        Returns None when it runs elsewhere: it will run once more after that, and the message is done. Read the log's
-        last position after this call, never before: a mark set from now on brings another run.
+        Returns None when it runs elsewhere: it will run once more after that, and the message is done. A mark set from
+        now on brings another run; so read the log after this call, or in advance if as far as the run's position:
+        `meanwhile` is called while the queue's server works, and should not raise.
         """
-        run = Run(Hint(controller, key), secrets.token_hex(8))
+        hint, token = Hint(controller, key), secrets.token_hex(8)
         keys = [self._keys.waiting_marks, self._keys.running, self._keys.again]
-        if not self._line.run(TAKE, keys, [str(run.hint), run.token, self._run_ttl_ms]):
+        answer = self._line.begin(TAKE, keys, [str(hint), token, self._run_ttl_ms])
+        try:
+            meanwhile()
+        finally:
+            position = answer()
+        if position is None:
             return None
+        run = Run(hint, token, None if position == _UNKNOWN else int(position))
         with self._lock:
             self._held[run.token] = run
         self._renewal.start()
@@ -307,6 +335,7 @@ class Hints:
         """End the thread that renews runs. Runs not released end by themselves within their TTL."""
         self._renewal.stop()
         self._line.close()
+        self._renewing.close()
 
     def _renew_held(self) -> None:
         with self._lock:
@@ -314,7 +343,7 @@ class Hints:
         if not held:
             return
         try:
-            self._line.run(RENEW, [self._keys.running], [self._run_ttl_ms, *held])
+            self._renewing.run(RENEW, [self._keys.running], [self._run_ttl_ms, *held])
         except redis.RedisError as error:
             _log.warning("running keys could not be renewed", keys=held[::2], error=str(error))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from events.codec import decode
 from events.log import Batch
-from schemas.changes import Create
+from schemas.changes import Create, Replace
 from schemas.deletion import deletion_of
 from schemas.errors import Unavailable
 from schemas.objects import version_of
-from services.broker.hints import Hint
+from services.broker.hints import Hint, Run
 from tests.events.worlds import a_statefulset
 from tests.walks.clusters import NOON, Cluster, owned_pods, set_key
 
@@ -58,6 +60,21 @@ def test_a_look_that_failed_is_repeated_after_longer_and_longer() -> None:
     cluster.log.append = append  # type: ignore[method-assign]
     worker.look(*HINT)
     assert len(owned_pods(cluster.state, cluster.state.objects[WEB])) == 1
+
+
+def test_an_event_whose_mark_is_taken_is_seen_though_it_came_after_the_log_was_read_ahead() -> None:
+    cluster = a_cluster()
+    take = cluster.queue.take
+
+    def take_late(controller: str, key: str, meanwhile: Callable[[], object]) -> Run:
+        run = take(controller, key, meanwhile)
+        old = cluster.state.objects[WEB]
+        cluster.commit(Replace(old, {**old, "spec": {**old["spec"], "replicas": 0}}))
+        return Run(run.hint, run.token, cluster.log.last())
+
+    cluster.queue.take = take_late  # type: ignore[method-assign]
+    cluster.workers[0].look(*HINT)
+    assert not owned_pods(cluster.state, cluster.state.objects[WEB])
 
 
 def test_a_commit_names_the_event_that_made_it_necessary() -> None:

@@ -24,7 +24,7 @@ from schemas.event_types import condition_of
 from schemas.objects import Object, is_terminating, key_of, name_of, uid_of, with_fields, with_metadata
 from schemas.times import rfc3339
 from services.bootstrap import first_objects
-from services.broker.hints import Hint, Sentence
+from services.broker.hints import Hint, Run, Sentence
 from services.controllers.controller import Controller, all_keys, dirty_keys
 from services.controllers.finalizers import has_finalizer, without_finalizer
 from services.controllers.garbage import GARBAGE
@@ -71,15 +71,18 @@ class LossyQueue:
 
     def __init__(self, dice: random.Random, loss: float) -> None:
         self.waiting: dict[Hint, None] = {}
+        self.marks: dict[Hint, int | None] = {}
         self.timers: dict[Hint, int] = {}
         self.sentences: dict[Hint, str] = {}
         self.loss = loss
         self._dice = dice
 
-    def mark_many(self, hints: list[tuple[str, str]]) -> None:
+    def mark_many(self, hints: list[tuple[str, str]], position: int | None = None) -> None:
         for hint in hints:
             if self._dice.random() >= self.loss:
                 self.waiting[Hint(*hint)] = None
+                known = self.marks.get(Hint(*hint), 0)
+                self.marks[Hint(*hint)] = None if position is None or known is None else max(known, position)
 
     def pick(self) -> Hint | None:
         if not self.waiting:
@@ -89,12 +92,14 @@ class LossyQueue:
             del self.waiting[hint]
         return hint
 
-    def take(self, controller: str, key: str) -> Hint:
-        return Hint(controller, key)
+    def take(self, controller: str, key: str, meanwhile: Callable[[], object]) -> Run:
+        hint = Hint(controller, key)
+        meanwhile()
+        return Run(hint, "", self.marks.pop(hint, 0))
 
-    def release(self, run: Hint, sentence: Sentence | None = None) -> bool:
+    def release(self, run: Run, sentence: Sentence | None = None) -> bool:
         if sentence is not None:
-            self.sentences[run] = sentence.text
+            self.sentences[run.hint] = sentence.text
         return False
 
     def at(self, controller: str, key: str, ms: int) -> None:
@@ -234,7 +239,7 @@ class Cluster:
         self.seen.extend(applied)
         with self.observer.reading() as state:
             changed = [(each.old, each.new) for each in applied]
-            self.queue.mark_many(dirty_keys(self.controllers, state, changed))
+            self.queue.mark_many(dirty_keys(self.controllers, state, changed), state.position)
 
 
 def _ending(pod: Object) -> Change:

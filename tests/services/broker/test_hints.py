@@ -49,6 +49,45 @@ def test_a_key_marked_many_times_is_enqueued_once(client: redis.Redis, keys: Key
     assert queued(client, keys) == 1
 
 
+def test_a_run_knows_the_newest_position_that_its_key_was_marked_for(hints: Hints) -> None:
+    late, early = 1_900_000_000_000_000_000, 999_999
+    for position in (early, late, early):
+        hints.mark(*WEB, position)
+    run = hints.take(*WEB)
+    assert run is not None and run.position == late
+    hints.release(run)
+    again = hints.take(*WEB)
+    assert again is not None and again.position == 0, "what is not marked was marked for nothing"
+
+
+@pytest.mark.parametrize("marks", [(5, None), (None, 5), (None,)])
+def test_a_run_of_a_key_that_was_marked_for_something_unknown_knows_no_position(
+    hints: Hints, marks: tuple[int | None, ...]
+) -> None:
+    for position in marks:
+        hints.mark(*WEB, position)
+    run = hints.take(*WEB)
+    assert run is not None and run.position is None
+
+
+def test_a_key_that_was_marked_while_it_ran_is_taken_with_no_position(hints: Hints) -> None:
+    run = hints.take(*WEB)
+    hints.mark(*WEB, 7)
+    assert run is not None and hints.take(*WEB) is None
+    assert hints.release(run)
+    again = hints.take(*WEB)
+    assert again is not None and again.position is None
+
+
+def test_something_may_be_done_while_a_key_is_taken(hints: Hints) -> None:
+    done: list[str] = []
+    for _ in range(2):
+        run = hints.take(*WEB, meanwhile=lambda: done.append("read"))
+        assert run is not None
+        hints.release(run)
+    assert done == ["read", "read"]
+
+
 def test_marking_many_keys_counts_the_new_ones(client: redis.Redis, keys: Keys, hints: Hints) -> None:
     hints.mark("daemonset", "default/agent-7")
     assert hints.mark_many(("daemonset", f"default/agent-{n}") for n in range(1_200)) == 1_199

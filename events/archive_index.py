@@ -78,7 +78,8 @@ class ArchiveIndex:
             key,
         )
         for segment in reversed(segments[known:]):
-            yield from _found(archive, segment, key)
+            if segment.last > begin:
+                yield from _found(archive, segment, key)
         for number, name, packed in rows:
             segment = segments[number]
             if segment.last <= begin:

@@ -6,7 +6,7 @@ they are kept by now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from events.codec import decode
 from events.fold import apply, whole_batches
@@ -73,11 +73,30 @@ def _others(log: Log, until: Position, state: State, missing: frozenset[str]) ->
     for key, obj in list(state.objects.items()):
         if not is_kept(key, missing):
             state.remove(key, obj)
-    for event in events_between(log, state.position, until):
-        if event.resource_version <= until and is_kept(event.key, missing):
-            state.position = event.after
+    for event in _linked(events_between(log, state.position, until), state.position, missing):
+        if event.resource_version <= until:
             apply(state, event)
+    state.position = until
     return state
+
+
+def foldable_events(log: Log, after: Position, until: Position, resources: frozenset[str]) -> Iterator[Event]:
+    """Yield the events of a stretch for a fold that needs some resources.
+
+    Where those of others are gone, all that are left of these are left out, and each names the one before it here.
+    Raises Thinned where some of what is needed are gone.
+    """
+    check_whole(log, after, until, resources)
+    gap = log.gap(after, until)
+    events = events_between(log, after, until)
+    return _linked(events, after, gap.resources) if gap else events
+
+
+def _linked(events: Iterable[Event], after: Position, missing: frozenset[str]) -> Iterator[Event]:
+    for event in events:
+        if is_kept(event.key, missing):
+            yield event._replace(after=after)
+            after = event.position
 
 
 def check_whole(log: Log, after: Position, until: Position, resources: frozenset[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from events.history import History
 from events.log import Log, Sealable
 from events.sealing import Limits
 from events.stores import Store, open_store
+from schemas.retention import KEY, Retention, periods_of
 from services.settings import Settings
 
 FOLDER = "archive"
@@ -55,6 +56,14 @@ def archived(log: Sealable, settings: Settings) -> ArchivedLog:
 def history_of(log: Log, settings: Settings) -> History:
     """Return what reads the past of a log that `archived` gave."""
     return History(log, index_of(settings))
+
+
+def retention_of(history: History) -> Retention:
+    """Return the policy as the log has it: none where nobody has set one. Raises Unavailable, LostHistory."""
+    versions = history.versions_of(KEY, 1)
+    return (
+        Retention(versions[0].event.position, periods_of(versions[0].new)) if versions else Retention(0, {})
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

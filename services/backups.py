@@ -70,7 +70,7 @@ def back_up(log: ArchivedLog, target: Store, keys_dir: Path | None = None) -> Ba
             f"{target.place} is a backup of log {before.log}, not of {log_id}: name another place"
         )
     found = log.archive.refresh()
-    manifest = replace(found, log=log_id, cluster=log.cluster, number=before.number + 1)
+    manifest = replace(_with_more(found, before), log=log_id, cluster=log.cluster, number=before.number + 1)
     written = _copy(log.archive.store, target, manifest, before)
     for chunk in _chunks(log, manifest.end, end):
         packed = pack_segment(chunk, log_id, manifest.digest)
@@ -117,9 +117,15 @@ def restore(archive: Archive, state: State, target: Store, client: redis.Redis, 
     source = archive.manifest
     if target.names(SEGMENTS):
         raise BadRequest(f"the archive {target.place} is not empty: restore into another data directory")
-    kept = tuple(each for each in source.segments if each.last < state.position)
+    is_thinned = any(state.position <= each.until for each in source.thinned)
+    kept = tuple(each for each in source.segments if each.last < state.position + is_thinned)
     manifest = Manifest(
-        source.log, cluster, source.number + 1, kept, source.snapshots_until(kept[-1].last if kept else 0)
+        source.log,
+        cluster,
+        source.number + 1,
+        kept,
+        source.snapshots_until(kept[-1].last if kept else 0),
+        tuple(replace(each, until=min(each.until, kept[-1].last)) for each in source.thinned if kept),
     )
     _copy(archive.store, target, manifest, Manifest("", ""))
     name = ""
@@ -128,6 +134,7 @@ def restore(archive: Archive, state: State, target: Store, client: redis.Redis, 
         name = manifest_name(manifest.number, content)
         _put(target, name, content)
     entries = [entry for chunk in _read(archive, manifest.end, state.position) for entry in chunk]
+    entries = entries or [_last_entry(archive, manifest)]
     put_back(client, cluster, state, entries, Sealed(name, manifest.end))
     return Restored(state, source)
 
@@ -140,6 +147,28 @@ def restore_keys(source: Store, keys_dir: Path) -> int:
     for name in names:
         write_private(keys_dir / name.rpartition("/")[2], source.get(name))
     return len(names)
+
+
+def _last_entry(archive: Archive, manifest: Manifest) -> Entry:
+    """Return the last entry that a manifest's segments still have: the stream of a log is never empty."""
+    for segment in reversed(manifest.segments):
+        if blocks := archive.footer(segment).blocks:
+            return archive.block(segment, len(blocks) - 1)[-1]
+    raise LostHistory(f"the archive {archive.store.place} has not even a log's first entry")
+
+
+def _with_more(found: Manifest, before: Manifest) -> Manifest:
+    """Return an archive's manifest with what the backup before it has of what was thinned since: that is not given up.
+
+    Where something was thinned before any backup had it, all before that is called thinned, as it is in the archive.
+    """
+    had = {each.chain: each for each in before.segments}
+    segments = tuple(
+        known if (known := had.get(each.chain)) and known.dropped <= each.dropped else each
+        for each in found.segments
+    )
+    is_new = any(each.dropped and had.get(each.chain) != each for each in segments)
+    return replace(found, segments=segments, thinned=found.thinned if is_new else before.thinned)
 
 
 def _copy(source: Store, target: Store, manifest: Manifest, before: Manifest) -> int:

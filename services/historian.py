@@ -1,4 +1,4 @@
-"""The historian: seals the log's older part, trims the stream behind it, and takes snapshots.
+"""The historian: seals the log's older part, trims the stream behind it, takes snapshots, and thins what is old.
 
 Of several, one holds the lease and works; the log's server knows its epoch, so that one that was paused for longer
 than its lease can do no harm. It keeps no state of the cluster, and looks only every few seconds. A full disk, an
@@ -16,12 +16,16 @@ import structlog
 
 from events.sealing import Outrun, Sealer
 from schemas.errors import LostHistory, Unavailable
+from schemas.positions import stream_id_of
+from schemas.retention import Retention
 from schemas.times import Milliseconds
 from services.broker.leases import Lease
 
 PAUSE = 5.0
 """Seconds between two looks."""
 LONGEST_PAUSE = 60.0
+THINNING_PAUSE: Milliseconds = 600_000
+"""Between two looks at what a retention policy does not keep any more."""
 LEASE_TTL_MS = 30_000
 """A segment is sealed in well under this, and the lease renewed before each."""
 
@@ -36,9 +40,12 @@ class Historian:
     lease: Lease
     clock: Callable[[], Milliseconds]
     stopping: threading.Event
+    retention: Callable[[], Retention] = lambda: Retention(0, {})
+    """The policy as the log has it now."""
     _sealer: Sealer | None = None
     _failure: str = ""
     _pause: float = PAUSE
+    _thin_at: Milliseconds = 0
 
     def run(self) -> None:
         """Seal what is due, every few seconds."""
@@ -79,6 +86,22 @@ class Historian:
         if count:
             segments = len(self._sealer.manifest.segments)
             _log.info("sealed", events=count, segments=segments, end=self._sealer.manifest.end)
+
+        self._thin(self._sealer)
+
+    def _thin(self, sealer: Sealer) -> None:
+        """Drop what the policy does not keep, now and then. What hinders that is logged, and hinders nothing else."""
+        now = self.clock()
+        if now < self._thin_at:
+            return
+        self._thin_at = now + THINNING_PAUSE
+        try:
+            if (retention := self.retention()).keep and (
+                count := sealer.thin(retention, now, self._may_go_on)
+            ):
+                _log.info("thinned", events=count, policy=stream_id_of(retention.position))
+        except LostHistory as error:
+            _log.error("nothing can be thinned", error=str(error))
 
     def _may_go_on(self) -> bool:
         return not self.stopping.is_set() and self.lease.renew()

@@ -33,7 +33,15 @@ from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
 from services.agent.serving.doors import SOCKET_NAME, listening_at
 from services.agent.serving.server import NodeServer
-from services.archives import archived, history_of, index_of, limits_of, remember_place, store_of
+from services.archives import (
+    archived,
+    history_of,
+    index_of,
+    limits_of,
+    remember_place,
+    retention_of,
+    store_of,
+)
 from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
@@ -219,7 +227,9 @@ def run_historian(settings: Settings) -> None:
     holder = f"{socket.gethostname()}:{os.getpid()}"
     lease = Lease(queue, Keys(settings.cluster).lease("historian"), holder, LEASE_TTL_MS)
     store, limits, index = store_of(settings), limits_of(settings), index_of(settings)
-    Historian(lambda: Sealer(stream, store, limits, index), lease, wall_clock, stopping).run()
+    past = history_of(archived(stream, settings), settings)
+    policy = partial(retention_of, past)
+    Historian(lambda: Sealer(stream, store, limits, index), lease, wall_clock, stopping, policy).run()
 
 
 def run_api(settings: Settings) -> None:

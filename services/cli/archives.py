@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Show what of the log is sealed, seal it now, check that it can be read.\n\n\b\nExample:\n"
+    help="Show what of the log is sealed, seal or thin it now, check that it can be read.\n\n\b\nExample:\n"
     "  chronoset archive status",
 )
 
@@ -37,11 +37,13 @@ def status(output: WriteFormat = WriteOutput.TABLE, data_dir: DataDir = None) ->
     manifest = session.log.archive.refresh()
     first, held = session.stream.held()
     last = session.log.last()
+    dropped = sum(each.dropped for each in manifest.segments)
     values: dict[str, str | int] = {
         "place": session.log.archive.store.place,
         "segments": len(manifest.segments),
         "events": sum(each.events for each in manifest.segments),
         "bytes": sum(each.bytes for each in manifest.segments),
+        "dropped": dropped,
         "snapshots": len(manifest.snapshots),
         "snapshotBytes": sum(each.bytes for each in manifest.snapshots),
         "end": stream_id_of(manifest.end),
@@ -62,6 +64,7 @@ def status(output: WriteFormat = WriteOutput.TABLE, data_dir: DataDir = None) ->
         ("place", str(values["place"])),
         ("sealed", f"{sealed}, {until}" if manifest.end else until),
         ("snapshots", f"{values['snapshots']}, {_size(values['snapshotBytes'])}"),
+        *([("thinned", f"{dropped:,} events are dropped (chronoset retention show)")] if dropped else []),
         ("not sealed", f"{values['unsealed']:,} events"),
         ("in the stream", f"{held:,} events, from {rfc3339(time_of(first))}"),
     ]
@@ -90,6 +93,31 @@ def seal(data_dir: DataDir = None) -> None:
     except Outrun:
         raise Unavailable("another historian took over meanwhile: try again") from None
     print(f"sealed {count:,} events, up to {stream_id_of(sealer.manifest.end)}")
+
+
+@app.command()
+def thin(data_dir: DataDir = None) -> None:
+    """Drop now what the retention policy does not keep, without waiting for the historian.
+
+    \b
+    Example:
+      chronoset archive thin
+    """
+    from events.sealing import Outrun, Sealer
+    from services.archives import index_of, limits_of, retention_of, store_of
+
+    session = open_session(data_dir)
+    index = index_of(session.settings)
+    sealer = Sealer(session.stream, store_of(session.settings), limits_of(session.settings), index)
+    try:
+        sealer.open()
+        count = sealer.thin(retention_of(session.history), now_ms())
+    except Outrun:
+        raise Unavailable("another historian took over meanwhile: try again") from None
+    rows = sealer.manifest.thinned
+    print(f"dropped {count:,} events")
+    for row in rows:
+        aside(f"{row.resource} is thinned up to {stream_id_of(row.until)} ({rfc3339(time_of(row.until))})")
 
 
 @app.command()

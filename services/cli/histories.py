@@ -75,7 +75,7 @@ def replay(
     place = "" if everywhere else checked_namespace(namespace)
     session = open_session(data_dir)
     position, then = place_of_words(session, at, "--at")
-    state = session.history.state_at(position)
+    state = session.history.state_at(position, frozenset(each.kind.resource for each in references))
     single = bool(target) and len(references) == 1 and bool(references[0].name)
     layout = Layout(output is ReadOutput.WIDE, everywhere, not target or len(references) > 1)
     listing = [(each.kind, _objects(state, each, place)) for each in references]

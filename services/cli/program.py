@@ -63,6 +63,7 @@ COMMANDS: dict[str, Place] = {
     "replay": Place("replays", "app", "show the cluster as it was, what changed, who did it and why"),
     "log": Place("histories", "log", "show the log's raw entries"),
     "archive": Place("archives", "app", "show what of the log is sealed, seal it, check that it can be read"),
+    "retention": Place("retention", "app", "say how long all events of a kind are kept"),
     "backup": Place("backups", "backup", "copy a cluster's whole history elsewhere"),
     "restore": Place("backups", "restore", "begin a cluster again from a backup, as of any moment"),
     "verify": Place("verifying", "verify", "check that the log, and all made of it, is what was written"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from events.history import Difference, differences
+from events.replay import foldable_events
 from events.state import State
 from schemas.errors import BadRequest, NotFound
+from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, NODE, POD, STATEFUL_SET
 from schemas.objects import Key, split_key
 from schemas.positions import Position, end_of_time, stream_id_of, time_of
 from services.cli.completions import complete_target
@@ -60,6 +63,8 @@ _SIGNS = {
     "changed": ("~", "yellow"),
     "replaced": ("±", "yellow"),
 }
+_OF_ROLLOUTS = frozenset(each.resource for each in (STATEFUL_SET, DAEMON_SET, CONTROLLER_REVISION, POD))
+_OF_PICTURES = _OF_ROLLOUTS | {NODE.resource}
 _EVENT_COLUMNS = (
     "time",
     "position",
@@ -154,7 +159,7 @@ def diff(
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
     begin, end = _position(session, one, "T1"), _position(session, other, "T2")
-    states = session.history.state_at(begin), session.history.state_at(end)
+    states = [session.history.state_at(each, wanted.resources) for each in (begin, end)]
     found = [each for each in differences(*states) if wanted.has(each.key)]
     shown = [(each, _fields(each, no_status, field)) for each in found]
     shown = [(each, fields) for each, fields in shown if fields]
@@ -208,12 +213,14 @@ def history(
     session = open_session(data_dir)
     end = _position(session, until or "now", "--until")
     begin = _beginning(session, since)
+    events = session.history.changes_of(key, EVERY, end)
+    _tell_thinned(session, frozenset((split_key(key)[0],)), begin)
     changes = [
         each
-        for each in changes_of(session.history.changes_of(key, EVERY, end))
+        for each in changes_of(events, partial(session.history.beginning_of, key))
         if each.event.position > begin and (fields := _fields(each, no_status, field)) is not None and fields
     ][-limit:]
-    if not changes and not session.history.changes_of(key, 1, end):
+    if not events:
         raise NotFound(
             f"there never was a {name_of_key(key)} in namespace {namespace} up to {_spoken(end)}", key
         )
@@ -252,6 +259,7 @@ def show_log(
     begin = _beginning(session, since)
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
+    _tell_thinned(session, kinds, begin)
     events = filter(wanted.matches, session.history.events_between(begin, end))
     match output:
         case Format.JSON:
@@ -322,8 +330,9 @@ def rollouts(
     session = open_session(data_dir)
     end = _position(session, until or "now", "--until")
     begin = _beginning(session, since)
-    state = session.history.state_at(begin) if begin else State()
-    found = rollouts_of(state, session.history.events_between(state.position, end))
+    events = foldable_events(session.log, begin, end, _OF_ROLLOUTS)
+    state = session.history.state_at(begin, _OF_ROLLOUTS) if begin else State()
+    found = rollouts_of(state, events)
     found = [each for each in found if wanted.has(each.key)]
     now = time_of(end) if until else now_ms()
     match output:
@@ -359,7 +368,8 @@ def play(
     begin, end = _position(session, from_, "--from"), _position(session, to or "now", "--to")
     if begin > end:
         raise BadRequest(f"--to: {to!r} is before --from {from_!r}")
-    play_out(session.history.state_at(begin), session.history.events_between(begin, end), speed)
+    events = foldable_events(session.log, begin, end, _OF_PICTURES)
+    play_out(session.history.state_at(begin, _OF_PICTURES), events, speed)
 
 
 @app.command(short_help="make a spec what it was, by a new event")
@@ -387,7 +397,7 @@ def revert(
     key = parse_one(target).key(checked_namespace(namespace))
     session = open_session(data_dir)
     position = _position(session, to, "--to")
-    then = session.history.state_at(position).get(key)
+    then = session.history.state_at(position, frozenset((split_key(key)[0],))).get(key)
     if then is None:
         raise NotFound(
             f"there was no {name_of_key(key)} in namespace {namespace} at {_spoken(position)}", key
@@ -401,6 +411,11 @@ class _Wanted:
     def __init__(self, words: Sequence[str] | None, namespace: str, everywhere: bool) -> None:
         self._references: list[Reference] = parse_references(words) if words else []
         self._namespace = "" if everywhere else checked_namespace(namespace)
+
+    @property
+    def resources(self) -> frozenset[str] | None:
+        """The resources that are asked about; None: all."""
+        return frozenset(each.kind.resource for each in self._references) or None
 
     def has(self, key: Key) -> bool:
         """Say whether an object is asked about; those without a namespace are, wherever one looks."""
@@ -428,6 +443,16 @@ def _beginning(session: Session, since: str) -> Position:
         aside(f"--since: the log began after that, at {clock_time(time_of(first.position))}")
         return 0
     return _position(session, since, "--since")
+
+
+def _tell_thinned(session: Session, resources: frozenset[str], begin: Position) -> None:
+    """Say what is missing before an answer, of some resources (none: of all), since a policy dropped it."""
+    for row in session.log.archive.refresh().thinned:
+        if begin < row.until and (row.resource in resources or not resources):
+            aside(
+                f"{row.resource} is thinned up to {_spoken(row.until)}: its events before that are not kept, only its "
+                "states at some moments"
+            )
 
 
 def _spoken(position: Position) -> str:

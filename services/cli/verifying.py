@@ -18,10 +18,10 @@ from events.log import MAX_CLOCK_SKEW_MS, Log
 from events.replay import replay
 from events.snapshots import states_differ, unpack_state
 from events.state import State
-from schemas.envelopes import Event
+from schemas.envelopes import EPOCH, LOG_KEY, Event
 from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
 from schemas.objects import Key
-from schemas.positions import Position, stream_id_of, time_of
+from schemas.positions import Position, position_of, stream_id_of, time_of
 from schemas.retention import KEY as RETENTION
 from schemas.retention import periods_of
 from schemas.times import rfc3339
@@ -182,10 +182,15 @@ def _check_policies(report: Report, session: Session) -> None:
         report.found("archive", why)
         return
     said = {each.event.position: periods_of(each.new) for each in versions}
+    given_up = _given_up(session)
     moments = {each.position for each in manifest.snapshots}
     for row in manifest.thinned:
         what = f"{row.resource} is thinned up to {stream_id_of(row.until)}"
-        if said.get(row.policy, {}).get(row.resource) != row.keep:
+        if any(end < row.policy <= seen for end, seen in given_up):
+            report.skipped.append(
+                f"archive: {what} by a policy that was given up with the end of a log before"
+            )
+        elif said.get(row.policy, {}).get(row.resource) != row.keep:
             report.found("archive", f"{what}, which the policy at {stream_id_of(row.policy)} does not say")
         elif time_of(row.until) > row.at - row.keep or row.at > now_ms() + MAX_CLOCK_SKEW_MS:
             report.found("archive", f"{what}, before its time: {rfc3339(time_of(row.until) + row.keep)}")
@@ -196,6 +201,13 @@ def _check_policies(report: Report, session: Session) -> None:
     for segment in manifest.segments:
         if segment.dropped and segment.last > until:
             report.found("archive", f"segment {segment.name} is thinned, behind all that is", segment.first)
+
+
+def _given_up(session: Session) -> list[tuple[Position, Position]]:
+    """Return from where to where each epoch gave up events of the log before it."""
+    events = session.history.changes_of(LOG_KEY, _EVERY)
+    bodies = [each.body for each in events if each.op == EPOCH and each.body]
+    return [(position_of(body["end"]), position_of(body["seen"])) for body in bodies]
 
 
 def _snapshots(log: Log) -> list[Any]:

@@ -14,6 +14,7 @@ from events.commit import digest_of
 from schemas.kinds import SECRET
 from schemas.objects import Key, Object, key_of_object, split_key
 from schemas.patching import Json
+from schemas.retention import KEY as RETENTION
 from services.controllers.switches import KEY as SWITCHES
 
 STRICT = "Strict"
@@ -107,6 +108,14 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Retain:
+    """Keep all events of some kinds (`pods`, `statefulsets.apps`) for a period, as `90d`; an empty one is for ever."""
+
+    kinds: tuple[str, ...]
+    period: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cordon:
     """Let no new pods come to a node, or let them come again."""
 
@@ -123,7 +132,7 @@ class Taint:
     removed: tuple[tuple[str, str], ...] = ()
 
 
-Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Revert | Switch | Cordon | Taint
+Command = Apply | Patch | Scale | Delete | Evict | Undo | Restart | Revert | Switch | Retain | Cordon | Taint
 
 
 def key_of_command(command: Command) -> Key:
@@ -133,6 +142,8 @@ def key_of_command(command: Command) -> Key:
             return key_of_object(manifest)
         case Switch():
             return SWITCHES
+        case Retain():
+            return RETENTION
     return command.key
 
 

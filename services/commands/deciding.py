@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from schemas.changes import Change, Create, Replace
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
 from schemas.errors import BadRequest, Cause, Invalid
-from schemas.kinds import STATEFUL_SET
+from schemas.kinds import BY_RESOURCE, STATEFUL_SET, kind_named
 from schemas.objects import Object, split_key
+from schemas.retention import ACCEPTED, parse_period, with_periods
+from schemas.retention import KEY as RETENTION
 from schemas.times import Milliseconds
 from services.commands.admission import check_deletion
 from services.commands.commands import (
@@ -23,6 +25,7 @@ from services.commands.commands import (
     Evict,
     Patch,
     Restart,
+    Retain,
     Revert,
     Scale,
     Switch,
@@ -86,6 +89,8 @@ def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
             return Decided((decide_taint(command, sources, now),))
         case Switch():
             return Decided((_decide_switch(command, sources),))
+        case Retain():
+            return Decided((_decide_retention(command, sources),))
 
 
 def _decide_scale(command: Scale, sources: Sources) -> Change:
@@ -116,4 +121,20 @@ def _decide_switch(command: Switch, sources: Sources) -> Change:
         new = with_switch(new, controller, command.paused)
     if new is None:
         raise BadRequest("no controller is named; write one, as statefulset")
+    return Create(new) if found is None else Replace(found, new)
+
+
+def _decide_retention(command: Retain, sources: Sources) -> Change:
+    kinds = []
+    for name in command.kinds:
+        kind = kind_named(name)
+        if kind is None or kind.resource not in BY_RESOURCE:
+            raise BadRequest(f"KIND: {name!r} is no kind that is kept in the log")
+        kinds.append(kind)
+    if not kinds:
+        raise BadRequest("KIND: is missing; write one, as pods")
+    if command.period and parse_period(command.period) is None:
+        raise BadRequest(f"--keep: {command.period[:40]!r} is no period; write {ACCEPTED}")
+    found = sources.get(RETENTION)
+    new = with_periods(found, kinds, command.period)
     return Create(new) if found is None else Replace(found, new)

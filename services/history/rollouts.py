@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from events.fold import apply
 from events.state import State
@@ -90,12 +91,8 @@ def rollouts_of(state: State, events: Iterable[Event], wanted: frozenset[Key] = 
 
 
 def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:
-    batch: list[Event] = []
-    for event in events:
-        batch.append(event)
-        if event.offset == event.size - 1:
-            yield batch
-            batch = []
+    for _, batch in groupby(events, lambda event: event.resource_version):
+        yield list(batch)
 
 
 def _see_workload(

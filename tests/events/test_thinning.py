@@ -183,7 +183,7 @@ def test_what_is_younger_than_the_policy_says_stays(tmp_path: Path) -> None:
     first = moments_of(sealer)[0]
     assert sealer.thin(ONE_DAY, (first >> 20) + DAY - 1) == 0
     assert sealer.thin(ONE_DAY, (first >> 20) + DAY) > 0
-    assert [each.until for each in sealer.manifest.thinned][0] >= first
+    assert sealer.manifest.thinned[0].until >= first
 
 
 def test_what_the_stream_holds_and_what_programs_start_from_stays(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_snapshot_that_a_fold_does_not_give_keeps_what_is_before_it(tmp_path: 
 
 
 def test_a_damaged_segment_is_not_thinned(tmp_path: Path) -> None:
-    log, sealer, _ = a_sealed_log(tmp_path)
+    _, sealer, _ = a_sealed_log(tmp_path)
     path = tmp_path / sealer.manifest.segments[0].name
     path.write_bytes(path.read_bytes().replace(b"chronoseg", b"chronosez"))
     with pytest.raises(LostHistory):

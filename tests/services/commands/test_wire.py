@@ -18,6 +18,7 @@ from services.commands.commands import (
     Evict,
     Patch,
     Restart,
+    Retain,
     Revert,
     Scale,
     Switch,
@@ -54,6 +55,7 @@ COMMANDS: tuple[Command, ...] = (
     Restart(DB),
     Revert(DB, a_stored_set()),
     Switch(("statefulset", "daemonset"), True),
+    Retain(("pods", "leases.coordination.k8s.io"), "90d"),
     Cordon(NODE, False),
     Taint(NODE, ((("key", "team"), ("value", "blue"), ("effect", "NoSchedule")),), (("old", ""),)),
 )

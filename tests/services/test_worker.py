@@ -64,17 +64,18 @@ def test_a_look_that_failed_is_repeated_after_longer_and_longer() -> None:
 
 def test_an_event_whose_mark_is_taken_is_seen_though_it_came_after_the_log_was_read_ahead() -> None:
     cluster = a_cluster()
+    cluster.settle()
     take = cluster.queue.take
 
     def take_late(controller: str, key: str, meanwhile: Callable[[], object]) -> Run:
         run = take(controller, key, meanwhile)
         old = cluster.state.objects[WEB]
-        cluster.commit(Replace(old, {**old, "spec": {**old["spec"], "replicas": 0}}))
+        cluster.commit(Replace(old, {**old, "spec": {**old["spec"], "replicas": 2}}))
         return Run(run.hint, run.token, cluster.log.last())
 
     cluster.queue.take = take_late  # type: ignore[method-assign]
     cluster.workers[0].look(*HINT)
-    assert not owned_pods(cluster.state, cluster.state.objects[WEB])
+    assert len(owned_pods(cluster.state, cluster.state.objects[WEB])) == 2
 
 
 def test_a_commit_names_the_event_that_made_it_necessary() -> None:

@@ -71,7 +71,7 @@ def test_commands_options_and_kinds_need_no_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert offered(capsys, "re") == ["read-only", "resume", "replay", "restore"]
+    assert offered(capsys, "re") == ["read-only", "resume", "replay", "retention", "restore"]
     assert set(offered(capsys, "")) >= set(COMMANDS)
     assert offered(capsys, "get", "--sel") == ["--selector"]
     assert offered(capsys, "get", "st") == ["sts", "statefulsets", "storageclasses"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.errors import ChronosetError
+from schemas.errors import Cause, ChronosetError
 from schemas.objects import Object
 
 
@@ -65,6 +65,19 @@ def unsupported_media_type(accepted: tuple[str, ...], why: str = "") -> Failure:
         or "the body of the request was in an unknown format - accepted media types include: "
         + ", ".join(accepted),
     )
+
+
+def invalid(kind: str, group: str, cause: Cause) -> Failure:
+    """422: a field of something without a name, as a review or options, is wrong (apimachinery NewInvalid)."""
+    subject = f"{kind}.{group}" if group else kind
+    told = {"reason": cause.reason, "message": cause.message, "field": cause.field}
+    return failure(422, "Invalid", f'{subject} "" is invalid: {cause}', group=group, kind=kind, causes=[told])
+
+
+def forbidden_option(name: str, problem: str) -> Failure:
+    """422: an option of a list or a watch that does not go with the others."""
+    cause = Cause(name, f"Forbidden: {problem}", "FieldValueForbidden")
+    return invalid("ListOptions", "meta.k8s.io", cause)
 
 
 def too_large(limit: int) -> Failure:

@@ -17,7 +17,7 @@ import orjson
 
 from schemas.objects import Object, name_of, namespace_of
 from schemas.positions import Position
-from services.api.failures import Failure, bad_request, failure
+from services.api.failures import Failure, bad_request, forbidden_option
 from services.api.requests import Options
 
 
@@ -102,10 +102,4 @@ def _continued(token: str) -> Asked:
 
 
 def _forbidden(problem: str) -> Failure:
-    cause = {
-        "reason": "FieldValueForbidden",
-        "message": f"Forbidden: {problem}",
-        "field": "resourceVersionMatch",
-    }
-    message = f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {problem}'
-    return failure(422, "Invalid", message, group="meta.k8s.io", kind="ListOptions", causes=[cause])
+    return forbidden_option("resourceVersionMatch", problem)

@@ -10,14 +10,21 @@ import orjson
 from starlette.responses import Response
 
 from schemas.changes import Replace
-from schemas.errors import AlreadyExists, BadRequest, ChronosetError, NotFound
+from schemas.errors import AlreadyExists, BadRequest, Cause, ChronosetError, NotFound
 from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SERVICE, SERVICE_ACCOUNT, VOLUME
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of, with_metadata
 from schemas.positions import Position
 from schemas.selectors import parse_selector
 from schemas.times import Milliseconds
 from services.api.bodies import delete_options_of, object_of, part_of, patch_of, with_delete_options
-from services.api.failures import Failure, bad_request, failure, not_acceptable
+from services.api.failures import (
+    Failure,
+    bad_request,
+    failure,
+    forbidden_option,
+    invalid,
+    not_acceptable,
+)
 from services.api.field_selectors import equalities_of, parse_field_selector
 from services.api.hub import ADDED, PLACES, Encoding, Selection
 from services.api.limits import InFlight
@@ -346,11 +353,11 @@ async def beginning(asked: Asked, tools: Tools, selection: Selection, form: Form
     options, reads = asked.target.options, tools.reads
     wants_initial = options.send_initial_events
     if wants_initial is not None and options.resource_version_match != "NotOlderThan":
-        raise _watch_option("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        problem = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        raise forbidden_option("sendInitialEvents", problem)
     if wants_initial is None and options.resource_version_match:
-        raise _watch_option(
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
+        problem = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        raise forbidden_option("sendInitialEvents", problem)
     version = version_of_query(options.resource_version)
     if version and not wants_initial:
         return version, b""
@@ -451,26 +458,7 @@ async def _refused(asked: Asked, tools: Tools) -> Response:
 
 def _name_required(target: Target) -> Failure:
     problem = "Required value: name or generateName is required"
-    cause = {"reason": "FieldValueRequired", "message": problem, "field": "metadata.name"}
-    kind = f"{target.kind.kind}.{target.kind.group}" if target.kind.group else target.kind.kind
-    return failure(
-        422,
-        "Invalid",
-        f'{kind} "" is invalid: metadata.name: {problem}',
-        group=target.kind.group,
-        kind=target.kind.kind,
-        causes=[cause],
-    )
-
-
-def _watch_option(problem: str) -> Failure:
-    cause = {
-        "reason": "FieldValueForbidden",
-        "message": f"Forbidden: {problem}",
-        "field": "sendInitialEvents",
-    }
-    message = f'ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: {problem}'
-    return failure(422, "Invalid", message, group="meta.k8s.io", kind="ListOptions", causes=[cause])
+    return invalid(target.kind.kind, target.kind.group, Cause("metadata.name", problem, "FieldValueRequired"))
 
 
 _VERBS: Mapping[str, Verb] = {

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.errors import Cause
 from schemas.kinds import (
     ACCESS_REVIEW,
     LOCAL_ACCESS_REVIEW,
@@ -23,7 +24,7 @@ from schemas.kinds import (
 )
 from schemas.objects import Object
 from services.api.bodies import object_of
-from services.api.failures import bad_request, failure
+from services.api.failures import bad_request, invalid
 from services.api.identity.authentication import Authenticator
 from services.api.identity.authorization import Authorizer
 from services.api.identity.nodes import node_of
@@ -159,13 +160,4 @@ def _raw_user(user: User) -> Object:
 
 
 def _refuse(target: Target, field: str, problem: str) -> None:
-    kind = f"{target.kind.kind}.{target.kind.group}"
-    cause = {"reason": "FieldValueInvalid", "message": f"Invalid value: {problem}", "field": field}
-    raise failure(
-        422,
-        "Invalid",
-        f'{kind} "" is invalid: {field}: Invalid value: {problem}',
-        group=target.kind.group,
-        kind=target.kind.kind,
-        causes=[cause],
-    )
+    raise invalid(target.kind.kind, target.kind.group, Cause(field, f"Invalid value: {problem}"))

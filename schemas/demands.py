@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schemas.objects import Object
@@ -11,6 +11,8 @@ from schemas.quantities import parse_quantity
 
 _NANOS_OF_MILLI = 10**6
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
+SHARED_ADDRESS = "chronoset.dev/shared-address"
+"""The annotation of a node whose pods all have its own address, so that every port of theirs is one of the node's."""
 
 Amounts = dict[str, int]
 """Amounts by resource name: milli-CPUs for `cpu`, pods for `pods`, units (bytes) for the rest."""
@@ -54,14 +56,23 @@ def amounts_of(resources: Mapping[str, str | int | float]) -> Amounts:
 
 def ports_of(pod: Object) -> frozenset[Port]:
     """Return the host ports of a pod's containers and sidecars (plugins/nodeports)."""
-    spec = pod["spec"]
-    sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
     return frozenset(
         Port(_address(port.get("hostIP", "")), port.get("protocol", "TCP"), port["hostPort"])
-        for container in (*(spec.get("containers") or ()), *sidecars)
-        for port in container.get("ports") or ()
+        for port in _declared(pod)
         if port.get("hostPort")
     )
+
+
+def all_ports_of(pod: Object) -> frozenset[Port]:
+    """Return the ports that a pod takes on a node whose address it has: its host ports, and those that it serves on."""
+    return ports_of(pod) | {
+        Port("", port.get("protocol", "TCP"), port["containerPort"]) for port in _declared(pod)
+    }
+
+
+def shares_address(node: Object) -> bool:
+    """True if the pods of a node have its own address."""
+    return (node["metadata"].get("annotations") or {}).get(SHARED_ADDRESS) == "true"
 
 
 def is_port_taken(wanted: Port, taken: Iterable[Port]) -> bool:
@@ -72,6 +83,14 @@ def is_port_taken(wanted: Port, taken: Iterable[Port]) -> bool:
         and (port.address == wanted.address or not port.address or not wanted.address)
         for port in taken
     )
+
+
+def _declared(pod: Object) -> Iterator[Object]:
+    """Yield the ports of a pod's containers and sidecars."""
+    spec = pod["spec"]
+    sidecars = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    for container in (*(spec.get("containers") or ()), *sidecars):
+        yield from container.get("ports") or ()
 
 
 def _address(text: str) -> str:

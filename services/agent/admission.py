@@ -3,14 +3,31 @@ old, or a user set nodeName by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from schemas.demands import Port, amounts_of, is_port_taken, ports_of, requests_of, sum_of
+from schemas.demands import (
+    Amounts,
+    all_ports_of,
+    amounts_of,
+    is_port_taken,
+    ports_of,
+    requests_of,
+    shares_address,
+    sum_of,
+)
 from schemas.objects import Object, labels_of
 from schemas.selectors import matches_node
+from schemas.taints import first_untolerated
 
 _SHORT = {"cpu": "OutOfcpu", "memory": "OutOfmemory", "ephemeral-storage": "OutOfephemeral-storage"}
+_ENDS = frozenset({"NoExecute"})
+"""A node goes by the taints that would end the pod; the others are the scheduler's affair."""
+_WHY = {
+    "NodeAffinity": "node(s) didn't match Pod's node affinity/selector",
+    "NodePorts": "node(s) didn't have free ports for the requested pod ports",
+    "TaintToleration": "node(s) had taints that the pod didn't tolerate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,59 +37,71 @@ class Rejection:
     reason: str
     message: str
 
+    @property
+    def is_of_the_node(self) -> bool:
+        """True if it rests on what people have said of the node, its labels and taints."""
+        return self.reason in ("NodeAffinity", "TaintToleration")
 
-def rejection_of(
-    pod: Object, node: Object, accepted: Iterable[Object], shares_address: bool = False
-) -> Rejection | None:
-    """Return why `node`, which already runs `accepted`, cannot take `pod`; None where it can.
 
-    Where pods have the node's own address (`shares_address`), all their ports are the node's.
+def rejection_of(pod: Object, node: Object, accepted: Iterable[Object]) -> Rejection | None:
+    """Return why `node`, which already runs `accepted`, cannot take `pod`: the first reason in the kubelet's order.
+
+    None where it can.
     """
     others = tuple(accepted)
-    ports = _all_ports if shares_address else ports_of
-    return (
-        _affinity_rejection(pod, node)
-        or _room_rejection(pod, node, others)
-        or _port_rejection(pod, others, ports)
-    )
+    if short := _shortage(pod, node, others):
+        return short
+    for reason, fits in (
+        ("NodeAffinity", _matches(pod, node)),
+        ("NodePorts", _has_ports(pod, node, others)),
+        ("TaintToleration", _tolerates(pod, node)),
+    ):
+        if not fits:
+            return Rejection(reason, f"Predicate {reason} failed: {_WHY[reason]}")
+    return None
 
 
-def _affinity_rejection(pod: Object, node: Object) -> Rejection | None:
+def _matches(pod: Object, node: Object) -> bool:
     labels = labels_of(node)
     selector: dict[str, str] = pod["spec"].get("nodeSelector") or {}
     affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if any(labels.get(key) != value for key, value in selector.items()) or not matches_node(required, node):
-        return Rejection("NodeAffinity", "Predicate NodeAffinity failed")
-    return None
+    return all(labels.get(key) == value for key, value in selector.items()) and matches_node(required, node)
 
 
-def _room_rejection(pod: Object, node: Object, others: tuple[Object, ...]) -> Rejection | None:
-    room: dict[str, str] = (node.get("status") or {}).get("allocatable") or {}
-    if "pods" in room and len(others) + 1 > int(room["pods"]):
-        return Rejection(
-            "OutOfpods", f"Node didn't have enough resource: pods, requested: 1, used: {len(others)}"
-        )
-    allocatable = amounts_of(room)
+def _shortage(pod: Object, node: Object, others: tuple[Object, ...]) -> Rejection | None:
+    """Return what there is too little of, pods first. A resource of other people's that no node has is none."""
+    room = amounts_of((node.get("status") or {}).get("allocatable") or {})
     used = sum_of(map(requests_of, others))
-    for resource, wanted in requests_of(pod).items():
-        if resource != "pods" and wanted and used.get(resource, 0) + wanted > allocatable.get(resource, 0):
-            reason = _SHORT.get(resource, f"OutOf{resource}")
-            return Rejection(reason, f"Node didn't have enough resource: {resource}")
+    wanted = requests_of(pod)
+    for resource in ("pods", *(name for name in wanted if name != "pods")):
+        amount, most = wanted[resource], room.get(resource)
+        if most is None and (resource == "pods" or _is_extended(resource)):
+            continue
+        if amount and used.get(resource, 0) + amount > (most or 0):
+            return _out_of(resource, wanted, used, room)
     return None
 
 
-def _port_rejection(
-    pod: Object, others: tuple[Object, ...], of: Callable[[Object], Iterable[Port]]
-) -> Rejection | None:
+def _out_of(resource: str, wanted: Amounts, used: Amounts, room: Amounts) -> Rejection:
+    return Rejection(
+        _SHORT.get(resource, f"OutOf{resource}"),
+        f"Node didn't have enough resource: {resource}, requested: {wanted[resource]}, "
+        f"used: {used.get(resource, 0)}, capacity: {room.get(resource, 0)}",
+    )
+
+
+def _is_extended(resource: str) -> bool:
+    """True for a resource with a domain that is not Kubernetes' (pkg/apis/core/v1/helper, IsExtendedResourceName)."""
+    return "/" in resource and "kubernetes.io/" not in resource
+
+
+def _has_ports(pod: Object, node: Object, others: tuple[Object, ...]) -> bool:
+    of = all_ports_of if shares_address(node) else ports_of
     taken = [port for other in others for port in of(other)]
-    if any(is_port_taken(port, taken) for port in of(pod)):
-        return Rejection("NodePorts", "Predicate NodePorts failed")
-    return None
+    return not any(is_port_taken(port, taken) for port in of(pod))
 
 
-def _all_ports(pod: Object) -> Iterable[Port]:
-    yield from ports_of(pod)
-    for container in pod["spec"].get("containers") or ():
-        for port in container.get("ports") or ():
-            yield Port("", port.get("protocol", "TCP"), port["containerPort"])
+def _tolerates(pod: Object, node: Object) -> bool:
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return first_untolerated(taints, pod["spec"].get("tolerations") or (), _ENDS) is None

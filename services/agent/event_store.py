@@ -90,6 +90,9 @@ class EventStore:
         found = self._replica.get(key_of(resource, namespace, name))
         return self._unseal(found) if found is not None and resource == SECRET.resource else found
 
+    def node_now(self, name: str) -> Object | None:
+        return self.get(NODE.resource, "", name)
+
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
         """Return the objects of a resource, of all namespaces where `namespace` is empty."""
         return self._replica.list(resource, namespace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from schemas.errors import LostHistory
+from schemas.kinds import NODE
 from schemas.objects import Object, has_ended, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
@@ -20,7 +21,10 @@ from services.agent.works import adopted_work, new_work
 
 
 class Intake:
-    """Compares the pods that are to be here with those that are. `send` reports the status of a pod."""
+    """Compares the pods that are to be here with those that are. `send` reports the status of a pod.
+
+    `node` is the node as it describes itself, for as long as the cluster does not know it.
+    """
 
     def __init__(
         self, around: Surroundings, node: Object, hosts: HostsFiles, send: Callable[[Object, Object], None]
@@ -104,7 +108,7 @@ class Intake:
         if uid in self._refused or has_ended(pod):
             return
         others = [work.pod for work in around.works.values() if not work.is_done]
-        if rejection := admission.rejection_of(pod, self._node, others, around.settings.shares_address):
+        if rejection := self._rejection_of(pod, others):
             self._reject(pod, rejection, now)
             return
         if must_wait(pod, around.network()):
@@ -120,6 +124,19 @@ class Intake:
         self._hosts.write(work)
         around.works[uid] = work
         around.log.info("accepted a pod", pod=name_of(pod), uid=uid, address=sandbox.address)
+
+    def _rejection_of(self, pod: Object, others: Sequence[Object]) -> admission.Rejection | None:
+        """Return why the node as the cluster knows it, with what people have said of it, cannot take a pod.
+
+        A pod may be bound for a label that this node has not heard of yet: then it asks (predicate.go, generalFilter).
+        """
+        name, plane = self._around.settings.name, self._around.control_plane
+        node = plane.get(NODE.resource, "", name) or self._node
+        found = admission.rejection_of(pod, node, others)
+        if found and found.is_of_the_node:
+            node = plane.node_now(name) or self._node
+            found = admission.rejection_of(pod, node, others)
+        return found
 
     def _reject(self, pod: Object, rejection: admission.Rejection, now: Milliseconds) -> None:
         self._around.log.warning("rejected a pod", pod=name_of(pod), uid=uid_of(pod), reason=rejection.reason)

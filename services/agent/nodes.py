@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.demands import SHARED_ADDRESS
 from schemas.node_reasons import KUBELET_NOT_READY, NETWORK_READY
 from schemas.objects import Object
 from schemas.storage import STORAGE
@@ -70,6 +71,10 @@ def node_object(
     if disk is not None:
         allocatable = {**capacity, STORAGE: settings.capacity.get(STORAGE, f"{disk.room >> 10}Ki")}
         capacity = {STORAGE: f"{disk.total >> 10}Ki"} | capacity
+    annotations = {
+        **({SOCKET_ANNOTATION: settings.server_socket} if settings.server_socket else {}),
+        **({SHARED_ADDRESS: "true"} if settings.shares_address else {}),
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -81,9 +86,7 @@ def node_object(
                 "kubernetes.io/os": "linux",
                 **settings.labels,
             },
-            **(
-                {"annotations": {SOCKET_ANNOTATION: settings.server_socket}} if settings.server_socket else {}
-            ),
+            **({"annotations": annotations} if annotations else {}),
         },
         "spec": {"taints": [{"key": NOT_READY, "effect": "NoSchedule"}]} if network.why_not else {},
         "status": {

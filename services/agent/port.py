@@ -37,6 +37,10 @@ class ControlPlane(Protocol):
         """Return one object (`core/persistentvolumes`, "", "pv-1"), or None."""
         ...
 
+    def node_now(self, name: str) -> Object | None:
+        """Return the node's own object as it is now, whatever was told of it last; None where there is none."""
+        ...
+
     def published(self) -> tuple[Record, ...]:
         """Return what the headless services of the cluster publish now."""
         ...

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schemas.deletion import DATA_FINALIZER
+from schemas.demands import SHARED_ADDRESS
 from schemas.objects import Object, is_terminating, with_fields, with_metadata
 from schemas.selectors import matches_node
+from services.node_servers import SOCKET_ANNOTATION
 
+_OURS = (SOCKET_ANNOTATION, SHARED_ADDRESS)
 _IDENTITY = ("type", "status", "reason")
 
 
 def registered(found: Object, wanted: Object) -> Object:
     """Return the node `found` with the labels, annotations and status of `wanted`; what people set on it stays.
 
-    Conditions that say the same keep their times: a restart of an agent is no transition.
+    What an agent said before of how the node is reached, and says no more, goes. Conditions that say the same keep
+    their times: a restart of an agent is no transition.
     """
     labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
-    annotations = {**_annotations(found), **_annotations(wanted)}
+    others = {name: value for name, value in _annotations(found).items() if name not in _OURS}
+    annotations = {**others, **_annotations(wanted)}
     status = _keeping_conditions(found.get("status") or {}, wanted["status"])
     return with_metadata(with_fields(found, status=status), labels=labels, annotations=annotations or None)
 

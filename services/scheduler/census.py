@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from events.state import State
+from schemas.demands import shares_address
 from schemas.kinds import CLAIM, NODE, STORAGE_CLASS, VOLUME
 from schemas.objects import (
     Key,
@@ -38,7 +39,7 @@ from schemas.storage import (
     waits_for_consumer,
 )
 from schemas.taints import HARD, SOFT, is_cordoned, taints_of
-from services.scheduler.requirements import Amounts, Port, amounts_of, ports_of, requests_of
+from services.scheduler.requirements import Amounts, Port, all_ports_of, amounts_of, ports_of, requests_of
 
 _SCORED = ("cpu", "memory", "pods")
 _ENDLESS = 2**62
@@ -51,6 +52,7 @@ class NodeView:
     is_open       whether it takes any pod as far as taints and cordons go
     load          the sum of the shares taken of cpu, memory and pods
     controllers   uid of a controller -> how many of its pods run here
+    shares_address  whether its pods have its own address, so that all their ports are its own
     """
 
     name: str
@@ -63,6 +65,7 @@ class NodeView:
     load: float
     controllers: Mapping[str, int]
     is_open: bool = False
+    shares_address: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ def node_view_of(node: Object, pods: Iterable[Object], volumes: Iterable[Object]
         for name, amount in requests_of(pod).items():
             free[name] = free.get(name, 0) - amount
     free[STORAGE] = free.get(STORAGE, _ENDLESS) - sum(map(capacity_of, volumes))
-    taints = taints_of(node)
+    taints, shares = taints_of(node), shares_address(node)
     hard = tuple(taint for taint in taints if taint["effect"] in HARD)
     soft = tuple(taint for taint in taints if taint["effect"] in SOFT)
     return NodeView(
@@ -212,7 +215,8 @@ def node_view_of(node: Object, pods: Iterable[Object], volumes: Iterable[Object]
         soft_taints=soft,
         allocatable=allocatable,
         free=free,
-        ports=frozenset(port for pod in running for port in ports_of(pod)),
+        ports=frozenset(port for pod in running for port in (all_ports_of if shares else ports_of)(pod)),
+        shares_address=shares,
         load=load_of(allocatable, free),
         controllers=Counter(
             uid for pod in running if not is_terminating(pod) and (uid := controller_uid_of(pod))

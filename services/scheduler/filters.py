@@ -13,7 +13,7 @@ from schemas.selectors import matches_node, matches_node_term
 from schemas.storage import STORAGE
 from schemas.taints import SOFT, first_untolerated, is_cordoned
 from services.scheduler.census import NodeView, load_of
-from services.scheduler.requirements import Requirements, is_port_taken
+from services.scheduler.requirements import Port, Requirements, is_port_taken
 
 NO_NODES = "no nodes available to schedule pods"
 CORDONED = "node(s) were unschedulable"
@@ -49,8 +49,16 @@ class Room:
         for name, amount in wanted.requests:
             free[name] = free.get(name, 0) - amount
         self.free = free
-        self.ports |= wanted.ports
+        self.ports |= self.ports_for(wanted)
         self.load = load_of(self.view.allocatable, free)
+
+    def ports_for(self, wanted: Requirements) -> frozenset[Port]:
+        """Return the ports that a pod would take here."""
+        return wanted.all_ports if self.view.shares_address else wanted.ports
+
+    def has_ports(self, wanted: Requirements) -> bool:
+        ports = self.ports_for(wanted)
+        return not ports or not any(is_port_taken(port, self.ports) for port in ports)
 
     @property
     def storage(self) -> int:
@@ -94,7 +102,7 @@ def passing_refusals(wanted: Requirements, room: Room) -> list[str]:
 
     Room for new volumes comes last, where all else would do.
     """
-    if wanted.ports and any(is_port_taken(port, room.ports) for port in wanted.ports):
+    if not room.has_ports(wanted):
         return [NO_PORTS]
     short = [name for name, amount in wanted.requests if room.free.get(name, 0) < amount]
     if short == [STORAGE]:
@@ -108,7 +116,7 @@ def has_room(wanted: Requirements, room: Room) -> bool:
     for name, amount in wanted.requests:
         if free.get(name, 0) < amount:
             return False
-    return not wanted.ports or not any(is_port_taken(port, room.ports) for port in wanted.ports)
+    return room.has_ports(wanted)
 
 
 def rank_of(wanted: Requirements, view: NodeView) -> Rank:

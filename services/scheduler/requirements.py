@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from schemas.demands import Amounts as Amounts
 from schemas.demands import Port as Port
+from schemas.demands import all_ports_of as all_ports_of
 from schemas.demands import amounts_of as amounts_of
 from schemas.demands import is_port_taken as is_port_taken
 from schemas.demands import ports_of as ports_of
@@ -24,6 +25,7 @@ class Requirements:
 
     place   equal for pods that ask for the same kind of node (selector, affinity, tolerations), room apart
     room    equal for pods that ask for the same room (requests and ports)
+    ports   what is taken of a node's ports; `all_ports` on one whose address its pods have (schemas.demands)
     names   the only nodes that the required affinity can match, by name; None where it names none
     """
 
@@ -35,6 +37,7 @@ class Requirements:
     tolerations: tuple[Object, ...]
     requests: tuple[tuple[str, int], ...]
     ports: frozenset[Port]
+    all_ports: frozenset[Port]
     names: frozenset[str] | None
 
 
@@ -47,11 +50,20 @@ def requirements_of(pod: Object) -> Requirements:
     selector = spec.get("nodeSelector") or {}
     tolerations = tuple(spec.get("tolerations") or ())
     requests = tuple(sorted((name, amount) for name, amount in requests_of(pod).items() if amount))
-    ports = ports_of(pod)
+    ports, all_ports = ports_of(pod), all_ports_of(pod)
     place = repr((selector, required, preferred, tolerations))
-    room = repr((requests, sorted(ports)))
+    room = repr((requests, sorted(ports), sorted(all_ports)))
     return Requirements(
-        place, room, selector, required, preferred, tolerations, requests, ports, _names_in(required)
+        place,
+        room,
+        selector,
+        required,
+        preferred,
+        tolerations,
+        requests,
+        ports,
+        all_ports,
+        _names_in(required),
     )
 
 
@@ -63,7 +75,7 @@ def with_storage(wanted: Requirements, amount: int) -> Requirements:
     return replace(
         wanted,
         requests=tuple(sorted(requests.items())),
-        room=repr((sorted(requests.items()), sorted(wanted.ports))),
+        room=repr((sorted(requests.items()), sorted(wanted.ports), sorted(wanted.all_ports))),
     )
 
 

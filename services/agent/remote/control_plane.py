@@ -101,6 +101,9 @@ class ApiControlPlane:
             return found[0] if found else None
         return self._asked(path_of(resource, namespace, name))
 
+    def node_now(self, name: str) -> Object | None:
+        return self._asked(path_of(NODE.resource, "", name))
+
     def published(self) -> tuple[Record, ...]:
         return self._names.records(PATIENCE)
 
@@ -175,6 +178,8 @@ class ApiControlPlane:
                 name: wanted["metadata"].get(name)
                 for name in ("labels", "annotations", "uid", "resourceVersion")
             }
+            gone = dict.fromkeys(found["metadata"].get("annotations") or {})
+            metadata["annotations"] = {**gone, **(metadata["annotations"] or {})}
             found = self._api.ask("PATCH", path, {"metadata": metadata}, "application/merge-patch+json")
         if wanted.get("status") != found.get("status"):
             found = self._api.ask("PUT", f"{path}/status", with_fields(found, status=wanted["status"]))

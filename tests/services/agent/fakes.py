@@ -25,6 +25,7 @@ from schemas.objects import (
     with_metadata,
 )
 from schemas.positions import Position
+from services.agent.registrations import registered
 from services.headless import Record, records_of
 
 T = TypeVar("T")
@@ -65,8 +66,8 @@ class MemoryControlPlane:
         return self._id
 
     def register(self, node: Object) -> None:
-        self._check()
-        self.put(node)
+        found = self.get(NODE.resource, "", name_of(node))
+        self.put(registered(found, node) if found else node)
 
     def heartbeat(self, node: str) -> None:
         self._check()
@@ -79,6 +80,9 @@ class MemoryControlPlane:
         self._check()
         with self._moved:
             return self._objects.get(key_of(resource, namespace, name))
+
+    def node_now(self, name: str) -> Object | None:
+        return self.get(NODE.resource, "", name)
 
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
         self._check()

@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.errors import LostHistory, Unavailable
-from schemas.objects import Object, uid_of
+from schemas.objects import Object, labels_of, uid_of, with_fields, with_metadata
 from services.agent.agent import Agent
 from services.agent.images import ImageStore
 from services.agent.logs import log_path, read_log
@@ -571,6 +571,35 @@ def test_a_pod_that_does_not_belong_here_is_rejected(site: Site) -> None:
     pod = site.control.put(a_pod("far-0", nodeSelector={"disk": "ssd"}))
     eventually(lambda: site.status(pod).get("phase") == "Failed")
     assert site.status(pod)["reason"] == "NodeAffinity"
+
+
+def test_labels_that_people_give_a_node_count_for_its_pods(site: Site) -> None:
+    eventually(lambda: site.control.node_now("n1") is not None)
+    node = site.control.node_now("n1")
+    assert node is not None
+    site.control.put(with_metadata(node, labels={**labels_of(node), "disk": "ssd"}))
+    pod = site.control.put(a_pod("near-0", nodeSelector={"disk": "ssd"}))
+    eventually(lambda: site.is_ready(pod))
+
+
+def test_a_pod_that_is_bound_for_a_label_that_was_not_heard_of_yet_is_taken(site: Site) -> None:
+    """Nodes and pods are told by two watches, so a node asks before it sends a pod away."""
+    eventually(lambda: site.control.node_now("n1") is not None)
+    told = site.control.node_now("n1")
+    assert told is not None
+    site.control.node_now = lambda _: with_metadata(told, labels={**labels_of(told), "disk": "ssd"})  # type: ignore[method-assign]
+    pod = site.control.put(a_pod("near-0", nodeSelector={"disk": "ssd"}))
+    eventually(lambda: site.is_ready(pod))
+
+
+def test_a_pod_that_does_not_tolerate_what_would_end_it_is_rejected(site: Site) -> None:
+    eventually(lambda: site.control.node_now("n1") is not None)
+    node = site.control.node_now("n1")
+    assert node is not None
+    site.control.put(with_fields(node, spec={"taints": [{"key": "maintenance", "effect": "NoExecute"}]}))
+    pod = site.control.put(a_pod("here-0"))
+    eventually(lambda: site.status(pod).get("phase") == "Failed")
+    assert site.status(pod)["reason"] == "TaintToleration"
 
 
 _PROGRAM = """

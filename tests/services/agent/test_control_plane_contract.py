@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import NotFound, Unavailable
-from schemas.objects import Object, name_of, uid_of
+from schemas.objects import Object, labels_of, name_of, uid_of, with_metadata
 from services.agent.nodes import NodeSettings, node_object
 from tests.services.agent.builders import NOW, a_pod, a_volume, terminating
 from tests.services.agent.planes import Plane, batch_event_store, event_store, in_memory, over_http
@@ -51,6 +51,29 @@ def test_only_the_pods_of_the_node_are_on_it(plane: Plane) -> None:
 
 def test_a_missing_object_is_none(plane: Plane) -> None:
     assert plane.port.get("core/pods", "default", "nobody") is None
+
+
+def test_a_node_is_told_as_it_is_now(plane: Plane) -> None:
+    assert plane.port.node_now("n1") is None
+    plane.port.register(node_object(NodeSettings("n1", Path("/tmp")), "process", NOW))
+    node = plane.port.node_now("n1")
+    assert node is not None
+    plane.put(with_metadata(node, labels={"disk": "ssd"}))
+    found = plane.port.node_now("n1")
+    assert found is not None and labels_of(found) == {"disk": "ssd"}
+
+
+def test_what_a_node_no_longer_says_of_itself_goes_and_what_people_said_stays(plane: Plane) -> None:
+    settings = NodeSettings("n1", Path("/tmp"), server_socket="nodes.sock", shares_address=True)
+    plane.port.register(node_object(settings, "process", NOW))
+    node = plane.port.node_now("n1")
+    assert node is not None and len(node["metadata"]["annotations"]) == 2
+    plane.put(with_metadata(node, annotations={**node["metadata"]["annotations"], "owner": "bob"}))
+    plane.port.register(
+        node_object(replace(settings, server_socket="", shares_address=False), "process", NOW)
+    )
+    found = plane.port.node_now("n1")
+    assert found is not None and found["metadata"]["annotations"] == {"owner": "bob"}
 
 
 def test_a_report_changes_the_status_and_nothing_else(plane: Plane) -> None:

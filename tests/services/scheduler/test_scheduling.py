@@ -10,11 +10,12 @@ import pytest
 
 from events.state import State
 from schemas.changes import Create, Decision, Replace
+from schemas.demands import SHARED_ADDRESS
 from schemas.kinds import CLAIM, POD, VOLUME
-from schemas.objects import Object, key_of_object
+from schemas.objects import Object, key_of_object, with_metadata
 from schemas.selectors import matches_node
 from services.scheduler.census import Census, controller_uid_of
-from services.scheduler.filters import lasting_refusal, passing_refusals
+from services.scheduler.filters import NO_PORTS, lasting_refusal, passing_refusals
 from services.scheduler.placement import Placement
 from services.scheduler.requirements import requests_of, requirements_of
 from services.scheduler.scheduling import MOST_CHANGES, MOST_PODS, schedule
@@ -315,6 +316,24 @@ def test_host_ports_are_had_once_a_node_and_protocol() -> None:
     assert said(decision) == {
         "b": "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports."
     }
+
+
+def test_pods_that_have_their_nodes_address_take_its_ports_though_they_ask_for_no_host_port() -> None:
+    def serving(name: str, port: int = 8080) -> Object:
+        return a_pod(name, containers=[_c("c", "1m", ports=[{"containerPort": port}])])
+
+    def joined(name: str) -> Object:
+        node = a_node(name)
+        return with_metadata(node, annotations={SHARED_ADDRESS: "true"})
+
+    state = a_state(joined("n1"), joined("n2"), *(serving(f"a-{n}") for n in range(3)), serving("b-0", 80))
+    decision = decide_on(state)
+    assert sorted(bound(decision)[f"a-{n}"] for n in range(2)) == ["n1", "n2"]
+    assert said(decision) == {"a-2": "0/2 nodes are available: 2 " + NO_PORTS + "."}
+    assert "b-0" in bound(decision)
+    commit(state, decision)
+    assert bound(decide_on(state)) == {}
+    assert len(bound(decide(a_node("n1"), *(serving(f"a-{n}") for n in range(3))))) == 3
 
 
 def test_pods_that_ended_free_their_room() -> None:

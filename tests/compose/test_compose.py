@@ -114,6 +114,13 @@ def test_a_stateful_set_is_applied_and_runs(cluster: Composed, api: httpx.Client
     assert versions(api) == {f"greeter-{number}": "1.0" for number in range(3)}
 
 
+def test_logs_and_commands_reach_the_pods_of_every_node(cluster: Composed, api: httpx.Client) -> None:
+    """Asked of the API, as kubectl asks, and by the command line in its container."""
+    for number in range(3):
+        assert "GET /" in api.get(f"{PODS}/greeter-{number}/log", params={"tailLines": 3}).text
+    assert cluster.chronoset("exec", "greeter-0", "--", "id", "-u").strip() == "10001"
+
+
 def test_rollouts_are_finished_though_each_container_is_killed_in_the_middle_of_one(
     cluster: Composed, api: httpx.Client
 ) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import typer
 
 from schemas.errors import Damaged, Unavailable
@@ -11,6 +16,9 @@ from services.cli.options import DataDir, WriteFormat, WriteOutput
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside, show_json
 from services.cli.tables import table
+
+if TYPE_CHECKING:
+    from events.sealing import Limits, Sealer
 
 CLOCKS_APART = 60_000
 """Milliseconds that the log server's clock may be ahead of ours."""
@@ -79,19 +87,12 @@ def seal(data_dir: DataDir = None) -> None:
     Example:
       chronoset archive seal
     """
-    from dataclasses import replace
-
-    from events.sealing import Outrun, Sealer
-    from services.archives import index_of, limits_of, store_of
+    from services.archives import limits_of
 
     session = open_session(data_dir)
     limits = replace(limits_of(session.settings), segment_age=-CLOCKS_APART)
-    sealer = Sealer(session.stream, store_of(session.settings), limits, index_of(session.settings))
-    try:
-        sealer.open()
+    with _sealing(session, limits) as sealer:
         count = sealer.look(now_ms())
-    except Outrun:
-        raise Unavailable("another historian took over meanwhile: try again") from None
     print(f"sealed {count:,} events, up to {stream_id_of(sealer.manifest.end)}")
 
 
@@ -103,17 +104,11 @@ def thin(data_dir: DataDir = None) -> None:
     Example:
       chronoset archive thin
     """
-    from events.sealing import Outrun, Sealer
-    from services.archives import index_of, limits_of, retention_of, store_of
+    from services.archives import limits_of, retention_of
 
     session = open_session(data_dir)
-    index = index_of(session.settings)
-    sealer = Sealer(session.stream, store_of(session.settings), limits_of(session.settings), index)
-    try:
-        sealer.open()
+    with _sealing(session, limits_of(session.settings)) as sealer:
         count = sealer.thin(retention_of(session.history), now_ms())
-    except Outrun:
-        raise Unavailable("another historian took over meanwhile: try again") from None
     rows = sealer.manifest.thinned
     print(f"dropped {count:,} events")
     for row in rows:
@@ -157,6 +152,20 @@ def index(data_dir: DataDir = None) -> None:
     found.path.unlink(missing_ok=True)
     session.log.archive.refresh()
     print(f"indexed {found.add(session.log.archive)} segments in {found.path}")
+
+
+@contextmanager
+def _sealing(session: Session, limits: Limits) -> Iterator[Sealer]:
+    """Give what does the historian's work, in its place. Raises Unavailable where the historian was faster."""
+    from events.sealing import Outrun, Sealer
+    from services.archives import index_of, store_of
+
+    sealer = Sealer(session.stream, store_of(session.settings), limits, index_of(session.settings))
+    try:
+        sealer.open()
+        yield sealer
+    except Outrun:
+        raise Unavailable("another historian took over meanwhile: try again") from None
 
 
 def _count_behind(session: Session, after: int, last: int) -> int:

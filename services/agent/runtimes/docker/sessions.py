@@ -75,7 +75,22 @@ class Channel:
         return True
 
 
-class ExecSession:
+class _OverChannel:
+    """What sessions of both kinds have in common: their streams."""
+
+    _channel: Channel
+
+    def read(self) -> tuple[str, bytes]:
+        return self._channel.read()
+
+    def write(self, data: bytes) -> None:
+        self._channel.write(data)
+
+    def close_input(self) -> None:
+        self._channel.close_input()
+
+
+class ExecSession(_OverChannel):
     """A command in a container. See Session. Raises Refused(StartError) where it cannot be executed.
 
     Its processes are killed by their pids, which needs a daemon of this machine and the right to: the API has no call.
@@ -93,15 +108,6 @@ class ExecSession:
             reason = "NotRunning" if error.status_code in (404, 409) else "StartError"
             raise Refused(reason, str(error.explanation)) from None
         self._pid = self._wait_until_begun()
-
-    def read(self) -> tuple[str, bytes]:
-        return self._channel.read()
-
-    def write(self, data: bytes) -> None:
-        self._channel.write(data)
-
-    def close_input(self) -> None:
-        self._channel.close_input()
 
     def resize(self, columns: int, rows: int) -> None:
         if self._tty:
@@ -144,7 +150,7 @@ class ExecSession:
         return b"".join(parts)
 
 
-class AttachSession:
+class AttachSession(_OverChannel):
     """What a container's program prints from now on, and its input. See Session; `close` leaves the program alone."""
 
     def __init__(self, client: Any, container: str, tty: bool, stdin: bool) -> None:
@@ -159,16 +165,10 @@ class AttachSession:
         self._over = threading.Event()
 
     def read(self) -> tuple[str, bytes]:
-        part = self._channel.read()
+        part = super().read()
         if part == ("", b""):
             self._over.set()
         return part
-
-    def write(self, data: bytes) -> None:
-        self._channel.write(data)
-
-    def close_input(self) -> None:
-        self._channel.close_input()
 
     def resize(self, columns: int, rows: int) -> None:
         if self._tty:

@@ -12,8 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Protocol, runtime_checkable
+from functools import cache, partial
+from typing import Protocol, cast, runtime_checkable
 
 from events.admission import admitted_pod
 from events.codec import Entry, decode, encode
@@ -46,7 +46,7 @@ from schemas.objects import (
     version_of,
     with_metadata,
 )
-from schemas.patching import apply_merge_patch, is_json, merge_patch_between, strictly_equal
+from schemas.patching import apply_merge_patch, is_written_as, merge_patch_between, strictly_equal
 from schemas.positions import Position
 from schemas.revisions import DERIVATION, derive, revisions_of
 from schemas.times import Milliseconds, rfc3339
@@ -265,9 +265,10 @@ class _Preparation:
     def _revisions(self, workload: Object) -> Sequence[Object]:
         """Return at least the revisions that a workload owns or may adopt."""
         place = CONTROLLER_REVISION.resource, namespace_of(workload)
-        if isinstance(self._reader, Indexed):
-            return self._reader.related(*place, uid_of(workload))
-        return self._reader.list(*place)
+        reader = self._reader
+        if _is_indexed(type(reader)):
+            return cast(Indexed, reader).related(*place, uid_of(workload))
+        return reader.list(*place)
 
     def _revision(self, namespace: str, name: str) -> Object | None:
         return self._reader.get(key_of(CONTROLLER_REVISION.resource, namespace, name))
@@ -286,6 +287,12 @@ class _Preparation:
                 "because it is being terminated"
             )
         self.expect(key, version_of(found))
+
+
+@cache
+def _is_indexed(kind: type[Reader]) -> bool:
+    """Say whether readers of a type are Indexed; asked once, since typing takes long to tell."""
+    return issubclass(kind, Indexed)
 
 
 def _template_moved(old: Object | None, new: Object) -> bool:
@@ -380,9 +387,9 @@ def _draft(event: Event) -> Draft:
         read_back = decode(Entry(0, event.key, event.type, 0, data))
     except (ValueError, OverflowError, TypeError, LostHistory) as error:
         raise BadRequest(f"{event.key} cannot be written to the log: {error}") from error
-    if not (is_json(event.body) and strictly_equal(read_back.body, event.body)) or read_back._replace(
+    if not is_written_as(event.body, read_back.body) or read_back._replace(body=None) != event._replace(
         body=None
-    ) != event._replace(body=None):
+    ):
         raise BadRequest(f"{event.key} does not survive encoding: use JSON values only")
     return Draft(event.key, event.type, data, event.op == DELETE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Milliseconds = int
 
@@ -17,7 +18,12 @@ _YEAR = 365 * _DAY
 
 def rfc3339(ms: Milliseconds) -> str:
     """Return `2026-11-23T02:17:59Z` for milliseconds since 1970; the fraction is cut off as metav1.Time does."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _of_second(ms // 1000)
+
+
+@lru_cache(1024)
+def _of_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def micro_time(ms: Milliseconds) -> str:

@@ -206,9 +206,11 @@ class RedisLog:
         return args
 
     def _result(self, batch: Batch, answer: list[Any]) -> Appended:
+        if answer[0] == b"appended":
+            return Appended(position_of(answer[1]), position_of(answer[2]), answer[3], False)
         match [part.decode() if isinstance(part, bytes) else part for part in answer]:
-            case ["appended" | "repeated" as how, first, last, count]:
-                return Appended(position_of(first), position_of(last), int(count), how == "repeated")
+            case ["repeated", first, last, count]:
+                return Appended(position_of(first), position_of(last), int(count), True)
             case ["conflict", key, expected, actual]:
                 raise Conflict(key, position_of(expected), position_of(actual))
             case ["reused"]:

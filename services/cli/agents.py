@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import socket
 import sys
 from dataclasses import replace
@@ -24,24 +23,6 @@ if TYPE_CHECKING:
 SHORTEST = 60
 LONGEST = 30 * 86_400
 TTL = "24h"
-_UNIT = """[Unit]
-Description=Chronoset agent of node {node}
-After=network-online.target
-Wants=network-online.target
-
-[Service]
-ExecStart={command}
-Restart=always
-RestartSec=2
-KillMode=process
-Delegate=yes
-TasksMax=infinity
-LimitNOFILE=1048576
-
-[Install]
-WantedBy=multi-user.target
-"""
-"""KillMode=process: pods run on while their agent is started again."""
 
 app = typer.Typer(
     add_completion=False,
@@ -196,9 +177,14 @@ def _membership(
 
 
 def _unit(membership: Membership, settings: Settings) -> str:
+    """Return a unit that runs this agent as it is asked for now."""
+    from services.cli.units import agent_unit
+
     command = [sys.executable, "-m", "services.cli", "agent", "join", "--keep-pods"]
     command += ["--data-dir", str(settings.data_dir)]
-    return _UNIT.format(node=membership.node, command=shlex.join(command))
+    if settings.runtime:
+        command += ["--runtime", settings.runtime]
+    return agent_unit(membership.node, command, os.environ)
 
 
 def _api_of(settings: Settings) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Annotated
 
 import orjson
 import typer
@@ -12,6 +13,7 @@ from schemas.objects import Key
 from schemas.positions import Position, stream_id_of, time_of
 from services.cli.options import DataDir, WriteFormat, WriteOutput
 from services.cli.session import Session, open_session
+from services.cli.streams import aside
 from services.cli.tables import table
 
 MOST_COUNTED = 1000
@@ -21,7 +23,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Show how far the projections are, or build them anew.\n\n\b\nExample:\n  chronoset projections status",
+    help="Show how far the projections are, take up parked objects again, or build all anew.\n\n\b\nExample:\n"
+    "  chronoset projections status",
 )
 
 
@@ -59,6 +62,7 @@ def status(
     if parked:
         rows = [(key, stream_id_of(each.position), each.error) for key, each in sorted(parked.items())]
         print(table(("PARKED", "SINCE", "ERROR"), rows))
+        aside("when their cause is mended: chronoset projections retry KEY")
 
 
 @app.command()
@@ -84,6 +88,29 @@ def rebuild(data_dir: DataDir = None) -> None:
     after = session.views.parked()
     for key in sorted({*before, *after}):
         print(f"{key}: " + (f"still parked, {after[key].error}" if key in after else "is projected again"))
+
+
+@app.command()
+def retry(
+    names: Annotated[
+        list[str], typer.Argument(metavar="KEY...", help="As status shows it: core/pods/default/web-0.")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Take up again objects that are parked, with all events that they missed; what cannot be projected stays parked.
+
+    \b
+    Example:
+      chronoset projections retry core/pods/default/web-0
+    """
+    from services.connections import connect
+    from services.projections.retries import retry as take_up
+
+    session = open_session(data_dir)
+    client = connect(session.settings.views_url, "cli")
+    for key in names:
+        done = take_up(session.history, client, key)
+        print(f"{key}: is projected again, with {done.events} events that it missed")
 
 
 def _parked(session: Session) -> Collection[Key]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -20,16 +19,7 @@ from services.cli.tables import table
 from services.cli.writes import Manner, write
 from services.commands.commands import Retain
 
-
-class Output(StrEnum):
-    """How the policy is shown."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 Kinds = Annotated[str, typer.Argument(metavar="KIND[,KIND...]", help="As pods,events.")]
-Format = Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")]
 
 app = typer.Typer(
     add_completion=False,
@@ -48,7 +38,7 @@ app = typer.Typer(
 
 
 @app.command()
-def show(output: Format = Output.TABLE, data_dir: DataDir = None) -> None:
+def show(output: WriteFormat = WriteOutput.TABLE, data_dir: DataDir = None) -> None:
     """Show the policy, and up to where each kind is thinned.
 
     \b
@@ -59,7 +49,7 @@ def show(output: Format = Output.TABLE, data_dir: DataDir = None) -> None:
     session = open_session(data_dir)
     session.catch_up(session.log.last())
     rows = _rows(session.views.get(KEY), session.log.archive.refresh().thinned)
-    if output is Output.JSON:
+    if output is WriteOutput.JSON:
         show_json({"policies": rows, "others": "for ever"})
         return
     if not rows:

@@ -62,6 +62,14 @@ def parked_effects(event: Event, error: Exception) -> list[Command]:
     return [("HSET", keys.PARKED, event.key, orjson.dumps(row))]
 
 
+def check_types(commands: Iterable[Command]) -> None:
+    """Raise TypeError for what Redis cannot be given."""
+    for command in commands:
+        for part in command:
+            if type(part) not in (bytes, str, int):
+                raise TypeError(f"{command[0]!r} {command[1]!r}: {part!r} cannot be written")
+
+
 def _owners(event: Event, old: Object | None, new: Object | None) -> list[Command]:
     before, after = _owner_uids(old), _owner_uids(new)
     if before == after:

@@ -31,10 +31,11 @@ _APPLY = """
 -- Apply effects and move the checkpoint, or nothing at all.
 -- KEYS 1 checkpoint   ARGV 1 generation  2 expected position  3 position afterwards  4 objects more
 --                          5 prefix of the generation's keys  6 ms until the checkpoint expires (0: never)
+--                          7 expected number of retries  8 retries more
 --                          then per command: number of arguments, name, key without the prefix, arguments
-local found = redis.call('HMGET', KEYS[1], 'generation', 'position')
-if found[1] ~= ARGV[1] or found[2] ~= ARGV[2] then return 0 end
-local at = 7
+local found = redis.call('HMGET', KEYS[1], 'generation', 'position', 'retried')
+if found[1] ~= ARGV[1] or found[2] ~= ARGV[2] or (found[3] or '0') ~= ARGV[7] then return 0 end
+local at = 9
 while at <= #ARGV do
   local last = at + ARGV[at]
   redis.call(ARGV[at + 1], ARGV[5] .. ARGV[at + 2], unpack(ARGV, at + 3, last))
@@ -43,6 +44,7 @@ end
 redis.call('HSET', KEYS[1], 'position', ARGV[3])
 redis.call('HINCRBY', KEYS[1], 'objects', ARGV[4])
 if ARGV[6] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
+if ARGV[8] ~= '0' then redis.call('HINCRBY', KEYS[1], 'retried', ARGV[8]) end
 return 1
 """
 
@@ -75,6 +77,7 @@ class Checkpoint:
     log        id of the log that was projected
     format     version of the layout of the keys
     objects    how many objects there are: what a reload is checked against
+    retried    how often parked objects were taken up again: who has not seen that must not write
     """
 
     generation: Generation
@@ -82,6 +85,7 @@ class Checkpoint:
     log: str
     format: str
     objects: int
+    retried: int = 0
 
 
 class Generations:
@@ -131,22 +135,31 @@ class Generations:
         was applied before it stays, without the checkpoint, and makes the next reload of these objects fail.
         """
         key = building_key(self._cluster, at.generation) if building else self._views
+        numbers = (objects, BUILD_TTL_MS if building else 0, 0)
+        return self._run(key, at, to, numbers, commands)
+
+    def retry(self, at: Checkpoint, commands: Sequence[Command]) -> bool:
+        """Apply commands to the current generation where it is at `at`, and let whoever writes to it notice.
+
+        False, with nothing done, where it is not. Raises as `apply`.
+        """
+        return self._run(self._views, at, at.position, (0, 0, 1), commands)
+
+    def _run(
+        self,
+        key: str,
+        at: Checkpoint,
+        to: Position,
+        numbers: tuple[int, int, int],
+        commands: Sequence[Command],
+    ) -> bool:
+        """Call the script. `numbers`: objects more, ms until the checkpoint expires, retries more."""
+        objects, expiry, retries = numbers
         arguments = chain.from_iterable((len(command), *command) for command in commands)
+        prefix = in_generation(self._cluster, at.generation, "")
+        first = [at.generation, stream_id_of(at.position), stream_id_of(to), objects, prefix, expiry]
         with reaching():
-            return bool(
-                self._apply_script(
-                    keys=[key],
-                    args=[
-                        at.generation,
-                        stream_id_of(at.position),
-                        stream_id_of(to),
-                        objects,
-                        in_generation(self._cluster, at.generation, ""),
-                        BUILD_TTL_MS if building else 0,
-                        *arguments,
-                    ],
-                )
-            )
+            return bool(self._apply_script(keys=[key], args=[*first, at.retried, retries, *arguments]))
 
     def switch(self, generation: Generation, log_end: Position) -> bool:
         """Make a built generation the current one. False: it is behind the current one of the same log; build on.
@@ -224,6 +237,7 @@ def _checkpoint_of(fields: dict[bytes, bytes]) -> Checkpoint | None:
         fields[b"log"].decode(),
         fields[b"format"].decode(),
         int(fields[b"objects"]),
+        int(fields.get(b"retried", 0)),
     )
 
 

@@ -28,7 +28,7 @@ from schemas.envelopes import CREATE, DELETE
 from schemas.errors import LostHistory, Unavailable
 from schemas.positions import Position, stream_id_of
 from services.projections import keys
-from services.projections.effects import Command, effects_of, object_effects, parked_effects
+from services.projections.effects import Command, check_types, effects_of, object_effects, parked_effects
 from services.projections.generations import Checkpoint, Generations
 
 EVENTS_AT_ONCE = 100
@@ -302,7 +302,7 @@ class Writer:
             return _object_kept_up(applied)
         try:
             commands = effects_of(event, old, new)
-            _check_types(commands)
+            check_types(commands)
         except Exception as error:  # noqa: BLE001 - whatever an event does wrong, the others must go on
             self._parked.add(event.key)
             _log.error(
@@ -363,10 +363,3 @@ def _object_kept_up(applied: Applied) -> list[Command]:
         return object_effects(applied.event, applied.new)
     except TypeError:
         return []
-
-
-def _check_types(commands: Sequence[Command]) -> None:
-    for command in commands:
-        for part in command:
-            if type(part) not in (bytes, str, int):
-                raise TypeError(f"{command[0]!r} {command[1]!r}: {part!r} cannot be written")

@@ -48,3 +48,25 @@ def test_parked_events_are_shown_and_a_rebuild_tries_them_again(chronoset: Comma
     lines = chronoset("projections", "rebuild").out.splitlines()[1:]
     assert lines[0].startswith("apps/controllerrevisions/default/odd: still parked, KeyError")
     assert lines[1:] == ["core/namespaces/default: is projected again"]
+
+
+def test_a_parked_object_is_taken_up_again_by_its_key(chronoset: CommandLine, server: Server):
+    chronoset(
+        "apply", "-f", "-", stdin=b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: odd}\ndata: {a: b}\n"
+    )
+    end = chronoset.end()
+    assert chronoset("get", "namespaces", "--at-least", stream_id_of(end)).code == 0
+    key = "core/configmaps/default/odd"
+    with server.client(db=1) as client:
+        name = chronoset.log.cluster
+        generation = client.hget(views_key(name), "generation").decode()  # type: ignore[union-attr]
+        row = f'{{"position":"{stream_id_of(end)}","type":"ConfigMapCreated","error":"a defect"}}'
+        client.delete(in_generation(name, generation, f"changes:{key}"))
+        client.hset(in_generation(name, generation, "parked"), key, row)
+    assert "chronoset projections retry KEY" in chronoset("projections", "status").err
+    done = chronoset("projections", "retry", key)
+    assert (done.code, done.out) == (0, f"{key}: is projected again, with 1 events that it missed\n")
+    assert chronoset("projections", "status", "-o", "json").json["parked"] == {}
+    assert "ConfigMapCreated" in chronoset("describe", "cm", "odd").out
+    refused = chronoset("projections", "retry", key)
+    assert (refused.code, refused.err) == (2, f"error: KEY: '{key}' is not parked; nothing is\n")

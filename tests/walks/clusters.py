@@ -201,6 +201,24 @@ class Cluster:
         found = self.get(key)
         return found is not None and self.try_commit(deletion_of(found, self.now, None, cascade))
 
+    def wander(self, step: Callable[[], None], steps: int, dice: random.Random) -> None:
+        """Take steps. Now and then one comes between a decision and its append; no other comes into that one."""
+        is_within = False
+
+        def meddle() -> None:
+            nonlocal is_within
+            if not is_within and dice.random() < 0.15:
+                is_within = True
+                try:
+                    step()
+                finally:
+                    is_within = False
+
+        self.log.meddle = meddle
+        for _ in range(steps):
+            step()
+        self.log.meddle = lambda: None
+
     def settle(self, most: int = 4000) -> None:
         """No more faults: run until nothing happens any more, however far time must move for it."""
         self.queue.loss = 0.0

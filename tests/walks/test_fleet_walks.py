@@ -257,20 +257,7 @@ def walk(seed: int, steps: int = STEPS) -> tuple[FleetCluster, Watch]:
     dice = random.Random(f"fleet {seed}")
     cluster = FleetCluster(seed)
     watch = Watch(cluster)
-    depth = [0]
-
-    def meddle() -> None:
-        if depth[0] == 0 and dice.random() < 0.15:
-            depth[0] = 1
-            try:
-                step(cluster, dice)
-            finally:
-                depth[0] = 0
-
-    cluster.log.meddle = meddle
-    for _ in range(steps):
-        step(cluster, dice)
-    cluster.log.meddle = lambda: None
+    cluster.wander(lambda: step(cluster, dice), steps, dice)
     cluster.heal()
     cluster.settle()
     check_rest(cluster)

@@ -310,19 +310,7 @@ def walk(seed: int, steps: int = STEPS) -> Cluster:
     dice = random.Random(f"walk {seed}")
     cluster = Cluster(seed)
     Watch(cluster)
-    depth = [0]
-
-    def meddle() -> None:
-        if depth[0] == 0 and dice.random() < 0.15:
-            depth[0] = 1
-            try:
-                step(cluster, dice)
-            finally:
-                depth[0] = 0
-
-    cluster.log.meddle = meddle
-    for _ in range(steps):
-        step(cluster, dice)
+    cluster.wander(lambda: step(cluster, dice), steps, dice)
     cluster.settle()
     check_rest(cluster)
     return cluster

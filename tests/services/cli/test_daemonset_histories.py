@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from services.cli.rollouts import history_table
 from services.commands.rollouts import history
-from tests.services.controllers.fleets import NOON, Fleet, a_daemonset
+from tests.services.controllers.fleets import Fleet, a_daemonset
+from tests.services.controllers.rigs import NOON
 
 
 def test_the_newest_revision_is_the_one_that_pods_are_to_be_at() -> None:

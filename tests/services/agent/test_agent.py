@@ -75,6 +75,12 @@ class Site:
         self.agent.join(10)
         self.agent = self.begin()
 
+    def close(self) -> None:
+        """End the agent with all that it runs."""
+        self.agent.stop(pods_grace=0.2)
+        self.agent.join(15)
+        self.zygote.close()
+
     def pod(self, pod: Object) -> Object:
         found = self.control.get("core/pods", "default", pod["metadata"]["name"])
         return found if found and uid_of(found) == uid_of(pod) else {}
@@ -104,9 +110,7 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
     left = marked(tmp_path)
     assert not left, f"left behind: {left}"
 

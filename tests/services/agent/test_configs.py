@@ -32,9 +32,7 @@ SHOW = 'while :; do echo "$(cat $VOLUME_CONF/mode) $MODE"; sleep 0.05; done'
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
 
 
 def a_config_map(name: str = "app", **data: str) -> Object:

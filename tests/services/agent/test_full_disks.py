@@ -28,9 +28,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     try:
         site = Site(disk)
         yield site
-        site.agent.stop(pods_grace=0.2)
-        site.agent.join(15)
-        site.zygote.close()
+        site.close()
         assert not marked(tmp_path)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
@@ -80,9 +78,7 @@ def test_the_end_of_a_container_is_known_though_the_disk_is_full(site: Site) -> 
 def node(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
     assert not marked(tmp_path)
 
 

@@ -24,9 +24,7 @@ TRAP = "trap 'echo term; exit 0' TERM; echo up; while :; do sleep 0.05; done"
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
 
 
 def hooked(script: str = TRAP, **lifecycle: Object) -> Object:

@@ -54,9 +54,7 @@ def test_what_cannot_be_is_said(context: Object, own: Identity, message: str) ->
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
 
 
 @pytest.mark.e2e

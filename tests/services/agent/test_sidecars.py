@@ -25,9 +25,7 @@ from tests.services.agent.test_agent import Site, processes_of
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
 
 
 def a_teller(name: str, out: Path, until: str = "while :; do sleep 0.02; done", **fields: Any) -> Object:

@@ -100,9 +100,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(inspections, "PERIOD", 100)
     site = Site(tmp_path)
     yield site
-    site.agent.stop(pods_grace=0.2)
-    site.agent.join(15)
-    site.zygote.close()
+    site.close()
     assert not marked(tmp_path)
 
 

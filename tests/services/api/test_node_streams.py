@@ -40,11 +40,7 @@ COMMAND = "command=sh&command=-c&command=echo+out%3Becho+err+%3E%262%3Bexit+7&st
 def node(tmp_path: Path) -> Iterator[Node]:
     node = Node(tmp_path)
     yield node
-    node.local.close()
-    node.remote.close()
-    node.agent.stop(pods_grace=0.2)
-    node.agent.join(15)
-    node.zygote.close()
+    node.close()
 
 
 @pytest.fixture

@@ -45,6 +45,11 @@ class Node(Site):
         self.port: int = listening.getsockname()[1]
         self.remote = NodeServer(self.view, wall_clock, listening)
 
+    def close(self) -> None:
+        self.local.close()
+        self.remote.close()
+        super().close()
+
     def view(self, namespace: str, name: str) -> Any:
         return self.agent.view(namespace, name)
 
@@ -89,11 +94,7 @@ class Node(Site):
 def node(tmp_path: Path) -> Iterator[Node]:
     node = Node(tmp_path)
     yield node
-    node.local.close()
-    node.remote.close()
-    node.agent.stop(pods_grace=0.2)
-    node.agent.join(15)
-    node.zygote.close()
+    node.close()
 
 
 def heard(connection: ClientConnection) -> tuple[dict[int, bytes], Object]:

@@ -102,6 +102,10 @@ class Settings:
     metrics_port: int = 0
     """Where Prometheus finds the metrics of all programs of `up`, or of the one that is run alone; 0: nowhere."""
     metrics_address: str = DEFAULT_API_ADDRESS
+    kubeconfig: Path | None = None
+    """Whose rights a command line's writes have, and which API carries them out; None: the data directory's owner's."""
+    direct: bool = False
+    """Whether a command line's writes go to the log though an API answers for it."""
 
 
 def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> Settings:
@@ -151,6 +155,8 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         log_dir=path("LOG_DIR"),
         metrics_port=checked_port(value("METRICS_PORT", "0"), "CHRONOSET_METRICS_PORT"),
         metrics_address=value("METRICS_ADDRESS", DEFAULT_API_ADDRESS),
+        kubeconfig=path("KUBECONFIG"),
+        direct=_flag(value("DIRECT", "0"), "CHRONOSET_DIRECT"),
     )
 
 

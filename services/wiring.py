@@ -21,7 +21,7 @@ from events.redis_log import RedisLog
 from events.replica import Replica
 from events.sealing import Sealer
 from events.secrets import Keyring
-from schemas.errors import LostHistory, Unavailable
+from schemas.errors import LostHistory
 from schemas.kinds import NODE
 from schemas.objects import name_of
 from schemas.positions import Position
@@ -47,6 +47,7 @@ from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.streams import StreamsBroker
+from services.command_protocol import Place, answering, log_of
 from services.connections import connect, reaching
 from services.controllers.controller import Controller
 from services.controllers.daemonset import DAEMONSET
@@ -69,8 +70,9 @@ from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
 from services.projections.generations import Generations
+from services.projections.reader import Views
 from services.pulses import deaf, listen
-from services.runtimes import Runtimes, end_pods, open_runtimes, with_runtime
+from services.runtimes import Runtimes, open_runtimes, with_runtime
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
 from services.settings import API_FOLDER, DEFAULT_FINISHED_PODS, KUBECONFIG, Settings
@@ -144,15 +146,6 @@ def prepare(settings: Settings, accepts_loss: bool = False) -> None:
         prepare_log(log, settings.data_dir, edges_of(settings), accepts_loss)
     finally:
         log.close()
-
-
-def finish(settings: Settings) -> None:
-    """End the pods that no agent has ended, since it had stopped or was killed."""
-    try:
-        if ended := end_pods(settings.data_dir, PODS_GRACE):
-            _log.warning("ended pods that no agent had ended", containers=ended)
-    except (Unavailable, OSError) as error:
-        _log.error("containers may be left", error=str(error))
 
 
 def run_dispatcher(settings: Settings, controllers: Sequence[Controller[Any]] = CONTROLLERS) -> None:
@@ -261,6 +254,9 @@ def run_api(settings: Settings) -> None:
             history=partial(history_of, settings=settings),
             certify=keeper.certify,
             nodes=NodeAccess(settings.socket_dir, keeper.tls_to_nodes),
+            of_values=Keyring(settings.keys_dir).digest,
+            revisions=partial(Views, connect(settings.views_url, "api"), settings.cluster),
+            answering=partial(answering, folder, Place(keeper.url, log_of(settings))),
         )
     )
     server.application = measured(server.application)

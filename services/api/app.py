@@ -137,18 +137,18 @@ class Api:
         scope = connection.scope
         target = target_of(method, scope["path"], scope["query_string"].decode("latin-1"))
         if (why := self.tools.policy.authorize(user, target)) is not None:
-            raise _forbidden(user, target, why)
+            raise forbidden(user, target, why)
         return target
 
     def _at_path(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def authorized(request: Request, caller: Caller) -> Response:
             policy, path = self.tools.policy, request.url.path
-            if path in policy.open_paths:
-                return await handler(request, User("system:anonymous", ("system:unauthenticated",)))
-            user = policy.authenticate(caller)
             verb = _PATH_VERBS[request.method]
             if _MOMENT in request.scope and verb not in ("get", "head"):
                 raise read_only(request.method)
+            if path in policy.open_paths:
+                return await handler(request, User("system:anonymous", ("system:unauthenticated",)))
+            user = policy.authenticate(caller)
             if (why := policy.authorize_path(user, verb, path)) is not None:
                 message = f'forbidden: User "{user.name}" cannot {verb} path "{path}"'
                 raise failure(403, "Forbidden", _because(message, why))
@@ -232,7 +232,7 @@ def status_response(status: Object) -> Response:
     return response
 
 
-def _forbidden(user: User, target: Target, why: str) -> ChronosetError:
+def forbidden(user: User, target: Target, why: str) -> ChronosetError:
     """Return the refusal as Kubernetes phrases it (apiserver/pkg/endpoints/handlers/responsewriters Forbidden)."""
     resource = f"{target.kind.plural}/{target.subresource}" if target.subresource else target.kind.plural
     namespace = target.namespace or (target.name if target.kind is NAMESPACE else "")

@@ -29,6 +29,7 @@ from services.api.identity.bindings import MASTERS
 from services.api.identity.kubeconfigs import encoded, kubeconfig
 from services.api.identity.node_certificates import node_certificate, nodes_authority, renew, tls_of_api
 from services.api.published import Place, publications
+from services.command_protocol import CREDENTIALS
 
 ADMIN = "admin"
 EVERY = 10.0
@@ -50,6 +51,7 @@ class Keeper:
     def __init__(
         self, folder: Path, cluster: str, address: tuple[str, int], edges: Edges, names: Sequence[str] = ()
     ) -> None:
+        self.folder = folder
         self._cluster = cluster
         self._edges = edges
         host, self._port = address
@@ -71,14 +73,19 @@ class Keeper:
         made = node_certificate(self._nodes, request, node, addresses, self._edges.clock())
         return made, self._nodes.pem
 
+    @property
+    def url(self) -> str:
+        """By which this machine's programs reach the server."""
+        return f"https://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
+
     def write_kubeconfig(self, path: Path) -> None:
-        """Write the administrator's kubeconfig, with a certificate of a year."""
+        """Write the administrator's kubeconfig, with a certificate of a year; the command line's copy of that, too."""
         lifetime, now = ADMIN_LIFETIME, self._edges.clock()
         certificate, key = client_pem(self._authority, ADMIN, (MASTERS,), lifetime, now)
         credentials = {"client-certificate-data": encoded(certificate), "client-key-data": encoded(key)}
-        url = f"https://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
         user = f"{self._cluster}-{ADMIN}"
-        write_private(path, kubeconfig(url, self._authority.pem, self._cluster, user, credentials))
+        write_private(self.folder / CREDENTIALS, certificate + key)
+        write_private(path, kubeconfig(self.url, self._authority.pem, self._cluster, user, credentials))
 
     @contextmanager
     def keeping(self, kubeconfig_path: Path, log: Callable[[], Log], replica: Replica) -> Iterator[None]:

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from events.commit import Edges
+from events.commit import Edges, digest_of
 from events.history import History
 from events.log import Log
 from events.replica import Replica
@@ -26,6 +26,7 @@ from schemas.errors import BadRequest
 from schemas.kinds import NODE
 from schemas.objects import Object, name_of
 from services.api.app import Api
+from services.api.commands import CommandPath, CommandSources, NoRevisions, Revisions
 from services.api.connections import Connection
 from services.api.hub import Hub
 from services.api.limits import InFlight, Limits
@@ -40,6 +41,7 @@ from services.api.seams import Policy
 from services.api.verbs import Tools
 from services.api.writes import ReplicaSources, Writes
 from services.broker.leases import Heartbeats
+from services.command_protocol import PATH as COMMANDS
 
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
@@ -72,6 +74,12 @@ class Parts:
     """What reads the past of a log."""
     nodes: NodeAccess | None = None
     """How the servers of nodes are reached, for logs and commands."""
+    of_values: Callable[[bytes], str] = digest_of
+    """Digests commands that carry a Secret's values."""
+    revisions: Callable[[], Revisions] = NoRevisions
+    """Where the revisions are that history has truncated."""
+    answering: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Says that this server answers, as long as it does."""
 
 
 class Server:
@@ -90,14 +98,16 @@ class Server:
         in_flight = InFlight(parts.limits)
         history = parts.history(self._log)
         self.reads = reads = Reads(history, self.replica, self.hub, self._readers)
+        policy = self._with_commands(self._with_nodes(parts, writes, in_flight), parts, writes, in_flight)
         tools = Tools(
             reads=reads,
             writes=writes,
             renderer=Renderer(parts.unseal, parts.edges.clock),
             in_flight=in_flight,
-            policy=_with_streams(self._with_nodes(parts, writes, in_flight), parts.nodes, reads, in_flight),
+            policy=_with_streams(policy, parts.nodes, reads, in_flight),
         )
         pasts = Pasts(history, reads, self._readers, parts.edges.clock)
+        self._answering = parts.answering
         self.application: ASGIApp = Api(tools, self.replica, pasts).application(self._running)
         self.on_failure: Callable[[], None] = lambda: None
 
@@ -122,6 +132,16 @@ class Server:
             places={**policy.places, PLACE: leases} if leases else policy.places,
         )
 
+    def _with_commands(self, policy: Policy, parts: Parts, writes: Writes, in_flight: InFlight) -> Policy:
+        """Return the policy, and with it what the command line needs."""
+        sources = CommandSources(self.replica, parts.unseal, parts.revisions)
+        path = CommandPath(policy, in_flight, writes, sources, parts.edges, parts.of_values)
+        return replace(
+            policy,
+            paths={**policy.paths, **path.handlers()},
+            open_paths=policy.open_paths | {COMMANDS},
+        )
+
     def _nodes(self) -> list[str]:
         with self.replica.reading() as state:
             return [name_of(node) for node in state.list(NODE.resource)]
@@ -132,7 +152,8 @@ class Server:
         self.replica.start()
         inspecting = asyncio.create_task(self._inspect())
         try:
-            yield
+            with self._answering():
+                yield
         finally:
             inspecting.cancel()
             self.hub.close()

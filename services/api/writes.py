@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from events.commit import Committer, Edges, Intent, Proposal, prepare
@@ -38,6 +40,7 @@ SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 NAMES_TRIED = 8
 _SYSTEM_NODE = "system:node:"
 
+T = TypeVar("T")
 Decide = Callable[["ReplicaSources", Milliseconds], Decided]
 
 
@@ -107,16 +110,31 @@ class Writes:
         Raises what `decide` and Committer.commit raise.
         """
         run = self._try if dry_run else self._carry_out
+        return await self.in_turn(key, partial(run, decide, intent))
+
+    async def in_turn(self, key: Key, write: Callable[[], T]) -> T:
+        """Run what writes an object on a thread; of those of one key one after the other."""
         turn = self._turns.get(key)
         if turn is None:
             turn = self._turns[key] = asyncio.Lock()
         async with turn:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, run, decide, intent)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, write)
+
+    @property
+    def log(self) -> Log:
+        """The log of the thread that asks."""
+        return self._tools()[0]
+
+    def catch_up(self, position: Position) -> None:
+        """Wait until what decisions read is at a position. Raises Unavailable."""
+        if not self._replica.wait_for(position, PATIENCE):
+            at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
+            raise Unavailable(f"this server's replica is at {at}, not yet at {wanted}")
 
     def _try(self, decide: Decide, intent: Intent) -> Written:
         """Decide as if to commit, and append nothing; a Secret gets no key, since its values go nowhere."""
         log, _ = self._tools()
-        self._catch_up(log.last())
+        self.catch_up(log.last())
         decided = self._decided(decide)
         unsealed = Edges(self._edges.clock, self._edges.new_uid)
         prepared = prepare(Proposal(decided.changes, decided.rests_on), self._sources, intent, unsealed)
@@ -140,7 +158,7 @@ class Writes:
             head = log.last()
             if head <= position:
                 raise
-            self._catch_up(head)
+            self.catch_up(head)
             committed = committer.commit(proposal, intent)
         return _written(decided, committed.changed, committed.appended.last)
 
@@ -152,13 +170,8 @@ class Writes:
         found: tuple[Log, Committer] | None = getattr(self._mine, "tools", None)
         if found is None:
             log = self._open_log()
-            found = self._mine.tools = log, Committer(log, self._sources, self._catch_up, self._edges)
+            found = self._mine.tools = log, Committer(log, self._sources, self.catch_up, self._edges)
         return found
-
-    def _catch_up(self, position: Position) -> None:
-        if not self._replica.wait_for(position, PATIENCE):
-            at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
-            raise Unavailable(f"this server's replica is at {at}, not yet at {wanted}")
 
 
 def _written(

@@ -130,6 +130,7 @@ app = typer.Typer(
 def chronoset(
     data_dir: str = typer.Option("", metavar="DIR", help="The cluster's directory (default .chronoset)."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours, as NO_COLOR=1."),
+    direct: bool = typer.Option(False, "--direct", help="Write to the log, though an API answers for it."),
 ) -> None:
     """StatefulSets and DaemonSets without Kubernetes, on an event log that remembers everything.
 
@@ -143,6 +144,8 @@ def chronoset(
         os.environ["CHRONOSET_DATA_DIR"] = data_dir
     if no_color:
         os.environ["NO_COLOR"] = "1"
+    if direct:
+        os.environ["CHRONOSET_DIRECT"] = "1"
 
 
 def load(name: str) -> Any:

@@ -93,6 +93,12 @@ class Session:
 
     @cached_property
     def executor(self) -> Executor:
+        """Who carries this session's commands out."""
+        from services.cli.executors import executor_of
+
+        return executor_of(self.settings, self._on_log)
+
+    def _on_log(self) -> Executor:
         from events.commit import Edges
         from services.commands.execution import LogExecutor
 

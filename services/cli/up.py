@@ -92,8 +92,9 @@ def up(
         settings_from,
         shown_path,
     )
+    from services.shutdowns import finish
     from services.supervisor import Supervisor
-    from services.wiring import METRICS, PROGRAMS, finish, prepare
+    from services.wiring import METRICS, PROGRAMS, prepare
 
     settings = settings_from(os.environ, data_dir)
     names = names_to_play(nodes, settings.data_dir)
@@ -214,7 +215,7 @@ def _content(path: Path) -> bytes:
 def _apply(commands: Sequence[Command], settings: Settings) -> None:
     from services.cli.session import Session, new_command_id
 
-    session = Session(settings)
+    session = Session(replace(settings, direct=True))
     if not session.views.wait_for(session.log.last(), APPLY_PATIENCE):
         raise Unavailable("the projections are not there yet")
     for command in commands:

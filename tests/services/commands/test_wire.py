@@ -88,7 +88,10 @@ def test_every_kind_of_command_is_among_those_tried() -> None:
         ({"command": "Scale", "arguments": {"key": DB, "replicas": True}}, "replicas: True is not accepted"),
         ({"command": "Scale", "arguments": {"key": DB, "replicas": 2.0}}, "replicas: 2.0 is not accepted"),
         ({"command": "Scale", "arguments": {"key": "db", "replicas": 2}}, "key: 'db' names no object"),
-        ({"command": "Scale", "arguments": {"key": "apps/statefulsets/db", "replicas": 2}}, "names no object"),
+        (
+            {"command": "Scale", "arguments": {"key": "apps/statefulsets/db", "replicas": 2}},
+            "names no object",
+        ),
         ({"command": "Cordon", "arguments": {"key": "core/nodes/a/b", "cordoned": True}}, "names no object"),
         ({"command": "Cordon", "arguments": {"key": "core/nodes/", "cordoned": True}}, "names no object"),
         (
@@ -98,11 +101,20 @@ def test_every_kind_of_command_is_among_those_tried() -> None:
         ({"command": "Undo", "arguments": {"key": DB}}, "arguments: Undo takes others"),
         ({"command": "Undo", "arguments": {"key": DB, "to_revision": -1}}, "to_revision: -1 is below 0"),
         (
-            {"command": "Patch", "arguments": {"key": DB, "type": "apply", "patch": {}, "field_validation": "Warn"}},
+            {
+                "command": "Patch",
+                "arguments": {"key": DB, "type": "apply", "patch": {}, "field_validation": "Warn"},
+            },
             "type: 'apply' is unknown; write one of json, merge, strategic",
         ),
-        ({"command": "Revert", "arguments": {"key": NODE, "then": a_stored_set()}}, "then: is apps/statefulsets"),
-        ({"command": "Taint", "arguments": {"key": NODE, "added": [["a"]], "removed": []}}, "added: .* is no list"),
+        (
+            {"command": "Revert", "arguments": {"key": NODE, "then": a_stored_set()}},
+            "then: is apps/statefulsets",
+        ),
+        (
+            {"command": "Taint", "arguments": {"key": NODE, "added": [["a"]], "removed": []}},
+            "added: .* is no list",
+        ),
         ({"command": "Taint", "arguments": {"key": NODE, "added": [], "removed": [["a"]]}}, "list of pairs"),
         (
             {"command": "Apply", "arguments": {"manifest": {"kind": "Pod"}, "field_validation": "Warn"}},
@@ -157,7 +169,9 @@ ERRORS = (
     errors.Conflict(DB, 7, 9),
     errors.Damaged("gone", 12),
     errors.Forbidden("read-only by alice"),
-    errors.Invalid('StatefulSet "db"', (Cause("spec.replicas", "must be a number", "FieldValueTypeInvalid"),)),
+    errors.Invalid(
+        'StatefulSet "db"', (Cause("spec.replicas", "must be a number", "FieldValueTypeInvalid"),)
+    ),
     errors.LostHistory("gone", 12),
     errors.NotFound("no such", DB),
     errors.Outdated(DB, "another uid"),

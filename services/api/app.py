@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
 import structlog
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -47,6 +46,7 @@ _PATH_VERBS = {
 _MOMENT = "chronoset.moment"
 """Where a request's scope has the moment of the past that its path began with."""
 
+_LOG_HEADER = LOG_HEADER.lower().encode()
 _log = structlog.get_logger()
 
 
@@ -95,14 +95,12 @@ class Api:
             handler = self._handler_of(target, moment is not None)
             body = b""
             if request.method in _WITH_BODY:
-                announced = request.headers.get("content-length", "")
+                announced = _header(request.scope, b"content-length")
                 body = await read_body(request.stream(), announced, self.tools.in_flight.limits.body)
             if handler is not None:
                 return await handler(request, user, target, body)
-            headers = request.headers
-            asked = Asked(
-                user, caller, target, headers.get("accept", ""), headers.get("content-type", ""), body
-            )
+            accept, kind = _header(request.scope, b"accept"), _header(request.scope, b"content-type")
+            asked = Asked(user, caller, target, accept, kind, body)
             if moment is not None:
                 return await self.pasts.answer(asked, self.tools, moment)
             return await answer(asked, self.tools)
@@ -172,9 +170,7 @@ class Api:
                 _log.exception("a request failed", path=request.url.path, request=caller.request)
                 unexpected = ChronosetError(f"see this server's log for request {caller.request}")
                 response = status_response(status_of(unexpected))
-            response.headers["Audit-Id"] = caller.request
-            response.headers[LOG_HEADER] = self.replica.log_id
-            response.headers.setdefault("Cache-Control", "no-cache, private")
+            _add_headers(response, caller.request, self.replica.log_id)
             return response
 
         return endpoint
@@ -192,6 +188,14 @@ class Api:
         return {"/livez": live, "/healthz": ready, "/readyz": ready}
 
 
+def _add_headers(response: Response, request: str, log_id: str) -> None:
+    """Add to a response what every one has: the request's id, the log that it comes from, that it is not kept."""
+    headers = response.raw_headers
+    headers += [(b"audit-id", request.encode()), (_LOG_HEADER, log_id.encode())]
+    if not any(name == b"cache-control" for name, _ in headers):
+        headers.append((b"cache-control", b"no-cache, private"))
+
+
 async def _not_allowed(request: Request, _error: Exception) -> Response:
     return status_response(method_not_allowed(request.method, request.url.path).status)
 
@@ -205,19 +209,31 @@ def is_of_objects(path: str) -> bool:
 
 def caller_of(request: HTTPConnection) -> Caller:
     """Return who a request comes from, as far as the connection and the headers tell."""
-    headers = request.headers
+    scope = request.scope
+    client = scope.get("client")
     return Caller(
-        authorization=headers.get("authorization", ""),
-        certificate=request.scope.get("state", {}).get(CERTIFICATE, b""),
-        address=request.client.host if request.client else "",
-        agent=headers.get("user-agent", ""),
-        request=uuid.uuid4().hex,
-        wanted=_wanted_user(headers),
+        authorization=_header(scope, b"authorization"),
+        certificate=scope.get("state", {}).get(CERTIFICATE, b""),
+        address=client[0] if client else "",
+        agent=_header(scope, b"user-agent"),
+        request=f"{random.getrandbits(128):032x}",
+        wanted=_wanted_user(request),
     )
 
 
-def _wanted_user(headers: Headers) -> User | None:
+def _header(scope: Scope, name: bytes) -> str:
+    """Return a header (its name in small letters); the first one of that name, and nothing where there is none."""
+    for each, value in scope["headers"]:
+        if each == name:
+            return str(value.decode("latin-1"))
+    return ""
+
+
+def _wanted_user(request: HTTPConnection) -> User | None:
     """Return as whom a request is made (transport.ImpersonateUserHeader and its like); None: as its sender."""
+    if not any(name.startswith(b"impersonate-") for name, _ in request.scope["headers"]):
+        return None
+    headers = request.headers
     name, uid = headers.get("impersonate-user", ""), headers.get("impersonate-uid", "")
     groups = tuple(headers.getlist("impersonate-group"))
     return User(name, groups, uid) if name or groups or uid else None

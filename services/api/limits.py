@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from services.api.bodies import MAX_BODY
@@ -28,30 +27,32 @@ class InFlight:
     _requests: Counter[str] = field(default_factory=Counter)
     _watches: Counter[str] = field(default_factory=Counter)
 
-    @contextmanager
-    def request(self, user: str) -> Iterator[None]:
-        """Hold the place of a request. Raises Failure 429."""
-        with _place(self._requests, user, self.limits.requests):
-            yield
+    def request(self, user: str) -> Place:
+        """Return the place of a request, to be held while it lasts. Entering it raises Failure 429."""
+        return Place(self._requests, user, self.limits.requests)
 
-    @contextmanager
-    def watch(self, user: str) -> Iterator[None]:
-        """Hold the place of a watch. Raises Failure 429."""
-        with _place(self._watches, user, self.limits.watches):
-            yield
+    def watch(self, user: str) -> Place:
+        """Return the place of a watch. Entering it raises Failure 429."""
+        return Place(self._watches, user, self.limits.watches)
 
 
-@contextmanager
-def _place(counts: Counter[str], user: str, most: int) -> Iterator[None]:
-    if counts[user] >= most:
-        raise too_many_requests()
-    counts[user] += 1
-    try:
-        yield
-    finally:
-        counts[user] -= 1
-        if not counts[user]:
-            del counts[user]
+class Place:
+    """A user's place among those of whom there may be so many at a time."""
+
+    __slots__ = ("_counts", "_most", "_user")
+
+    def __init__(self, counts: Counter[str], user: str, most: int) -> None:
+        self._counts, self._user, self._most = counts, user, most
+
+    def __enter__(self) -> None:
+        if self._counts[self._user] >= self._most:
+            raise too_many_requests()
+        self._counts[self._user] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._counts[self._user] -= 1
+        if not self._counts[self._user]:
+            del self._counts[self._user]
 
 
 async def read_body(chunks: AsyncIterator[bytes], announced: str, limit: int) -> bytes:

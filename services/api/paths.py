@@ -7,6 +7,7 @@ The grammar and the verbs are those of apiserver/pkg/endpoints/request/requestin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN
@@ -14,6 +15,8 @@ from schemas.kinds import BY_PATH, NAMESPACE, SUBRESOURCES, Kind
 from services.api.failures import Failure, bad_request, failure, no_such_path
 from services.api.requests import Options, Target
 
+MOST_KNOWN = 1024
+"""Requests whose targets are kept: clients ask for the same ones again and again."""
 _OF_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _OF_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _OF_PART = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -22,6 +25,7 @@ _VALIDATIONS = ("Ignore", "Strict", "Warn")
 _MATCHES = ("Exact", "NotOlderThan")
 
 
+@lru_cache(MOST_KNOWN)
 def target_of(method: str, path: str, query: str) -> Target:
     """Return what a request is about. Raises Failure: 404 for a path that is nothing here, 405, 400 or 422."""
     kind, namespace, name, subresource = _place_of(path)

@@ -225,6 +225,7 @@ def running_on(server: Server, tls: ssl.SSLContext | None = None) -> uvicorn.Ser
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # whoever is on this machine could tell another address than his own
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
         ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,

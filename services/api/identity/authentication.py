@@ -18,7 +18,6 @@ from services.api.requests import Caller, User
 
 MOST_KNOWN = 4096
 """Tokens and certificates whose users are kept."""
-_known = lru_cache(MOST_KNOWN)(user_of)
 
 
 class Authenticator:
@@ -44,11 +43,11 @@ class Authenticator:
             scheme, _, token = caller.authorization.partition(" ")
             grant = self.grant(token.strip()) if scheme.lower() == "bearer" else None
             if grant is not None:
-                return _authenticated(grant.user)
+                return grant.user
         elif caller.certificate:
-            user, ends = _known(caller.certificate)
+            user, ends = _user_of(caller.certificate)
             if user.name and self._clock() < ends:
-                return _authenticated(user)
+                return user
         raise Unauthorized("Unauthorized")
 
     def grant(self, token: str) -> Grant | None:
@@ -66,10 +65,17 @@ class Authenticator:
             return known[1] if not known[1].ends or now < known[1].ends else None
         grant = holds(self._unseal(secret), token, now)
         if grant is not None:
+            grant = replace(grant, user=_authenticated(grant.user))
             self._known[digest] = secret, grant
             while len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
         return grant
+
+
+@lru_cache(MOST_KNOWN)
+def _user_of(certificate: bytes) -> tuple[User, Milliseconds]:
+    user, ends = user_of(certificate)
+    return _authenticated(user), ends
 
 
 def _authenticated(user: User) -> User:

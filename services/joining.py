@@ -42,7 +42,7 @@ from services.health_files import clear_health_file, telling
 from services.node_protocol import AUTHORITY_PATH, CERTIFICATE_PATH, JOIN_PATH
 from services.runtimes import Runtimes, open_runtimes, remember_runtime, with_runtime
 from services.settings import Settings
-from services.shutdowns import PODS_GRACE
+from services.shutdowns import PODS_GRACE, finish
 from services.sockets import make_socket_dir, remove_socket_dir
 
 FILE = "joined.json"
@@ -222,10 +222,12 @@ def run_member(settings: Settings, keeps_pods: bool = False) -> None:
         clear_health_file(settings.health_file)
     lock = lock_data_dir(settings.data_dir)
     make_socket_dir(settings.socket_dir)
-    runtimes = open_runtimes(with_runtime(settings))
+    runtimes = open_runtimes(with_runtime(settings), not is_loopback(membership.address))
     remember_runtime(with_runtime(settings))
     try:
         _run(settings, membership, runtimes, stopping, None if keeps_pods else PODS_GRACE)
+        if not keeps_pods:
+            finish(settings)
     finally:
         runtimes.close()
         remove_socket_dir(settings.socket_dir)

@@ -75,10 +75,11 @@ class ProcessRuntimes:
 class DockerRuntimes:
     """Containers of one daemon on one network, at whose gateway the name server is: the machine, as they see it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shares_address: bool = False) -> None:
         from services.agent.runtimes.docker.engines import open_engine
 
         self._settings = settings
+        self._shares_address = shares_address
         self._engine: Engine = open_engine(settings.docker_host, settings.data_dir.resolve())
         self._names: NameServer | None = None
 
@@ -99,7 +100,8 @@ class DockerRuntimes:
         from services.agent.runtimes.docker.runtime import DockerRuntime
 
         server = self._engine.gateway if self._names else ""
-        return DockerRuntime(directory, self._engine, on_exit, server, _environment(self._names))
+        environment = _environment(self._names)
+        return DockerRuntime(directory, self._engine, on_exit, server, environment, self._shares_address)
 
     def close(self) -> None:
         if self._names is not None:
@@ -107,9 +109,14 @@ class DockerRuntimes:
         self._engine.client.close()
 
 
-def open_runtimes(settings: Settings) -> Runtimes:
-    """Return the runtimes that `settings` name (see `with_runtime`). Raises Unavailable."""
-    return DockerRuntimes(settings) if settings.runtime == DOCKER else ProcessRuntimes(settings)
+def open_runtimes(settings: Settings, shares_address: bool = False) -> Runtimes:
+    """Return the runtimes that `settings` name (see `with_runtime`). Raises Unavailable.
+
+    `shares_address`: pods have their node's own address, which processes have anyhow.
+    """
+    if settings.runtime == DOCKER:
+        return DockerRuntimes(settings, shares_address)
+    return ProcessRuntimes(settings)
 
 
 def with_runtime(settings: Settings) -> Settings:

@@ -8,6 +8,8 @@ import signal
 import stat
 from pathlib import Path
 
+import structlog
+
 from schemas.errors import BadRequest, Unavailable
 from services.clusters import read_record, remove_record
 from services.data_dirs import LOCK, lock_data_dir
@@ -18,6 +20,16 @@ from services.sockets import remove_socket_dir
 
 PODS_GRACE = 8.0
 """Seconds the pods of a cluster that is stopped have to end."""
+_log = structlog.get_logger()
+
+
+def finish(settings: Settings) -> None:
+    """End the pods that no agent has ended, since it had stopped or was killed, and what holds their networks."""
+    try:
+        if ended := end_pods(settings.data_dir, PODS_GRACE):
+            _log.warning("ended pods that no agent had ended", containers=ended)
+    except (Unavailable, OSError) as error:
+        _log.error("containers may be left", error=str(error))
 
 
 def end_cluster(settings: Settings, delete_data: bool = False, patience: float = 60.0) -> bool:

@@ -23,6 +23,7 @@ from services.data_dirs import lock_data_dir
 from services.health_files import clear_health_file
 from services.node_lists import checked_name
 from services.settings import Settings
+from services.shutdowns import finish
 from services.sockets import make_socket_dir, remove_socket_dir
 from services.storage import StorageGuard
 from services.wiring import (
@@ -84,6 +85,7 @@ def run_agent(settings: Settings) -> None:
     make_socket_dir(settings.socket_dir)
     try:
         run_agents(replace(settings, node_names=(name,)))
+        finish(settings)
     finally:
         remove_socket_dir(settings.socket_dir)
         os.close(lock)

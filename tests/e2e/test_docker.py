@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +220,51 @@ def test_a_runtime_that_cannot_be_had_is_refused_before_anything_starts(
     ran = cluster.run("up", *arguments, **environ)
     assert said in ran.err and len(ran.err.strip().splitlines()) == 1
     assert ran.code == code and not (tmp_path / "data").exists()
+
+
+@pytest.mark.long
+def test_a_machine_that_has_joined_runs_containers_at_its_own_address(
+    tmp_path: Path, client: Any, docker_host: str
+) -> None:
+    """Over the API only: names, logs and commands; the agent is killed and adopts; at its end nothing is left."""
+    address = client.inspect_network("bridge")["IPAM"]["Config"][0]["Gateway"]
+    plane, joined = tmp_path / "plane", tmp_path / "joined"
+    with running_cluster(plane, 0, CHRONOSET_API_ADDRESS=address) as cluster:
+        command = cluster.run("agent", "token", "create").out.split()[1:]
+        options = ["--node-name", "d1", "--runtime", "docker", "--data-dir", str(joined)]
+        environ = {**cluster.environ, "DOCKER_HOST": docker_host}
+        with running_agent([*command, *options], environ, joined) as agent:
+            cluster.apply(*a_web(2))
+            wait_for(lambda: container(cluster, "web-0").get("ready"), "the first container to be ready")
+            assert cluster.pods()["web-0"]["status"]["podIP"] == address
+            wait_for(lambda: "free ports" in waits_for(cluster, "web-1"), "the second to wait for the port")
+            where = "http://web-0.web.default.svc.cluster.local:8080/journal"
+            assert in_pod(cluster, "web-0", "wget", "-qO-", where) == "web-0 started\n"
+            before = running_ids(client, joined)
+            agent.kill()
+            agent.wait(PATIENCE)
+        with running_agent(["agent", "join", *options], environ, joined):
+            wait_for(lambda: "adopted a pod" in (joined / "log").read_text(), "the pod to be adopted")
+            assert running_ids(client, joined) == before and len(before) == 2
+            assert in_pod(cluster, "web-0", "hostname") == "web-0\n"
+        assert running_ids(client, joined) == set()
+
+
+def waits_for(cluster: Cluster, pod: str) -> str:
+    conditions = cluster.pods().get(pod, {}).get("status", {}).get("conditions") or [{}]
+    return next((each["message"] for each in conditions if each.get("reason") == "Unschedulable"), "")
+
+
+@contextmanager
+def running_agent(
+    command: list[str], environ: Mapping[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an agent that joins; when the block ends, tell it to end, with its pods."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "log").open("ab") as log:
+        agent = subprocess.Popen([sys.executable, "-m", "services.cli", *command], env=environ, stdout=log)
+    try:
+        yield agent
+    finally:
+        agent.send_signal(signal.SIGTERM)
+        agent.wait(PATIENCE)

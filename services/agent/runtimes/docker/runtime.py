@@ -94,7 +94,7 @@ class DockerRuntime:
     """Runs the pods of one node, whose folder is `directory`; `on_exit` hears of every end that is watched.
 
     `name_server` is the address of the cluster's name server for containers, "" where there is none; `environment` are
-    variables for every program.
+    variables for every program. `shares_address`: pods have the node's address, on the host's network.
     """
 
     name = "docker"
@@ -106,6 +106,7 @@ class DockerRuntime:
         on_exit: OnExit,
         name_server: str = "",
         environment: Mapping[str, str] = MappingProxyType({}),
+        shares_address: bool = False,
     ) -> None:
         self._engine, self._client = engine, engine.client
         self._on_exit = on_exit
@@ -113,7 +114,7 @@ class DockerRuntime:
         self._node = str(directory.resolve())
         self._folders = PodFolders(directory)
         self._links = LogLinks(place_of(directory.resolve(), LOGS))
-        self._sandboxes = Sandboxes(engine, self._node, name_server)
+        self._sandboxes = Sandboxes(engine, self._node, name_server, shares_address=shares_address)
         self._lock = threading.Lock()
         self._runs: dict[_Key, _Running] = {}
         self._watched: dict[str, _Running] = {}

@@ -41,11 +41,21 @@ def take_down(client: Any, pause: str) -> bool:
 
 
 class Sandboxes:
-    """The pause containers of a node. `name_server` is the address of the cluster's, "" where there is none."""
+    """The pause containers of a node. `name_server` is the address of the cluster's, "" where there is none.
+
+    Where pods have the node's own address (`shares_address`), all of them are on the host's network: machines have no
+    other network in common.
+    """
 
     def __init__(
-        self, engine: Engine, node_directory: str, name_server: str = "", domain: str = DOMAIN
+        self,
+        engine: Engine,
+        node_directory: str,
+        name_server: str = "",
+        domain: str = DOMAIN,
+        shares_address: bool = False,
     ) -> None:
+        self._shares_address = shares_address
         self._engine = engine
         self._node_directory = node_directory
         self._name_server = name_server
@@ -76,9 +86,10 @@ class Sandboxes:
     def _create(self, pod: Object) -> str:
         client, spec = self._engine.client, pod["spec"]
         resolver = resolver_of(pod, self._name_server, host_resolver(), self._domain)
-        ports = host_ports_of(pod)
+        is_on_host = self._shares_address or bool(spec.get("hostNetwork"))
+        ports = {} if is_on_host else host_ports_of(pod)
         host = client.create_host_config(
-            network_mode="host" if spec.get("hostNetwork") else self._engine.network,
+            network_mode="host" if is_on_host else self._engine.network,
             port_bindings=ports or None,
             uts_mode="host" if spec.get("hostNetwork") and self._engine.is_podman else None,
             dns=list(resolver.servers) or None,

@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ import structlog
 
 from events.codec import Entry
 from events.segments import (
+    BLOCK,
     FIRST_READ,
     Contents,
     Footer,
@@ -255,6 +257,24 @@ class Archive:
         if until is not None:
             del found[bisect_right(found, until, key=lambda each: each.position) :]
         return found[:limit]
+
+    def entries_of(self, resources: frozenset[str], until: Position) -> Iterator[Entry]:
+        """Yield the sealed entries of some resources up to a position, in order, by each segment's contents.
+
+        Raises LostHistory.
+        """
+        for segment in self._manifest.segments:
+            if segment.first > until:
+                return
+            objects = self.contents(segment).objects
+            ordinals = sorted(
+                each for key, found in objects.items() if resource_of(key) in resources for each in found
+            )
+            for number, within in groupby(ordinals, lambda ordinal: ordinal // BLOCK):
+                entries = self.block(segment, number)
+                for entry in (entries[ordinal % BLOCK] for ordinal in within):
+                    if entry.position <= until:
+                        yield entry
 
     def newest_snapshot(self, until: Position) -> Position:
         """Return the position of the newest snapshot up to a position; 0 where there is none."""

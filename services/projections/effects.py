@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import orjson
 
-from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, Event
+from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, Actor, Event
 from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, POD, STATEFUL_SET
-from schemas.objects import Object, controller_of, name_of, split_key, uid_of
+from schemas.objects import Key, Object, controller_of, name_of, split_key, uid_of, version_of
 from schemas.positions import stream_id_of, time_of
 from schemas.times import Milliseconds, rfc3339
 from services.projections import keys
@@ -50,6 +50,12 @@ def object_effects(event: Event, new: Object | None) -> list[Command]:
         return [("HDEL", keys.objects(resource), field)]
     row: Command = ("HSET", keys.objects(resource), field, orjson.dumps(new))
     return [row] if event.op != CREATE else [row, ("SADD", keys.RESOURCES, resource)]
+
+
+def standing_event(key: Key, obj: Object) -> Event:
+    """Return what stands for all events of an object, where no more is known than what they came to."""
+    version, uid = version_of(obj), uid_of(obj)
+    return Event(version, key, "", 0, 1, 1, CREATE, uid, obj, 0, 0, Actor(""), 0, "", 0, 1, "", 0)
 
 
 def parked_effects(event: Event, error: Exception) -> list[Command]:

@@ -111,8 +111,8 @@ class Generations:
         with reaching():
             return _checkpoint_of(self._client.hgetall(building_key(self._cluster, generation)))
 
-    def begin(self, log_id: str) -> Checkpoint:
-        """Begin to build a new generation, empty and at position 0."""
+    def begin(self, log_id: str, since: Position = 0) -> Checkpoint:
+        """Begin to build a new generation, empty and at position 0, with changes `since` a position only."""
         with reaching():
             generation = str(self._client.hincrby(self._views, "last", 1))
             self._delete(generation)
@@ -121,7 +121,8 @@ class Generations:
             building = building_key(self._cluster, generation)
             pipeline = self._client.pipeline(transaction=True)
             pipeline.sadd(generations_key(self._cluster), generation)
-            pipeline.hset(building, mapping={**fields, "format": keys.FORMAT, "objects": 0})
+            fields |= {"format": keys.FORMAT, "since": stream_id_of(since)}
+            pipeline.hset(building, mapping={**fields, "objects": 0})
             pipeline.pexpire(building, BUILD_TTL_MS)
             pipeline.execute()
         return checkpoint

@@ -6,7 +6,7 @@ done; and a crash, or a lost answer, neither loses nor repeats anything.
 
 At a start the State is made of the projected objects themselves, so that no log is too long to start with. Where the
 projections cannot be carried on (none are there, another format, objects missing, events that do not fit) they are
-built anew from the log, and that is said. Projections of another log, or of more than the log holds, stay as they are:
+built anew from the log, or of a long one from a snapshot (beginnings), and that is said. Projections of another log, or of more than the log holds, stay as they are:
 then it is the log that is wrong, and the last that people can read of the right one is not taken from them.
 """
 
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import redis
@@ -26,9 +27,18 @@ from events.replica import Applied, Replica
 from events.state import State
 from schemas.envelopes import CREATE, DELETE
 from schemas.errors import LostHistory, Unavailable
+from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
 from services.projections import keys
-from services.projections.effects import Command, check_types, effects_of, object_effects, parked_effects
+from services.projections.beginnings import beginning_of, standing_objects, told_events
+from services.projections.effects import (
+    Command,
+    check_types,
+    effects_of,
+    object_effects,
+    parked_effects,
+    standing_event,
+)
 from services.projections.generations import Checkpoint, Generations
 
 EVENTS_AT_ONCE = 100
@@ -138,10 +148,14 @@ class Projector:
     def build(self, why: str) -> Built:
         """Build a new generation up to the log's end and make it the current one."""
         begun = time.monotonic()
-        checkpoint = self._generations.begin(self._log.log_id())
-        _log.warning("building projections", why=why, generation=checkpoint.generation)
+        state = beginning_of(self._log)
+        checkpoint = self._generations.begin(self._log.log_id(), state.position)
+        since = stream_id_of(state.position)
+        _log.warning("building projections", why=why, generation=checkpoint.generation, since=since)
         writer = Writer(self._generations, checkpoint, self._stopping, building=True)
-        replica = Replica(self._log, State(), writer.observe, pause=PAUSE)
+        if state.position:
+            writer.fill(standing_objects(self._log, state), told_events(self._log, state), state.position)
+        replica = Replica(self._log, state, writer.observe, pause=PAUSE)
         _load(replica, writer)
         while not self._generations.switch(checkpoint.generation, self._log.last()):
             _load(replica, writer)
@@ -230,6 +244,23 @@ class Writer:
         self._stopping = stopping
         self._building = building
         self._parked = generations.parked(checkpoint.generation)
+
+    def fill(self, standing: Iterator[tuple[Key, Object]], told: Iterator[Applied], until: Position) -> None:
+        """Fill an empty generation with what a build begins with. Each step moves the checkpoint, so none is repeated."""
+        step = 0
+        while some := list(islice(standing, EVENTS_AT_ONCE)):
+            step += 1
+            commands = [command for key, obj in some for command in self._standing(key, obj)]
+            self._apply(_Group(0, step, len(some), commands))
+        while events := list(islice(told, EVENTS_AT_ONCE)):
+            self._write(events)
+        if self._checkpoint.position < until:
+            self._apply(_Group(0, until, 0, []))
+
+    def _standing(self, key: Key, obj: Object) -> list[Command]:
+        """Return the effects of what an object is: all but its changes."""
+        commands = self._commands(Applied(standing_event(key, obj), None, obj))
+        return [command for command in commands if command[1] != keys.changes(key)]
 
     def observe(self, applied: Sequence[Applied]) -> None:
         """Write the effects of whole batches; waits while the views' server is away.

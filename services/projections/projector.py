@@ -6,8 +6,9 @@ done; and a crash, or a lost answer, neither loses nor repeats anything.
 
 At a start the State is made of the projected objects themselves, so that no log is too long to start with. Where the
 projections cannot be carried on (none are there, another format, objects missing, events that do not fit) they are
-built anew from the log, or of a long one from a snapshot (beginnings), and that is said. Projections of another log, or of more than the log holds, stay as they are:
-then it is the log that is wrong, and the last that people can read of the right one is not taken from them.
+built anew from the log, or of a long one from a snapshot (beginnings), and that is said. Projections of another log, or
+of more than the log holds, stay as they are: then it is the log that is wrong, and the last that people can read of the
+right one is not taken from them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import structlog
 
 from events.log import Log
 from events.replica import Applied, Replica
-from events.state import State
 from schemas.envelopes import CREATE, DELETE
 from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key, Object
@@ -246,7 +246,7 @@ class Writer:
         self._parked = generations.parked(checkpoint.generation)
 
     def fill(self, standing: Iterator[tuple[Key, Object]], told: Iterator[Applied], until: Position) -> None:
-        """Fill an empty generation with what a build begins with. Each step moves the checkpoint, so none is repeated."""
+        """Fill an empty generation with what a build begins with. Each step moves the checkpoint: none is repeated."""
         step = 0
         while some := list(islice(standing, EVENTS_AT_ONCE)):
             step += 1

@@ -15,6 +15,8 @@ from schemas.times import Milliseconds
 from services.processes import ProcessId
 
 RECORD = "cluster.json"
+NAME = "cluster-name"
+"""The file with the cluster's name, which stays when nothing runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,19 @@ def remove_record(data_dir: Path) -> None:
 
 def _process(raw: dict[str, int] | None) -> ProcessId | None:
     return None if raw is None else ProcessId(**raw)
+
+
+def remember_cluster(data_dir: Path, name: str) -> None:
+    """Write down the name of the cluster whose log this data directory follows, for whoever is not told."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = data_dir / f".{NAME}"
+    draft.write_text(f"{name}\n")
+    draft.replace(data_dir / NAME)
+
+
+def remembered_cluster(data_dir: Path) -> str:
+    """Return the name of the cluster of a data directory; empty where there was none yet."""
+    try:
+        return (data_dir / NAME).read_text().strip()
+    except OSError:
+        return ""

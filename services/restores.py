@@ -14,6 +14,7 @@ from schemas.positions import Position, stream_id_of
 from services.archives import remember_place, store_of
 from services.backups import Restored, restore, restore_keys, state_in
 from services.bootstrap import remember_log, start_epoch
+from services.clusters import remember_cluster
 from services.connections import connect
 from services.data_dirs import lock_data_dir
 from services.servers import ServerPlan, default_max_memory, find_server, launch, stop, wait_until_loaded
@@ -44,6 +45,7 @@ def begin_again(
         log = RedisLog(client, settings.cluster)
         last = start_epoch(log, state.log_id, archive.manifest.end, archive.manifest.cluster)
         remember_log(settings.data_dir, state.log_id, last)
+        remember_cluster(settings.data_dir, settings.cluster)
     return restored
 
 

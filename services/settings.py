@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from schemas.errors import BadRequest, NotFound, Unavailable
 from schemas.times import Milliseconds
-from services.clusters import ClusterRecord, read_record
+from services.clusters import ClusterRecord, read_record, remembered_cluster
 from services.node_lists import read_names
 from services.processes import is_alive
 from services.sockets import socket_dir_of
@@ -128,7 +128,9 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
             "number of its own, for example redis://host:6379/1"
         )
     return Settings(
-        cluster=checked_cluster(value("CLUSTER", DEFAULT_CLUSTER), "CHRONOSET_CLUSTER"),
+        cluster=checked_cluster(
+            value("CLUSTER", remembered_cluster(directory) or DEFAULT_CLUSTER), "CHRONOSET_CLUSTER"
+        ),
         data_dir=directory,
         durability=checked_durability(value("DURABILITY", "always"), "CHRONOSET_DURABILITY"),
         keys_dir=Path(value("KEYS_DIR", str(directory / "keys"))),

@@ -47,6 +47,7 @@ from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.streams import StreamsBroker
+from services.clusters import remember_cluster
 from services.command_protocol import Place, answering, log_of
 from services.connections import connect, reaching
 from services.controllers.controller import Controller
@@ -144,6 +145,7 @@ def prepare(settings: Settings, accepts_loss: bool = False) -> None:
     log = open_log(settings, "init")
     try:
         prepare_log(log, settings.data_dir, edges_of(settings), accepts_loss)
+        remember_cluster(settings.data_dir, settings.cluster)
     finally:
         log.close()
 

@@ -79,5 +79,4 @@ def restore(
     print(
         f"restored {len(done.state.objects)} objects as of {stream_id_of(done.state.position)} ({then}) into {where}"
     )
-    named = f"CHRONOSET_CLUSTER={settings.cluster} " if settings.cluster != "chronoset" else ""
-    aside(f"run it: {named}chronoset up --data-dir {where}")
+    aside(f"run it: chronoset up --data-dir {where}")

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BadRequest, NotFound, Unavailable
-from services.clusters import ClusterRecord, Member, read_record, remove_record, write_record
+from services.clusters import (
+    ClusterRecord,
+    Member,
+    read_record,
+    remember_cluster,
+    remove_record,
+    write_record,
+)
 from services.connections import connect
 from services.processes import ProcessId, process_id_of
 from services.settings import (
@@ -71,6 +78,13 @@ def test_each_variable_is_read_and_an_empty_one_counts_as_unset() -> None:
     assert (settings.cluster, settings.durability) == ("blue-7", Durability.EVERYSEC)
     assert (settings.keys_dir, settings.image_dir) == (Path("/keys"), Path("/data/images"))
     assert "secret" not in repr(settings)
+
+
+def test_a_data_directory_remembers_its_cluster_and_the_variable_wins(tmp_path: Path) -> None:
+    assert settings_from({}, tmp_path).cluster == "chronoset"
+    remember_cluster(tmp_path, "blue")
+    assert settings_from({}, tmp_path).cluster == "blue"
+    assert settings_from({"CHRONOSET_CLUSTER": "green"}, tmp_path).cluster == "green"
 
 
 def test_an_argument_wins_over_its_variable() -> None:

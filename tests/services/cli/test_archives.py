@@ -83,9 +83,9 @@ def test_a_backup_is_restored_under_another_name(
     again = ("--cluster", "again", "--data-dir", str(tmp_path / "again"))
     restored = chronoset("restore", str(tmp_path / "backup"), "--to", at, *again)
     assert restored.code == 0 and restored.out.startswith("restored ") and at in restored.out
-    assert f"CHRONOSET_CLUSTER=again chronoset up --data-dir {tmp_path / 'again'}" in restored.err
+    assert f"run it: chronoset up --data-dir {tmp_path / 'again'}\n" in restored.err
     assert chronoset("restore", str(tmp_path / "backup"), *again).code == 2
-    monkeypatch.setenv("CHRONOSET_CLUSTER", "again")
+    monkeypatch.delenv("CHRONOSET_CLUSTER")
     monkeypatch.setenv("CHRONOSET_DATA_DIR", str(tmp_path / "again"))
     found = chronoset("replay", "--at", "now", "sts", "db", "-o", "json").json
     assert found["spec"]["replicas"] == 7

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -21,7 +25,9 @@ from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from schemas.kinds import EVENT, KINDS, Kind
-from services.settings import KUBECONFIG
+from schemas.objects import split_key
+from services.command_protocol import PLACE
+from services.settings import API_FOLDER, KUBECONFIG
 from tests.e2e.clusters import PATIENCE, Cluster, a_set, temporary_cluster, wait_for
 
 pytestmark = [
@@ -363,3 +369,70 @@ def test_a_kopf_operator_reacts_to_a_set(cluster: Cluster, api: client.ApiClient
         wait_for(lambda: ("delete", "db") in told, "the deletion to be told")
         wait_for(lambda: not apps.list_namespaced_stateful_set(space).items, "the finalizer to go")
     assert told == [("create", "db"), ("scale", "db", 0, 1), ("delete", "db")]
+
+
+def test_the_command_line_writes_over_the_api_as_whom_the_api_knows(cluster: Cluster, space: str) -> None:
+    made = a_set(0)
+    made["metadata"]["namespace"] = space
+    applied = cluster.run("apply", "-f", "-", "--actor", "alice", text=json.dumps(made))
+    assert "user:alice (user:admin)" in applied.out and applied.err == "", applied.err
+    scale = ("scale", "sts/db", "--replicas", "1", "-n", space)
+    done = cluster.run(*scale, "--actor", "alice", "--command-id", "scale-1", "-o", "json")
+    told = cluster.run("replay", "log", "--actor", "alice", "--namespace", space, "-o", "json")
+    lines = map(json.loads, told.out.splitlines())
+    (event,) = [each for each in lines if each["command"] == "scale-1"]
+    assert (event["actor"], event["authenticated"], event["claim"]) == ("user:admin", "cert", "user:alice")
+    assert (event["address"], event["groups"][0]) == ("127.0.0.1", "system:masters")
+    assert event["agent"].startswith("chronoset/1 (")
+    again = cluster.run("--direct", *scale, "--command-id", "scale-1", "-o", "json")
+    assert (json.loads(again.out)["position"], json.loads(again.out)["repeated"]) == (
+        json.loads(done.out)["position"],
+        True,
+    )
+
+
+def test_whom_a_kubeconfig_names_may_what_his_role_says_and_nothing_by_the_log(
+    cluster: Cluster, space: str, tmp_path: Path
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(cluster.run("kubeconfig", "--user", "vera", "--role", "view").out)
+    space_patch = ("patch", "ns", space, "-p", '{"metadata":{"labels":{"by":"vera"}}}')
+    before = cluster.log.last()
+    refused = cluster.run(*space_patch, CHRONOSET_KUBECONFIG=str(kubeconfig))
+    assert refused.code == 3
+    assert refused.err == (
+        f'error: namespaces "{space}" is forbidden: User "vera" cannot patch resource "namespaces" in API group "" '
+        f'in the namespace "{space}"\n'
+    )
+    assert space not in {split_key(each.key)[2] for each in cluster.log.read(before, 100)}
+    cluster.run("kubeconfig", "--user", "vera", "--revoke")
+    stranger = cluster.run(*space_patch, CHRONOSET_KUBECONFIG=str(kubeconfig))
+    assert (stranger.code, stranger.err) == (3, "error: Unauthorized\n")
+
+
+def test_while_the_api_is_away_the_log_is_written_and_what_was_carried_out_is_known(
+    cluster: Cluster, space: str
+) -> None:
+    assert cluster.up is not None
+    supervisor, api = cluster.up.pid, cluster.pid_of("api")
+    scale = (
+        "patch",
+        "ns",
+        space,
+        "-p",
+        '{"metadata":{"labels":{"by":"alice"}}}',
+        "--command-id",
+        f"{space}-1",
+    )
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        os.kill(api, signal.SIGKILL)
+        directly = cluster.run(*scale, "-o", "json")
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    assert "does not answer" in directly.err and directly.err.endswith("the log is written directly\n")
+    first = json.loads(directly.out)
+    assert first["events"][0]["actor"].startswith("socket:")
+    wait_for((cluster.data_dir / API_FOLDER / PLACE).exists, "the place of the API")
+    again = cluster.run(*scale, "-o", "json")
+    assert (json.loads(again.out)["position"], json.loads(again.out)["repeated"]) == (first["position"], True)

@@ -9,12 +9,23 @@ from schemas.canonical import FieldValidation, canonical
 from schemas.changes import Change, Create, Replace
 from schemas.documents import parse_documents
 from schemas.errors import BadRequest, Cause, Conflict, Invalid, NotFound
-from schemas.objects import Key, Object, key_of_object, kind_of, namespace_of, version_of, with_metadata
-from schemas.patching import Json, apply_json_patch, apply_merge_patch
+from schemas.kinds import SECRET
+from schemas.objects import (
+    Key,
+    Object,
+    key_of_object,
+    kind_of,
+    namespace_of,
+    uid_of,
+    version_of,
+    with_metadata,
+)
+from schemas.patching import Json, apply_merge_patch
 from schemas.strategic import apply_strategic_patch
 from schemas.validation import validate_create, validate_update
 from services.commands.admission import admitted
 from services.commands.commands import JSON_PATCH, STRATEGIC_PATCH, Apply, Patch, Revert
+from services.commands.objects import json_patched
 from services.commands.sources import Sources, existing, subject_of
 
 _GIVEN_BY_US = (
@@ -77,7 +88,8 @@ def decide_patch(command: Patch, sources: Sources) -> Verdict:
 def decide_revert(command: Revert, sources: Sources) -> Verdict:
     """Conclude what it takes to make an object what it was, but for its metadata and status: a change like any other.
 
-    Raises NotFound (what is gone is applied anew), Invalid (what of it cannot be changed any more).
+    Raises NotFound (what is gone is applied anew), Invalid (what of it cannot be changed any more), BadRequest for a
+    Secret that was made anew: sealed values are opened for the Secret that they belong to, and for no other's author.
     """
     live = sources.get(command.key)
     if live is None:
@@ -85,6 +97,11 @@ def decide_revert(command: Revert, sources: Sources) -> Verdict:
             f"{subject_of(command.key)} is not there any more; make it anew from what it was: "
             "chronoset replay --at WHEN KIND NAME -o yaml | chronoset apply -f -",
             command.key,
+        )
+    if live["kind"] == SECRET.kind and uid_of(live) != uid_of(command.then):
+        raise BadRequest(
+            f"{subject_of(command.key)} is another one than it was then: its values are not this one's to open; apply "
+            "them anew"
         )
     clear, then = sources.unseal(live), sources.unseal(command.then)
     ours = ("apiVersion", "kind", "metadata", "status")
@@ -149,7 +166,7 @@ def _with_what_is_ours(live: Object, wanted: Object) -> Object:
 
 def _patched(clear: Object, command: Patch) -> Json:
     if command.type == JSON_PATCH:
-        return apply_json_patch(clear, command.patch)
+        return json_patched(clear, command.patch)
     if command.type == STRATEGIC_PATCH:
         return apply_strategic_patch(clear, command.patch, kind_of(clear).definition)
     if not isinstance(command.patch, dict):

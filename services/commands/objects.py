@@ -185,6 +185,16 @@ def decide_bind(command: Bind, sources: Sources) -> Object:
     return {**pod, "spec": {**pod["spec"], "nodeName": command.node}}
 
 
+def json_patched(target: Object, patch: Json) -> Json:
+    """Return what a JSON patch makes of an object. Raises BadRequest where it, or that, is too long; PatchFailed."""
+    if isinstance(patch, list) and len(patch) > MOST_OPERATIONS:
+        raise BadRequest(f"a JSON patch of {len(patch)} operations is too long: at most {MOST_OPERATIONS}")
+    patched = apply_json_patch(target, patch)
+    if not _is_within(patched, MAX_BYTES):
+        raise BadRequest(f"the patch makes more than {MAX_BYTES} bytes of the object")
+    return patched
+
+
 def scale_of(workload: Object) -> Object:
     """Return a StatefulSet as its Scale (registry/apps/statefulset/storage scaleFromStatefulSet)."""
     metadata = workload["metadata"]
@@ -305,14 +315,7 @@ def _with_our_metadata(clear: Object, wanted: Object) -> Object:
 
 def _patched(target: Object, command: PatchObject, definition: str) -> Json:
     if command.type == JSON_PATCH:
-        if isinstance(command.patch, list) and len(command.patch) > MOST_OPERATIONS:
-            raise BadRequest(
-                f"a JSON patch of {len(command.patch)} operations is too long: at most {MOST_OPERATIONS}"
-            )
-        patched = apply_json_patch(target, command.patch)
-        if not _is_within(patched, MAX_BYTES):
-            raise BadRequest(f"the patch makes more than {MAX_BYTES} bytes of the object")
-        return patched
+        return json_patched(target, command.patch)
     if not isinstance(command.patch, dict):
         raise BadRequest("a merge patch is an object")
     if command.type == MERGE_PATCH:

@@ -16,6 +16,7 @@ from services.commands.commands import (
     Command,
     Patch,
     Restart,
+    Revert,
     Scale,
     Switch,
     Undo,
@@ -237,3 +238,25 @@ def test_only_commands_that_carry_a_secrets_values_are_digested_with_its_keys() 
     assert [digest(each, sealed) for each in carrying] == ["sealed", "sealed"]
     assert digest(Scale(DB, 1), sealed) == digest(Scale(DB, 1))
     assert digest(Patch(DB, "merge", {}), sealed) != "sealed"
+
+
+def test_a_json_patch_that_makes_copies_of_copies_is_refused_before_it_is_written_out() -> None:
+    copies = [{"op": "add", "path": "/spec/x0", "value": "x" * 4096}]
+    for step in range(1, 30):
+        both = [f"/spec/x{step - 1}", f"/spec/x{step - 1}"]
+        copies += [{"op": "add", "path": f"/spec/x{step}", "value": {}}]
+        copies += [{"op": "copy", "from": each, "path": f"/spec/x{step}/{n}"} for n, each in enumerate(both)]
+    with pytest.raises(BadRequest, match="makes more than 3145728 bytes"):
+        decided(Patch(DB, "json", copies), a_stored_set())
+    with pytest.raises(BadRequest, match="10001 operations is too long: at most 10000"):
+        decided(Patch(DB, "json", [copies[0]] * 10_001), a_stored_set())
+
+
+def test_sealed_values_are_returned_only_to_the_secret_that_they_belong_to() -> None:
+    key = "core/secrets/default/s"
+    metadata = {"name": "s", "namespace": "default", "uid": "mine", "resourceVersion": "7"}
+    live = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"a": "Yg=="}}
+    then = {**live, "data": {"a": "Yw=="}}
+    assert decided(Revert(key, then), live).new["data"] == {"a": "Yw=="}
+    with pytest.raises(BadRequest, match="is another one than it was then"):
+        decided(Revert(key, {**then, "metadata": {**metadata, "uid": "another"}}), live)

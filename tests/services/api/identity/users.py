@@ -13,12 +13,12 @@ from schemas.changes import Create
 from schemas.envelopes import Actor
 from services.api.identity.tokens import new_token, secret_of
 from services.cli.kubeconfigs import Wish, binding_of
-from tests.services.api.apis import AnApi
+from tests.services.api.apis import DEADLINE, AnApi
 
 
 @dataclass
 class World:
-    """An API whose users have tokens. `root` is the first of them, and a master."""
+    """An API whose users have tokens."""
 
     api: AnApi
     tokens: dict[str, str] = field(default_factory=dict)
@@ -30,8 +30,7 @@ class World:
             objects = [secret_of(token, user, groups, 0)]
             objects += [binding_of(Wish(user, groups, role, namespace, 0))] if role else []
             self.write(lambda: [Create(canonical(obj).object) for obj in objects])
-            if user != "root":
-                self.settle()
+            self.settle()
         return self.tokens[user]
 
     def write(self, changes: Callable[[], list[Any]]) -> None:
@@ -42,7 +41,7 @@ class World:
 
     def settle(self) -> None:
         """Let the server be where the log is: what somebody may is decided by what it knows at the moment."""
-        assert self.ask("root", "GET", "/api/v1/namespaces")[0] == 200
+        assert self.api.server.replica.wait_for(self.api.log.last(), DEADLINE)
 
     def ask(self, user: str, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Return code and body of the answer to a user."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -17,6 +16,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from events.admission import admitted_pod
 from events.codec import Entry, decode, encode
+from events.ids import random_uid
 from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
 from events.memory import wall_clock
 from schemas.changes import Change, Create, Delete, Replace
@@ -59,6 +59,7 @@ REMEMBER_CONTROLLER = 600
 NOTHING = Appended(0, 0, 0, False)
 """What comes of a commit with nothing to do that is not remembered; it costs no round trip."""
 _DERIVING = ("StatefulSet", "DaemonSet")
+_BODY = Event._fields.index("body")
 _GENERATIONS = ("StatefulSet", "DaemonSet", "Pod", "PodDisruptionBudget")
 
 
@@ -125,7 +126,7 @@ class Edges:
     """What a commit takes from the world: a clock, uids, and the sealing of Secrets' values."""
 
     clock: Callable[[], Milliseconds] = wall_clock
-    new_uid: Callable[[], str] = field(default=lambda: str(uuid.uuid4()))
+    new_uid: Callable[[], str] = random_uid
     seal: Callable[[Object, Object | None], Object] = field(default=lambda new, _old: new)
 
 
@@ -387,11 +388,13 @@ def _draft(event: Event) -> Draft:
         read_back = decode(Entry(0, event.key, event.type, 0, data))
     except (ValueError, OverflowError, TypeError, LostHistory) as error:
         raise BadRequest(f"{event.key} cannot be written to the log: {error}") from error
-    if not is_written_as(event.body, read_back.body) or read_back._replace(body=None) != event._replace(
-        body=None
-    ):
+    if not is_written_as(event.body, read_back.body) or _without_body(read_back) != _without_body(event):
         raise BadRequest(f"{event.key} does not survive encoding: use JSON values only")
     return Draft(event.key, event.type, data, event.op == DELETE)
+
+
+def _without_body(event: Event) -> tuple[object, ...]:
+    return event[:_BODY] + event[_BODY + 1 :]
 
 
 Decide = Callable[[], Proposal]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from events.codec import Entry
 from events.state import State
+from schemas.errors import ChronosetError
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -100,6 +101,9 @@ class Log(Protocol):
         Forbidden (the log refuses writes for now; the message says why), BadRequest (clock skew, limits).
         """
 
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        """Append batches, each by itself, by one round trip; return what came of each, or what `append` raises."""
+
     def command(self, command: str) -> Remembered | None:
         """Return what an earlier command came to, while it is remembered."""
 
@@ -129,6 +133,14 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Let go of the connections."""
+
+
+def attempted(append: Callable[[Batch], Appended], batch: Batch) -> Appended | ChronosetError:
+    """Return what an append comes to, or what it raises."""
+    try:
+        return append(batch)
+    except ChronosetError as error:
+        return error
 
 
 class Sealed(NamedTuple):

@@ -6,17 +6,28 @@ import bisect
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
-from events.log import MAX_BYTES, MAX_CLOCK_SKEW_MS, MAX_EVENTS, Appended, Batch, Gap, Remembered, Sealed
+from events.log import (
+    MAX_BYTES,
+    MAX_CLOCK_SKEW_MS,
+    MAX_EVENTS,
+    Appended,
+    Batch,
+    Gap,
+    Remembered,
+    Sealed,
+    attempted,
+)
 from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
+    ChronosetError,
     CommandReused,
     Conflict,
     Forbidden,
@@ -82,6 +93,9 @@ class MemoryLog:
             self._commands[batch.command] = (now + batch.remember * 1000, Remembered(batch.digest, result))
             self._grown.notify_all()
             return result
+
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        return [attempted(self.append, batch) for batch in batches]
 
     def command(self, command: str) -> Remembered | None:
         found = self._commands.get(command)

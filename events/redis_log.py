@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -19,13 +19,14 @@ from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
 from events.lines import Line, script_of
-from events.log import Appended, Batch, Gap, Remembered, Sealed
+from events.log import Appended, Batch, Gap, Remembered, Sealed, attempted
 from events.memory import check_limits, clock_skew, wall_clock
 from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
+    ChronosetError,
     CommandReused,
     Conflict,
     Forbidden,
@@ -88,11 +89,18 @@ class RedisLog:
         return str(found.decode())
 
     def append(self, batch: Batch) -> Appended:
-        check_limits(batch)
-        self._known = self._known or self.log_id()
-        keys = [self._log, self._heads, command_key(self.cluster, batch.command)]
-        args = self._arguments(batch)
-        return self._result(batch, self._insist(lambda: self._line.run(_APPEND, keys, args)))
+        call = self._call(batch)
+        return self._result(batch, self._insist(lambda: self._line.run(_APPEND, *call)))
+
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        """As the protocol says. What is not answered as it should be is sent again by itself, under its command id."""
+        try:
+            answers = self._line.run_all(_APPEND, [self._call(batch) for batch in batches])
+        except (ChronosetError, redis.RedisError):
+            answers = [None] * len(batches)
+        else:
+            self._heard()
+        return [self._concluded(batch, answer) for batch, answer in zip(batches, answers, strict=True)]
 
     def command(self, command: str) -> Remembered | None:
         found = self._insist(lambda: self._line.call("GET", command_key(self.cluster, command)))
@@ -204,6 +212,19 @@ class RedisLog:
             args += (draft.key, draft.type, draft.data, "1" if draft.ends else "0")
         args += batch.guards
         return args
+
+    def _call(self, batch: Batch) -> tuple[list[str], list[Any]]:
+        """Return the keys and arguments of an append. Raises BadRequest, NotFound."""
+        check_limits(batch)
+        self._known = self._known or self.log_id()
+        keys = [self._log, self._heads, command_key(self.cluster, batch.command)]
+        return keys, self._arguments(batch)
+
+    def _concluded(self, batch: Batch, answer: list[Any] | None) -> Appended | ChronosetError:
+        def conclude(each: Batch) -> Appended:
+            return RedisLog.append(self, each) if answer is None else self._result(each, answer)
+
+        return attempted(conclude, batch)
 
     def _result(self, batch: Batch, answer: list[Any]) -> Appended:
         if answer[0] == b"appended":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from events.ids import random_id
 from events.replica import Replica
 from schemas.errors import ChronosetError
 from schemas.kinds import NAMESPACE
@@ -216,7 +216,7 @@ def caller_of(request: HTTPConnection) -> Caller:
         certificate=scope.get("state", {}).get(CERTIFICATE, b""),
         address=client[0] if client else "",
         agent=_header(scope, b"user-agent"),
-        request=f"{random.getrandbits(128):032x}",
+        request=random_id(),
         wanted=_wanted_user(request),
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import fakeredis
 import pytest
 
 from events.codec import Entry
-from events.log import MAX_EVENTS, Batch, Draft, Log
+from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
 from events.memory import wall_clock
 from events.redis_log import RedisLog
 from schemas.errors import (
@@ -62,6 +63,31 @@ def test_entries_of_a_batch_are_contiguous_and_name_the_one_before(log: Log) -> 
     assert [entry.position for entry in entries[:3]] == [first.first, first.first + 1, first.last]
     assert [entry.after for entry in entries] == [genesis, *(entry.position for entry in entries[:3])]
     assert second.first == second.last == log.last() == entries[3].position
+
+
+def test_of_batches_that_go_together_each_comes_to_what_it_would_alone(log: Log) -> None:
+    log.create()
+    genesis = log.last()
+    refused = a_batch(*map(str, range(MAX_EVENTS + 1)), command="too many")
+    for number, more in enumerate(([], [refused])):
+        batches = [
+            a_batch(f"a{number}", command=f"a{number}"),
+            a_batch(f"a{number}", f"b{number}", command=f"taken {number}"),
+            a_batch(f"a{number}", command=f"a{number}"),
+            a_batch(f"c{number}", command=f"a{number}", digest="other"),
+            a_batch(f"d{number}", command=f"d{number}"),
+            *more,
+        ]
+        first, taken, again, reused, other, *rest = log.append_all(batches)
+        assert isinstance(first, Appended)
+        assert isinstance(other, Appended)
+        assert isinstance(taken, Conflict)
+        assert (taken.key, taken.actual) == (f"a{number}", first.last)
+        assert again == replace(first, repeated=True)
+        assert isinstance(reused, CommandReused)
+        assert [type(each) for each in rest] == [BadRequest] * len(more)
+    assert [each.key for each in log.read(genesis, 10)] == ["a0", "d0", "a1", "d1"]
+    assert log.append_all([]) == []
 
 
 def test_heads_move_to_the_end_of_the_batch_and_vanish_with_the_object(log: Log) -> None:

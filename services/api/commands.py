@@ -10,6 +10,7 @@ here or there.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,6 @@ from schemas.envelopes import Actor
 from schemas.errors import BadRequest, ChronosetError, Unavailable
 from schemas.kinds import BY_RESOURCE
 from schemas.objects import Object, split_key
-from schemas.patching import Json
 from schemas.positions import stream_id_of
 from schemas.times import Milliseconds
 from services.api.app import caller_of, forbidden, status_response
@@ -135,7 +135,7 @@ class CommandPath:
         with self.in_flight.request(user.name):
             body = await read_body(request.stream(), request.headers.get("content-length", ""), LARGEST)
             try:
-                given = given_in(value_of(body, JSON))
+                given = await asyncio.to_thread(given_in, body)
                 self._check_any(user, given.command)
                 carry_out = partial(self._carry_out, given, user, caller)
                 outcome = await self.writes.in_turn(key_of_command(given.command), carry_out)
@@ -189,8 +189,9 @@ class CommandPath:
         raise forbidden(user, target, why or "")
 
 
-def given_in(raw: Json) -> Given:
-    """Return what a request carries. Raises BadRequest, which names the field; Invalid."""
+def given_in(body: bytes) -> Given:
+    """Return what a request carries. Raises BadRequest, which names the field; Invalid. Validates manifests."""
+    raw = value_of(body, JSON)
     if not isinstance(raw, dict):
         raise BadRequest("a command is an object with id, claim, check, command and arguments")
     id_, claim, check = raw.get("id"), raw.get("claim"), raw.get("check")

@@ -77,9 +77,7 @@ class ApiExecutor:
         try:
             return read_outcome(told)
         except (KeyError, TypeError) as error:
-            raise Unavailable(
-                f"the API at {self._server.url} tells what is not understood: {error!r}"
-            ) from error
+            raise self._not_understood(error) from error
 
     def _ask(self, command: Command, actor: Actor, command_id: str, check: bool) -> Any:
         content = {"id": command_id, "claim": actor.claim, "check": check, **command_json(command)}
@@ -113,14 +111,13 @@ class ApiExecutor:
         if self._connection is None:
             parts, tls = urlsplit(self._server.url), self._server.tls
             place = parts.hostname or "", parts.port
-            connection = (
+            self._connection = (
                 http.client.HTTPSConnection(*place, timeout=CONNECT_SECONDS, context=tls)
                 if tls is not None
                 else http.client.HTTPConnection(*place, timeout=CONNECT_SECONDS)
             )
-            connection.connect()
-            connection.sock.settimeout(ANSWER_SECONDS)
-            self._connection = connection
+            self._connection.connect()
+            self._connection.sock.settimeout(ANSWER_SECONDS)
         return self._connection
 
     def _not_understood(self, error: Exception) -> Unavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tempfile
 import time
@@ -26,13 +27,16 @@ from events.stores import Folder
 from schemas.envelopes import CREATE, READER_VERSION, SCHEMA_VERSION, UPDATE, Actor, Event
 from schemas.objects import Key, Object, key_of
 from schemas.positions import SEQUENCE_BITS, Position
-from services.bench.floors import server, without_collection
+from services.bench.floors import server
 from services.bench.gates import Gate, Reading
 from services.bench.worlds import a_running_pod
 from services.settings import Durability
 
 EVENTS = 200_000
 OBJECTS = 20_000
+MANY_OBJECTS = 150_000
+FEWEST_FOR_MANY = 1_000_000
+"""Events of a run that also measures `MANY_OBJECTS`, which takes minutes more."""
 CHANGES = 100
 _SAMPLES = 9
 _BEGAN = 1_795_401_564_000
@@ -40,7 +44,10 @@ _ACTOR = Actor("node:n1", "cert")
 
 
 def histories(place: Path, events: int = EVENTS) -> Iterator[Reading]:
-    """Seal a log of so many events with 20,000 live objects, and ask it about its past, each time with cold caches."""
+    """Seal a log of so many events with 20,000 live objects, and ask it about its past, each time with cold caches.
+
+    Of a long one the state is also asked for with 150,000 live objects, in a log of its own.
+    """
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=place) as directory:
         folder = Path(directory)
         growing = Growing(min(OBJECTS, events // 10))
@@ -63,6 +70,21 @@ def histories(place: Path, events: int = EVENTS) -> Iterator[Reading]:
             )
             put_back(client, "bench", state, growing.read(manifest.end, 1 << 30), growing.sealed())
             yield from _asked(RedisLog(client, "bench"), folder, growing.hot)
+    if events >= FEWEST_FOR_MANY:
+        yield from _many(place)
+
+
+def _many(place: Path) -> Iterator[Reading]:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=place) as directory:
+        folder, growing = Path(directory), Growing(MANY_OBJECTS)
+        grow(growing, folder, 2 * MANY_OBJECTS)
+        chance, last = random.Random(1), growing.last()
+        at = [chance.randrange(growing.position_of(MANY_OBJECTS), last) for _ in range(3)]
+        times = _milliseconds(lambda: _opened(growing, folder).state_at(at.pop()), 3)
+        gate = Gate(6000, False, 600_000, "no-op fold")
+        what = f"state at any moment with {MANY_OBJECTS:,} live objects, p50"
+        yield Reading("history-state-many", what, median(times), "ms", gate)
+        yield Reading("history-state-many-worst", "the slowest of 3", max(times), "ms", gate)
 
 
 def _asked(log: RedisLog, folder: Path, hot: list[Key]) -> Iterator[Reading]:
@@ -96,12 +118,14 @@ def _opened(log: Sealable, folder: Path) -> History:
 
 
 def _milliseconds(ask: Callable[[], object], count: int) -> list[float]:
+    """Return how long it took each time, collector and all, as in a command that asks once."""
     times = []
     for _ in range(count):
-        with without_collection():
-            begun = time.perf_counter()
-            ask()
-            times.append(1000 * (time.perf_counter() - begun))
+        gc.collect()
+        begun = time.perf_counter()
+        answer = ask()
+        times.append(1000 * (time.perf_counter() - begun))
+        del answer
     return times
 
 
@@ -138,6 +162,10 @@ class Growing(MemoryLog):
         self._objects = objects
         self._chance = random.Random(0)
         self._template = a_running_pod()
+
+    def position_of(self, number: int) -> Position:
+        """Return the position of the event of a number, from 0."""
+        return (_BEGAN + number) << SEQUENCE_BITS
 
     def write(self, count: int) -> None:
         """Append so many events."""

@@ -14,7 +14,7 @@ from events.memory import MemoryLog, wall_clock
 from events.sealing import Limits
 from events.state import State
 from schemas.changes import Create
-from schemas.errors import BadRequest
+from schemas.errors import BadRequest, LostHistory
 from schemas.positions import stream_id_of
 from schemas.times import rfc3339
 from tests.events.archives import (
@@ -167,3 +167,15 @@ def test_an_index_of_another_archive_is_not_believed_and_is_made_anew(tmp_path: 
     assert [each.position for each in past.changes_of(WEB, 1000)] == wanted
     a_sealer(one, tmp_path / "one")
     assert [each.position for each in past.changes_of(WEB, 1000)] == wanted
+
+
+def test_an_event_of_a_newer_version_is_named_with_its_position(
+    past: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = past.log.read(0, 1)
+    monkeypatch.setattr("events.codec.READER_VERSION", 0)
+    says = f"the event at {stream_id_of(first.position)} needs a reader of version 1, this one has version 0: upgrade"
+    with pytest.raises(LostHistory, match=says):
+        list(past.events_between(0, past.log.last()))
+    with pytest.raises(LostHistory, match="upgrade the readers first"):
+        past.changes_of(WEB, 5)

@@ -244,10 +244,11 @@ def run_api(settings: Settings) -> None:
     port = listening.getsockname()[1]
     write_private(known, str(port).encode())
     edges, unseal = edges_of(settings), Keyring(settings.keys_dir).unseal
+    own_log = partial(open_log, settings, "api", API_PATIENCE)
     keeper = Keeper(folder, settings.cluster, listening.getsockname()[:2], edges, settings.api_names)
     server = Server(
         Parts(
-            open_log=partial(open_log, settings, "api", API_PATIENCE),
+            open_log=own_log,
             edges=edges,
             unseal=unseal,
             policy=partial(policy_over, unseal=unseal, clock=edges.clock),
@@ -264,7 +265,7 @@ def run_api(settings: Settings) -> None:
     server.application = measured(server.application)
     readings.show(_lag(settings, server.replica), readings.watch_count(server.hub.count))
     keeper.write_kubeconfig(kubeconfig)
-    with keeper.keeping(kubeconfig, partial(open_log, settings, "api", API_PATIENCE), server.replica):
+    with keeper.keeping(kubeconfig, own_log, server.replica, unseal):
         serve(server, listening, keeper.tls)
 
 

@@ -16,8 +16,10 @@ from events.commit import Committer, Edges, Intent, Proposal
 from events.files import write_private
 from events.log import Log
 from events.replica import Replica
+from schemas.changes import Change
 from schemas.envelopes import Actor
 from schemas.errors import ChronosetError
+from schemas.objects import Object
 from services.api.identity.authorities import (
     authority_in,
     client_pem,
@@ -28,6 +30,7 @@ from services.api.identity.authorities import (
 from services.api.identity.bindings import MASTERS
 from services.api.identity.kubeconfigs import encoded, kubeconfig
 from services.api.identity.node_certificates import node_certificate, nodes_authority, renew, tls_of_api
+from services.api.identity.tokens import Endings
 from services.api.published import Place, publications
 from services.command_protocol import CREDENTIALS
 
@@ -87,11 +90,22 @@ class Keeper:
         write_private(self.folder / CREDENTIALS, certificate + key)
         write_private(path, kubeconfig(self.url, self._authority.pem, self._cluster, user, credentials))
 
+    def _renew(self, path: Path) -> None:
+        self.tls.load_cert_chain(server_pem(self._authority, self._names, self._edges.clock()))
+        renew(self.tls_to_nodes, self._nodes, self._edges.clock())
+        self.write_kubeconfig(path)
+
     @contextmanager
-    def keeping(self, kubeconfig_path: Path, log: Callable[[], Log], replica: Replica) -> Iterator[None]:
-        """Publish, and renew what ends, in a thread of its own until the block ends."""
+    def keeping(
+        self,
+        kubeconfig_path: Path,
+        log: Callable[[], Log],
+        replica: Replica,
+        unseal: Callable[[Object], Object],
+    ) -> Iterator[None]:
+        """Publish, renew what ends, and take away what is over, in a thread of its own until the block ends."""
         stopping = threading.Event()
-        run = partial(self._run, stopping, kubeconfig_path, log(), replica)
+        run = partial(self._run, stopping, kubeconfig_path, log(), replica, unseal)
         thread = threading.Thread(target=run, name="keeper", daemon=True)
         thread.start()
         try:
@@ -100,26 +114,38 @@ class Keeper:
             stopping.set()
             thread.join(PATIENCE)
 
-    def _run(self, stopping: threading.Event, path: Path, log: Log, replica: Replica) -> None:
+    def _run(
+        self,
+        stopping: threading.Event,
+        path: Path,
+        log: Log,
+        replica: Replica,
+        unseal: Callable[[Object], Object],
+    ) -> None:
         committer = Committer(log, replica, lambda position: _wait(replica, position), self._edges)
         place = Place(self._host, self._port, self._authority.pem.decode())
+        published = partial(publications, place, replica)
+        ended = Endings(replica, unseal, self._edges.clock)
         waited = 0.0
         while True:
             try:
                 _wait(replica, log.last())
-                if publications(place, replica):
-                    intent = Intent(Actor("system:apiserver", "socket"), uuid.uuid4().hex)
-                    committer.commit(lambda: Proposal(publications(place, replica)), intent)
+                for decide in (published, ended):
+                    _commit(decide, committer)
                 if waited >= RENEWED_EVERY:
                     waited = 0.0
-                    self.tls.load_cert_chain(server_pem(self._authority, self._names, self._edges.clock()))
-                    renew(self.tls_to_nodes, self._nodes, self._edges.clock())
-                    self.write_kubeconfig(path)
+                    self._renew(path)
             except (ChronosetError, OSError) as error:
                 _log.warning("could not look after the API's place", error=str(error))
             if stopping.wait(EVERY):
                 return
             waited += EVERY
+
+
+def _commit(decide: Callable[[], list[Change]], committer: Committer) -> None:
+    if decide():
+        intent = Intent(Actor("system:apiserver", "socket"), uuid.uuid4().hex)
+        committer.commit(lambda: Proposal(decide()), intent)
 
 
 def _wait(replica: Replica, position: int) -> None:

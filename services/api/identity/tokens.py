@@ -12,11 +12,15 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from events.commit import Reader
+from schemas.changes import Change
+from schemas.deletion import BACKGROUND, deletion_of
+from schemas.errors import Unavailable
 from schemas.kinds import SECRET
-from schemas.objects import Key, Object, is_terminating, key_of
+from schemas.objects import Key, Object, is_terminating, key_of, uid_of
 from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 from services.api.requests import User
 
@@ -25,6 +29,8 @@ TYPE = "chronoset.dev/token"
 """The type of the Secrets that are tokens. Whoever may write them may be anybody: see escalations."""
 BOOTSTRAPPERS = "system:bootstrappers"
 """The group of join tokens: all that it may do is to join (services.api.node_paths)."""
+MOST_ENDINGS = 500
+"""Tokens that are taken away at a time."""
 _PREFIX = "token-"
 _TOKEN = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
 
@@ -83,6 +89,41 @@ def grant_of(secret: Object) -> Grant | None:
         return Grant(User(data["user"], groups, authenticated="token"), ends)
     except (ValueError, KeyError, AttributeError):
         return None
+
+
+class Endings:
+    """Which tokens are over. What a Secret says is read once, as long as the same object is there."""
+
+    def __init__(
+        self, reader: Reader, unseal: Callable[[Object], Object], clock: Callable[[], Milliseconds]
+    ) -> None:
+        self._reader = reader
+        self._unseal = unseal
+        self._clock = clock
+        self._known: dict[str, tuple[Object, Milliseconds]] = {}
+
+    def __call__(self) -> list[Change]:
+        """Return their deletions, so many at most (pkg/controller/bootstrap/tokencleaner)."""
+        known, now = self._known, self._clock()
+        self._known = {}
+        over = []
+        for secret in self._reader.list(SECRET.resource, NAMESPACE):
+            if secret.get("type") != TYPE or is_terminating(secret):
+                continue
+            found = known.get(uid_of(secret))
+            ends = found[1] if found is not None and found[0] is secret else self._ends(secret)
+            self._known[uid_of(secret)] = secret, ends
+            if 0 < ends <= now:
+                over.append(deletion_of(secret, now, None, BACKGROUND))
+        return over[:MOST_ENDINGS]
+
+    def _ends(self, secret: Object) -> Milliseconds:
+        """Return when a token is over; 0 where it never is, or cannot be read."""
+        try:
+            grant = grant_of(self._unseal(secret))
+        except Unavailable:
+            return 0
+        return grant.ends if grant is not None else 0
 
 
 def holds(secret: Object, token: str, now: Milliseconds) -> Grant | None:

@@ -7,11 +7,13 @@ import base64
 import pytest
 
 from schemas.canonical import canonical
-from schemas.objects import key_of_object
+from schemas.changes import Delete
+from schemas.errors import Unavailable
+from schemas.objects import Object, key_of_object, uid_of
 from schemas.validation import validate_create
-from services.api.identity.tokens import holds, is_token, key_of_token, new_token, secret_of
+from services.api.identity.tokens import Endings, holds, is_token, key_of_token, new_token, secret_of
 from services.api.requests import User
-from tests.builders import an_object
+from tests.builders import a_state, an_object
 
 NOON = 1_800_000_000_000
 
@@ -73,3 +75,32 @@ def test_tokens_are_known_by_their_type_and_by_their_place() -> None:
     assert is_token(an_object("Secret", "token-x", "kube-system", type="Opaque"))
     assert not is_token(an_object("Secret", "token-x", "shop", type="Opaque"))
     assert not is_token(an_object("ConfigMap", "token-x", "kube-system"))
+
+
+def a_stored_token(user: str, ends: int, **metadata: str) -> Object:
+    secret = canonical(secret_of(new_token(), user, (), ends)).object
+    return {**secret, "metadata": {**secret["metadata"], "uid": user, "resourceVersion": "7", **metadata}}
+
+
+def test_tokens_that_are_over_are_taken_away_and_no_others() -> None:
+    over, lasting, endless = (
+        a_stored_token("over", NOON),
+        a_stored_token("lasting", NOON + 1_000),
+        a_stored_token("endless", 0),
+    )
+    ending = a_stored_token("ending", NOON, deletionTimestamp="2026-11-23T00:00:00Z")
+    other = {**a_stored_token("other", NOON), "type": "Opaque"}
+    opened = []
+
+    def unseal(secret: Object) -> Object:
+        opened.append(uid_of(secret))
+        if uid_of(secret) == "endless":
+            raise Unavailable("altered")
+        return secret
+
+    clock = [NOON - 1]
+    endings = Endings(a_state(over, lasting, endless, ending, other), unseal, lambda: clock[0])
+    assert endings() == []
+    clock[0] = NOON
+    assert [(change.key, change) for change in endings()] == [(key_of_object(over), Delete(over))]
+    assert sorted(opened) == ["endless", "lasting", "over"], "each is opened once"

@@ -53,8 +53,9 @@ class Runtimes(Protocol):
 class ProcessRuntimes:
     """Plain processes, forked by one zygote."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shares_address: bool = False) -> None:
         self._settings = settings
+        self._shares_address = shares_address
         self._zygote = Zygote()
         self._names: NameServer | None = None
 
@@ -64,7 +65,9 @@ class ProcessRuntimes:
     def make(self, directory: Path, on_exit: OnExit) -> Runtime:
         images = ImageStore(self._settings.image_dir.resolve())
         environment, limit = _environment(self._names), self._settings.pod_pids
-        return ProcessRuntime(directory, images, self._zygote, on_exit, environment, limit)
+        return ProcessRuntime(
+            directory, images, self._zygote, on_exit, environment, limit, self._shares_address
+        )
 
     def close(self) -> None:
         if self._names is not None:
@@ -112,11 +115,10 @@ class DockerRuntimes:
 def open_runtimes(settings: Settings, shares_address: bool = False) -> Runtimes:
     """Return the runtimes that `settings` name (see `with_runtime`). Raises Unavailable.
 
-    `shares_address`: pods have their node's own address, which processes have anyhow.
+    `shares_address`: pods have their node's own address.
     """
-    if settings.runtime == DOCKER:
-        return DockerRuntimes(settings, shares_address)
-    return ProcessRuntimes(settings)
+    kind = DockerRuntimes if settings.runtime == DOCKER else ProcessRuntimes
+    return kind(settings, shares_address)
 
 
 def with_runtime(settings: Settings) -> Settings:

@@ -204,6 +204,7 @@ def test_pods_of_one_set_on_three_hosts_reach_each_other_by_name(world: World) -
     for pod in pods.values():
         address = pod["status"]["podIP"]
         assert address.startswith(f"{world.hosts.prefix}.")
+        assert condition_of(pod, "AddressFree") == "", "nobody is in its way"
         for peer in pods:
             told = wait_for(partial(_ask, address, f"{peer}.web.default.svc.cluster.local"), "an answer", 10)
             assert told == peer

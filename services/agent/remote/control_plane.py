@@ -58,12 +58,13 @@ class ApiControlPlane:
 
     def register(self, node: Object) -> None:
         """As the protocol says; what people, and controllers, have said of the node stays (see `registered`)."""
-        wanted = canonical(node).object
-        wanted = with_fields(wanted, status=shifted(wanted["status"], self._api.clock.ahead))
+        told = canonical(node).object
         path = path_of(NODE.resource, "", name_of(node))
         for _ in range(ATTEMPTS):
             try:
                 found = self._asked(path)
+                # Only now, when the cluster has answered, is it known what time it is there.
+                wanted = with_fields(told, status=shifted(told["status"], self._api.clock.ahead))
                 if found is None:
                     self._learned(self._api.ask("POST", path_of(NODE.resource, ""), wanted))
                 else:

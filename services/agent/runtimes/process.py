@@ -100,6 +100,7 @@ class ProcessRuntime:
     """Runs the pods of one node below `directory`; `on_exit` hears of every end that is watched.
 
     `environment` are variables for every program; a pod may have at most `most_processes`, where groups can be made.
+    `shares_address`: pods have the node's address.
     """
 
     name = "process"
@@ -112,8 +113,10 @@ class ProcessRuntime:
         on_exit: OnExit,
         environment: Mapping[str, str] = MappingProxyType({}),
         most_processes: int | None = None,
+        shares_address: bool = False,
     ) -> None:
         self._environment = environment
+        self._shares_address = shares_address
         self._folders = PodFolders(directory)
         self._pods = self._folders.path
         self._links = LogLinks(place_of(directory.absolute(), LOGS))
@@ -173,7 +176,8 @@ class ProcessRuntime:
             for container in pod["spec"]["containers"]
             for port in container.get("ports") or ()
         }
-        held = [self._held(each) for each in squatters_at(address, ports, uid_of(pod))]
+        is_shared = self._shares_address or bool(pod["spec"].get("hostNetwork"))
+        held = [self._held(each) for each in squatters_at(address, ports, uid_of(pod), is_shared)]
         static = self._static_remarks(pod)
         if not held:
             return static

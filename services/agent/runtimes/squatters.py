@@ -29,12 +29,15 @@ class Squatter:
     container: str
 
 
-def squatters_at(address: str, ports: set[int], uid: str) -> list[Squatter]:
-    """Return who listens at `address`, or at one of `ports` of every address, and is not of the pod `uid`."""
+def squatters_at(address: str, ports: set[int], uid: str, is_shared: bool = False) -> list[Squatter]:
+    """Return who listens at `address`, or at one of `ports` of every address, and is not of the pod `uid`.
+
+    At an address that is not the pod's alone (`is_shared`), only who has one of `ports` is in its way.
+    """
     listening = {
         inode: port
         for at, port, inode in _listeners()
-        if at == address or (at == "0.0.0.0" and port in ports)
+        if (at == address and not is_shared) or (at in (address, "0.0.0.0") and port in ports)
     }
     if not listening:
         return []

@@ -434,3 +434,14 @@ def test_a_port_that_is_taken_on_all_addresses_is_told_to_who_declares_it(site: 
         assert "which belongs to no pod" in message
         eventually(lambda: site.is_ready(other))
         assert condition(site, other, "AddressFree") == {}
+
+
+def test_at_an_address_that_is_not_the_pods_alone_only_its_own_ports_count(site: Site) -> None:
+    """The node's own server listens there, and so do other pods of the host's network."""
+    with socket.create_server((site.agent.settings.address, 0)) as server:
+        ports = [{"containerPort": server.getsockname()[1]}]
+        neighbour = site.control.put(a_pod("p", hostNetwork=True))
+        rival = site.control.put(a_pod("q", a_container(ports=ports), hostNetwork=True))
+        eventually(lambda: condition(site, rival, "AddressFree").get("status") == "False")
+        eventually(lambda: site.is_ready(neighbour))
+        assert condition(site, neighbour, "AddressFree") == {}

@@ -29,10 +29,12 @@ from schemas.errors import (
 from schemas.event_types import condition_of
 from schemas.objects import Object, uid_of
 from schemas.times import parse_rfc3339, rfc3339
+from services.agent.agent import Agent
 from services.agent.nodes import NodeSettings, node_object
 from services.agent.remote.clocks import ClusterClock, shifted
 from services.agent.remote.connections import Api, Server
 from services.agent.remote.control_plane import ApiControlPlane
+from services.agent.runtimes.simulated import SimulatedRuntime
 from services.agent.serving.certificates import Named, ServingCertificate
 from services.api.identity.node_certificates import node_certificate, nodes_authority
 from services.api.identity.policies import policy_over
@@ -42,7 +44,7 @@ from services.broker.keys import Keys
 from services.broker.leases import Heartbeats
 from services.joining import Invitation, certify, join, read_membership
 from services.node_protocol import CERTIFICATE_PATH, NAMES_PATH
-from tests.services.agent.builders import NOW, a_pod
+from tests.services.agent.builders import NOW, a_container, a_pod
 from tests.services.agent.planes import Hands
 from tests.services.api.apis import AnApi, served
 
@@ -205,6 +207,25 @@ def test_joining_is_refused_with_a_reason(world: World, monkeypatch: pytest.Monk
     assert read_membership(world.directory) is None
 
 
+def test_an_agent_of_an_older_version_is_no_longer_heard_and_is_told_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that had joined before the control plane was brought up to date: its pods run on, its node is NotReady."""
+    token = world.joined("n1")
+    monkeypatch.setattr("services.agent.remote.connections.VERSION", 0)
+    api = Api(Server(world.url), token)
+    plane = ApiControlPlane(api, "n1", "holder-1")
+    try:
+        with pytest.raises(
+            BadRequest, match="install the control plane's release of chronoset on that machine"
+        ):
+            plane.heartbeat("n1")
+        assert plane.displaced is None and world.queue.get("{test}:heartbeat:n1") is None
+    finally:
+        plane.close()
+        api.close()
+
+
 def test_a_join_token_is_good_for_joining_only(world: World) -> None:
     for path in ("/api/v1/pods", "/api/v1/namespaces/kube-system/secrets", NAMES_PATH):
         answer = httpx.get(world.url + path, headers={"Authorization": f"Bearer {world.join_token}"})
@@ -307,6 +328,43 @@ def test_a_node_whose_clock_is_an_hour_off_reports_in_the_clusters_time(world: W
         replica = world.hands.replica
         (told,) = until(lambda: (replica.get("core/pods/default/db-0") or {})["status"].get("conditions"))
         assert parse_rfc3339(told["lastTransitionTime"]) - ours == pytest.approx(HOUR, abs=3_000)
+
+
+@pytest.mark.parametrize("off", [HOUR, -HOUR])
+def test_a_whole_agent_whose_clock_is_an_hour_off_is_a_node_like_any_other(world: World, off: int) -> None:
+    """It registers, is heard, takes pods, probes them and ends them, all in the cluster's time."""
+
+    def clock() -> int:
+        return wall_clock() + off
+
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    pod = world.put(a_pod("db-0", a_container(readinessProbe=probe)))
+    with world.plane("n1", clock=ClusterClock(clock)) as plane:
+        settings = NodeSettings("n1", world.directory / "n1", heartbeat_seconds=0.2)
+        agent = Agent(settings, plane, lambda on_exit: SimulatedRuntime(on_exit, clock), clock)
+        agent.start()
+        replica = world.hands.replica
+        try:
+            found = until(lambda: _if_ready(replica.get("core/pods/default/db-0")))
+            node = until(lambda: replica.get("core/nodes/n1"))
+            times = [
+                found["status"]["startTime"],
+                found["status"]["containerStatuses"][0]["state"]["running"]["startedAt"],
+            ]
+            times += [
+                each["lastTransitionTime"]
+                for each in (*found["status"]["conditions"], *node["status"]["conditions"])
+            ]
+            assert all(abs(parse_rfc3339(time) - wall_clock()) < 15_000 for time in times), times
+            plane.end_pods([pod])
+            until(lambda: replica.get("core/pods/default/db-0") is None)
+        finally:
+            agent.stop()
+            agent.join(10)
+
+
+def _if_ready(pod: Object | None) -> Object | None:
+    return pod if pod and condition_of(pod, "Ready") == "True" else None
 
 
 def test_only_times_are_shifted() -> None:

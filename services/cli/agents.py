@@ -15,6 +15,7 @@ import typer
 
 from schemas.errors import BadRequest
 from services.cli.options import ActorName, DataDir
+from services.cli.tokens import list_tokens, revoke
 from services.settings import Settings, joined, settings_from
 
 if TYPE_CHECKING:
@@ -40,14 +41,17 @@ token_app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="""Tokens by which machines join.
+    help="""Tokens by which machines join, and those that are known.
 
     \b
     Example:
       chronoset agent token create --ttl 1h
+      chronoset agent token list
     """,
 )
 app.add_typer(token_app, name="token")
+token_app.command("list")(list_tokens)
+token_app.command()(revoke)
 
 
 @app.command()

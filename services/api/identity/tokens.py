@@ -54,6 +54,11 @@ def key_of_token(token: str) -> Key | None:
     return key_of(SECRET.resource, NAMESPACE, _PREFIX + found[1]) if found else None
 
 
+def id_of(secret: Object) -> str:
+    """Return what the token of a Secret begins with."""
+    return str(secret["metadata"]["name"]).removeprefix(_PREFIX)
+
+
 def secret_of(token: str, name: str, groups: Sequence[str], ends: Milliseconds) -> Object:
     """Return the Secret by which a token is known."""
     found = _TOKEN.fullmatch(token)

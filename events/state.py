@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from schemas.objects import Key, Object, controller_of, has_ended, split_key
 from schemas.positions import Position
@@ -20,6 +20,8 @@ _ADOPTABLE = frozenset({"core/pods", "apps/controllerrevisions"})
 """What controllers adopt where it has no controller."""
 _MARKED = frozenset({"core/persistentvolumeclaims", "core/persistentvolumes"})
 """What is found by its marks (schemas.storage)."""
+_GONE_REMEMBERED = 1_000
+"""How many objects that an owner no longer has are remembered; whoever has not looked since then looks at all."""
 _PLACES = "volumes/at/"
 """How the marks begin that tell where volumes take room."""
 Objects = list[Object]
@@ -41,6 +43,52 @@ class Failure:
 def daemon_place(node: str) -> str:
     """Return what stands for a DaemonSet's pod on a node in `State.failures`; no pod has such a name."""
     return f"node/{node}"
+
+
+class _Owned:
+    """What an owner owns, and what it owned until of late: keys, each with the number of the move that touched it last.
+
+    keys    by resource, the one touched last at the end
+    since   the number of the move before its first object; lower marks know nothing of this owner, or too little
+    """
+
+    __slots__ = ("gone", "keys", "since")
+
+    def __init__(self, since: int) -> None:
+        self.keys: dict[str, dict[Key, int]] = {}
+        self.gone: dict[Key, int] = {}
+        self.since = since
+
+    def __iter__(self) -> Iterator[Key]:
+        return chain.from_iterable(self.keys.values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self.keys.values()))
+
+    def touch(self, resource: str, key: Key, move: int) -> None:
+        keys = self.keys.setdefault(resource, {})
+        keys.pop(key, None)
+        self.gone.pop(key, None)
+        keys[key] = move
+
+    def drop(self, resource: str, key: Key, move: int) -> None:
+        self.keys.get(resource, {}).pop(key, None)
+        self.gone[key] = move
+        if len(self.gone) > _GONE_REMEMBERED:
+            self.gone, self.since = {}, move
+
+    def touched_after(self, move: int) -> Iterator[Key]:
+        for keys in (*self.keys.values(), self.gone):
+            for key in reversed(keys):
+                if keys[key] <= move:
+                    break
+                yield key
+
+    def copy(self) -> _Owned:
+        other = _Owned(self.since)
+        other.keys = {resource: dict(keys) for resource, keys in self.keys.items()}
+        other.gone = dict(self.gone)
+        return other
 
 
 class State:
@@ -79,7 +127,7 @@ class State:
         self.failures: dict[tuple[str, str], Failure] = {}
         self.ended: dict[Key, None] = {}
         self._by_kind: dict[str, dict[str, dict[Key, Object]]] = {}
-        self._by_owner: dict[str, dict[Key, None]] = {}
+        self._by_owner: dict[str, _Owned] = {}
         self._by_node: dict[str, dict[Key, None]] = {}
         self._by_mark: dict[str, dict[Key, None]] = {}
         self._orphans: dict[tuple[str, str], dict[Key, None]] = {}
@@ -101,18 +149,31 @@ class State:
         """Return the objects that have an owner reference to `uid`."""
         return [self.objects[key] for key in self._by_owner.get(uid, ())]
 
+    def count_owned(self, uid: str) -> int:
+        """Return how many objects have an owner reference to `uid`."""
+        return len(self._by_owner.get(uid, ()))
+
+    def owned_since(self, uid: str, mark: int) -> tuple[int, Sequence[Key] | None]:
+        """Return a new mark, and the keys of what `uid` owns or owned that has changed since an old one of this State.
+
+        None: that is not known any more (or `mark` is 0), and all that `owned_by` returns may have changed. Costs what
+        has changed, not what there is.
+        """
+        owned = self._by_owner.get(uid)
+        if owned is None or mark <= owned.since:
+            return self._moves, None
+        return self._moves, tuple(owned.touched_after(mark))
+
     def orphans(self, resource: str, namespace: str) -> Objects:
         """Return the pods or ControllerRevisions of a namespace that have no controller, so that one may adopt them."""
         return [self.objects[key] for key in self._orphans.get((resource, namespace), ())]
 
     def related(self, resource: str, namespace: str, uid: str) -> Objects:
         """Return the pods or ControllerRevisions of a namespace that `uid` owns, or may adopt."""
-        keys = {
-            key: None
-            for key in (*self._by_owner.get(uid, ()), *self._orphans.get((resource, namespace), ()))
-            if key.startswith(f"{resource}/{namespace}/")
-        }
-        return [self.objects[key] for key in keys]
+        owned = self._by_owner.get(uid)
+        own = owned.keys.get(resource, ()) if owned is not None else ()
+        keys = dict.fromkeys((*own, *self._orphans.get((resource, namespace), ())))
+        return [self.objects[key] for key in keys if key.startswith(f"{resource}/{namespace}/")]
 
     def pods_on(self, node: str) -> Objects:
         """Return the pods bound to a node; with "" those bound to none."""
@@ -150,7 +211,7 @@ class State:
             resource: {namespace: dict(objects) for namespace, objects in namespaces.items()}
             for resource, namespaces in self._by_kind.items()
         }
-        other._by_owner = {uid: dict(keys) for uid, keys in self._by_owner.items()}
+        other._by_owner = {uid: owned.copy() for uid, owned in self._by_owner.items()}
         other._by_node = {node: dict(keys) for node, keys in self._by_node.items()}
         other._by_mark = {mark: dict(keys) for mark, keys in self._by_mark.items()}
         other._orphans = {place: dict(keys) for place, keys in self._orphans.items()}
@@ -165,9 +226,9 @@ class State:
         owners = new["metadata"].get("ownerReferences")
         old_owners = old["metadata"].get("ownerReferences") if old else None
         if owners is not old_owners:
-            self._disown(key, old_owners)
-            for reference in owners or ():
-                self._by_owner.setdefault(reference["uid"], {})[key] = None
+            self._disown(resource, key, old_owners)
+        for reference in owners or ():
+            self._own(resource, key, reference["uid"])
         if resource in _ADOPTABLE and (old is None or owners is not old_owners):
             self._forget_orphan(resource, namespace, key)
             if controller_of(new) is None:
@@ -197,7 +258,7 @@ class State:
         del namespaces[namespace][key]
         if not namespaces[namespace]:
             del namespaces[namespace]
-        self._disown(key, old["metadata"].get("ownerReferences"))
+        self._disown(resource, key, old["metadata"].get("ownerReferences"))
         self._forget_orphan(resource, namespace, key)
         if resource == "core/pods":
             self._leave(old["spec"].get("nodeName", UNSCHEDULED), key)
@@ -229,11 +290,19 @@ class State:
             if mark.startswith(_PLACES):
                 self._move(mark)
 
-    def _disown(self, key: Key, references: Objects | None) -> None:
+    def _own(self, resource: str, key: Key, uid: str) -> None:
+        owned = self._by_owner.get(uid)
+        if owned is None:
+            owned = self._by_owner[uid] = _Owned(self._moves)
+        self._moves += 1
+        owned.touch(resource, key, self._moves)
+
+    def _disown(self, resource: str, key: Key, references: Objects | None) -> None:
         for reference in references or ():
             owned = self._by_owner.get(reference["uid"])
             if owned is not None:
-                owned.pop(key, None)
+                self._moves += 1
+                owned.drop(resource, key, self._moves)
                 if not owned:
                     del self._by_owner[reference["uid"]]
 

@@ -86,6 +86,11 @@ def controller_of(obj: Object) -> Object | None:
     return None
 
 
+def is_owned_by(obj: Object, uid: str) -> bool:
+    """True where one of an object's owner references is to `uid`."""
+    return any(reference["uid"] == uid for reference in obj["metadata"].get("ownerReferences", ()))
+
+
 def with_fields(obj: Object, **fields: Any) -> Object:
     """Return a copy of `obj` with top-level `fields` replaced."""
     return {**obj, **fields}

@@ -57,7 +57,7 @@ class Breaker:
         while recent and recent[0][0] <= now - WINDOW_MS:
             recent.popleft()
         written = sum(events for _, events in recent)
-        owned = max(FEWEST_OBJECTS, len(state.owned_by(uid_of(obj))))
+        owned = max(FEWEST_OBJECTS, state.count_owned(uid_of(obj)))
         if written <= EVENTS_PER_OBJECT * owned:
             return None
         return Decision(

@@ -70,8 +70,9 @@ def a_sealer(log: Sealable, folder: Path, limits: Limits = SMALL) -> Sealer:
 
 def facts_of(state: State) -> dict[str, Any]:
     """Return all that a state holds, its indexes too; not what it says to those who follow this very one."""
-    own = ("_moved", "_moves")
-    return {name: getattr(state, name) for name in State.__slots__ if name not in own}
+    own = ("_moved", "_moves", "_by_owner")
+    facts = {name: getattr(state, name) for name in State.__slots__ if name not in own}
+    return {**facts, "_by_owner": {uid: set(owned) for uid, owned in state._by_owner.items()}}
 
 
 class Death(BaseException):

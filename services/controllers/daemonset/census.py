@@ -1,19 +1,19 @@
 """Makes views of DaemonSets at the cost of what has changed.
 
 Looking at 5,000 nodes and pods takes longer than deciding about the one that changed, so a `Census` remembers what it
-found of each for as long as they are the very same objects (an object is never edited in place), and places only those
-anew that differ.
+found and places only those anew that have changed since, as the State tells (State.owned_since, State.moved_since).
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from events.state import Failure, State, daemon_place
 from schemas.daemon_pods import target_node_of, with_tolerations
 from schemas.kinds import CONTROLLER_REVISION, NODE, POD
-from schemas.objects import Key, Object, controller_of, name_of
+from schemas.objects import Key, Object, controller_of, is_owned_by, key_of, key_of_object
 from schemas.selectors import Selector, selector_of
 from schemas.times import Milliseconds
 from schemas.views import DaemonSetView, PodView
@@ -24,26 +24,27 @@ from services.controllers.pods import available_at, is_failed, is_finished, is_r
 
 @dataclass(slots=True)
 class _Memory:
-    """What was found for one set while what it asks was `asks`. Objects are known by their id, and so kept alive.
+    """What was found for one set in one State while what the set asks was `asks`.
 
-    owned        what has an owner reference to the set
-    daemons      the pods among them that the set controls, selected or not
-    revisions    the ControllerRevisions among them
-    nodes        every node
+    mark         when the State was asked for what the set owns last; `moved` for the nodes
+    daemons      the pods that the set controls, selected or not; `pods` are the same, raw
+    revisions    its ControllerRevisions
     by_node      node -> its daemons; by_name: node -> the node as it is
     places       by the node's name, in that order
     """
 
+    state: State
     spec: Object
     asks: tuple[object, ...]
     template: Object
     selector: Selector
-    owned: dict[int, Object] = field(default_factory=dict)
-    daemons: dict[int, Daemon] = field(default_factory=dict)
-    revisions: dict[int, Object] = field(default_factory=dict)
+    mark: int = 0
+    moved: int = 0
+    daemons: dict[Key, Daemon] = field(default_factory=dict)
+    pods: dict[Key, Object] = field(default_factory=dict)
+    revisions: dict[Key, Object] = field(default_factory=dict)
     strangers: dict[str, PodView] = field(default_factory=dict)
-    nodes: dict[int, Object] = field(default_factory=dict)
-    by_node: dict[str, dict[int, Daemon]] = field(default_factory=dict)
+    by_node: dict[str, dict[Key, Daemon]] = field(default_factory=dict)
     by_name: dict[str, Object] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     unsettled: dict[str, Place] = field(default_factory=dict)
@@ -58,20 +59,17 @@ class Census:
 
     def view_of(self, state: State, key: Key) -> View | None:
         """Return the view of a set, or None where there is none."""
-        raw = state.get(key)
+        raw, known = state.get(key), self._memories.pop(key, None)
         if raw is None:
-            self._memories.pop(key, None)
             return None
         owner = DaemonSetView(raw)
-        memory = _memory_for(owner, self._memories.pop(key, None))
-        _place_anew(memory, _changed_daemons(memory, state, owner) | _changed_nodes(memory, state))
-        self._memories[key] = memory
+        memory = self._memories[key] = _brought_up_to_date(owner, state, known)
         return View(
             owner=owner,
             places=dict(memory.places),
             standings=dict(memory.standings),
             unsettled=tuple(memory.unsettled[name] for name in sorted(memory.unsettled)),
-            pods=tuple(obj for identity, obj in memory.owned.items() if identity in memory.daemons),
+            pods=tuple(memory.pods.values()),
             strangers=tuple(memory.strangers[name] for name in sorted(memory.strangers)),
             orphans=tuple(map(PodView, state.orphans(POD.resource, owner.namespace))),
             revisions=tuple(_revisions(state, owner, memory)),
@@ -79,61 +77,82 @@ class Census:
         )
 
 
-def _memory_for(owner: DaemonSetView, known: _Memory | None) -> _Memory:
-    """Return what was found before, or nothing where the set asks something else of nodes and pods than then."""
+def _brought_up_to_date(owner: DaemonSetView, state: State, known: _Memory | None) -> _Memory:
+    """Return what is there by now: what was `known`, and what has changed since; else all of it."""
+    memory = known if known is not None and _still_holds(known, owner, state) else None
+    changed = None
+    if memory is not None:
+        memory.mark, changed = state.owned_since(owner.uid, memory.mark)
+    if memory is None or changed is None:
+        template = with_tolerations(owner.template["spec"])
+        memory = _Memory(state, owner.raw["spec"], _asks(owner), template, selector_of(owner.selector))
+        memory.mark, _ = state.owned_since(owner.uid, 0)
+        changed = [key_of_object(obj) for obj in state.owned_by(owner.uid)]
+    _place_anew(memory, _changed_daemons(memory, state, owner, changed) | _changed_nodes(memory, state))
+    return memory
+
+
+def _still_holds(memory: _Memory, owner: DaemonSetView, state: State) -> bool:
+    """True where this is the same State, and the set asks of nodes and pods what it asked before."""
+    if memory.state is not state:
+        return False
     spec = owner.raw["spec"]
-    if known is not None and known.spec is spec:
-        return known
+    if memory.spec is not spec and memory.asks == _asks(owner):
+        memory.spec = spec
+    return memory.spec is spec
+
+
+def _asks(owner: DaemonSetView) -> tuple[object, ...]:
     template = with_tolerations(owner.template["spec"])
-    asks = (
+    return (
         owner.uid,
         owner.selector,
         owner.min_ready_seconds,
         *(template.get(name) for name in ("nodeName", "nodeSelector", "affinity", "tolerations")),
     )
-    if known is not None and known.asks == asks:
-        known.spec = spec
-        return known
-    return _Memory(spec, asks, template, selector_of(owner.selector))
 
 
-def _changed_daemons(memory: _Memory, state: State, owner: DaemonSetView) -> set[str]:
-    """Bring the set's pods and revisions up to date; return the nodes of the pods that came, changed or went."""
-    present = {id(obj): obj for obj in state.owned_by(owner.uid)}
+def _changed_daemons(memory: _Memory, state: State, owner: DaemonSetView, keys: Iterable[Key]) -> set[str]:
+    """Look at what is under these keys by now; return the nodes of the pods that came, changed or went."""
     dirty: set[str] = set()
-    for identity in memory.owned.keys() - present.keys():
-        memory.revisions.pop(identity, None)
-        daemon = memory.daemons.pop(identity, None)
-        if daemon is None:
+    for key in keys:
+        memory.revisions.pop(key, None)
+        memory.pods.pop(key, None)
+        old = memory.daemons.pop(key, None)
+        if old is not None:
+            memory.strangers.pop(old.name, None)
+            if memory.by_node.get(old.node, {}).pop(key, None) is not None:
+                dirty.add(old.node)
+        obj = state.get(key)
+        if obj is None or not is_owned_by(obj, owner.uid):
             continue
-        memory.strangers.pop(daemon.name, None)
-        if memory.by_node.get(daemon.node, {}).pop(identity, None) is not None:
-            dirty.add(daemon.node)
-    for identity in present.keys() - memory.owned.keys():
-        obj = present[identity]
         if obj["kind"] == CONTROLLER_REVISION.kind:
-            memory.revisions[identity] = obj
+            memory.revisions[key] = obj
         elif obj["kind"] == POD.kind and (controller_of(obj) or {}).get("uid") == owner.uid:
-            daemon = memory.daemons[identity] = _daemon_of(obj, owner.min_ready_seconds)
+            daemon = memory.daemons[key] = _daemon_of(obj, owner.min_ready_seconds)
+            memory.pods[key] = obj
             if not memory.selector.matches(daemon.pod.labels):
                 memory.strangers[daemon.name] = daemon.pod
             elif daemon.node:
-                memory.by_node.setdefault(daemon.node, {})[identity] = daemon
+                memory.by_node.setdefault(daemon.node, {})[key] = daemon
                 dirty.add(daemon.node)
-    memory.owned = present
     return dirty
 
 
 def _changed_nodes(memory: _Memory, state: State) -> set[str]:
     """Bring the nodes up to date; return the names of those that came, changed or went."""
-    present = {id(node): node for node in state.list(NODE.resource)}
-    gone = {name_of(memory.nodes[identity]) for identity in memory.nodes.keys() - present.keys()}
-    fresh = {name_of(node): node for node in map(present.get, present.keys() - memory.nodes.keys()) if node}
-    for name in gone:
-        memory.by_name.pop(name, None)
-    memory.by_name |= fresh
-    memory.nodes = present
-    return gone | fresh.keys()
+    memory.moved, moved = state.moved_since(memory.moved)
+    changed: set[str] = set()
+    for name in moved:
+        node = state.get(key_of(NODE.resource, "", name))
+        if node is memory.by_name.get(name):
+            continue
+        changed.add(name)
+        if node is None:
+            del memory.by_name[name]
+        else:
+            memory.by_name[name] = node
+    return changed
 
 
 def _place_anew(memory: _Memory, dirty: set[str]) -> None:

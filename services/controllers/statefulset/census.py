@@ -1,19 +1,20 @@
 """Makes views of StatefulSets at the cost of what has changed.
 
-Looking at 1,000 pods takes longer than deciding about the one that changed, so a `Census` remembers what it found of
-each for as long as they are the very same objects (an object is never edited in place), and looks only at those anew
-that differ. What is at rest, whatever time it is, is only counted.
+Looking at 1,000 pods takes longer than deciding about the one that changed, so a `Census` remembers what it found and
+looks only at those anew that have changed since, as the State tells (State.owned_since). What is at rest, whatever time
+it is, is only counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import is_
 
 from events.state import Failure, State
 from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STORAGE_CLASS
-from schemas.objects import Key, Object, controller_of, key_of, name_of
+from schemas.objects import Key, Object, controller_of, is_owned_by, key_of, key_of_object, name_of
 from schemas.selectors import Selector, selector_of
 from schemas.views import ClaimView, PodView, StatefulSetView
 from services.controllers.pods import is_pending
@@ -26,19 +27,20 @@ from services.controllers.statefulset.view import View
 
 @dataclass(slots=True)
 class _Memory:
-    """What was found for one set while what it asks was `asks`. Objects are known by their id, and so kept alive.
+    """What was found for one set in one State while what the set asks was `asks`.
 
-    owned        what has an owner reference to the set
-    members      its pods among them; `released` are pods that it controls and that are not its by selector or name
-    revisions    the ControllerRevisions among them
+    mark         when the State was asked last
+    members      its pods; `released` are pods that it controls and that are not its by selector or name
+    revisions    its ControllerRevisions
     condemned    members beyond the range, by ordinal
     unsettled    indexes of the replicas that are missing or not at rest
-    by_revision  revision -> indexes of the replicas that have it
+    by_revision  revision -> indexes of the replicas that have it; `told` are those of them that views know already
     claim_keys   of the replicas' claims, as many for each index as the set has claim templates
     claims       what was found there
     astray       indexes with a claim whose owners are not what the retention policy says
     """
 
+    state: State
     spec: Object
     asks: tuple[object, ...]
     selector: Selector
@@ -46,12 +48,13 @@ class _Memory:
     unsettled: set[int]
     claim_keys: tuple[Key, ...]
     claims: list[Object | None]
-    owned: dict[int, Object] = field(default_factory=dict)
-    members: dict[int, Member] = field(default_factory=dict)
-    released: dict[int, PodView] = field(default_factory=dict)
-    revisions: dict[int, Object] = field(default_factory=dict)
+    mark: int = 0
+    members: dict[Key, Member] = field(default_factory=dict)
+    released: dict[Key, PodView] = field(default_factory=dict)
+    revisions: dict[Key, Object] = field(default_factory=dict)
     condemned: dict[int, Member] = field(default_factory=dict)
     by_revision: dict[str, set[int]] = field(default_factory=dict)
+    told: dict[str, frozenset[int]] = field(default_factory=dict)
     standings: Counter[Standing] = field(default_factory=Counter)
     astray: set[int] = field(default_factory=set)
 
@@ -64,15 +67,11 @@ class Census:
 
     def view_of(self, state: State, key: Key) -> View | None:
         """Return the view of a set, or None where there is none."""
-        raw = state.get(key)
+        raw, known = state.get(key), self._memories.pop(key, None)
         if raw is None:
-            self._memories.pop(key, None)
             return None
         owner = StatefulSetView(raw)
-        memory = _memory_for(owner, self._memories.pop(key, None))
-        _count_owned(memory, state, owner)
-        _check_claims(memory, state, owner)
-        self._memories[key] = memory
+        memory = self._memories[key] = _brought_up_to_date(owner, state, known)
         unsettled = tuple(sorted(memory.unsettled | memory.astray))
         condemned = tuple(memory.condemned[ordinal] for ordinal in sorted(memory.condemned, reverse=True))
         doubtful = [*filter(None, (memory.replicas[index] for index in unsettled)), *condemned]
@@ -81,7 +80,7 @@ class Census:
             replicas=tuple(memory.replicas),
             condemned=condemned,
             unsettled=unsettled,
-            by_revision={revision: frozenset(indexes) for revision, indexes in memory.by_revision.items()},
+            by_revision=_told(memory),
             standings=dict(memory.standings),
             released=tuple(sorted(memory.released.values(), key=lambda pod: pod.name)),
             orphans=tuple(
@@ -98,31 +97,52 @@ class Census:
         )
 
 
-def _memory_for(owner: StatefulSetView, known: _Memory | None) -> _Memory:
-    """Return what was found before, or nothing where the set asks something else of its pods and claims than then."""
+def _brought_up_to_date(owner: StatefulSetView, state: State, known: _Memory | None) -> _Memory:
+    """Return what is there by now: what was `known`, and what has changed since; else all of it."""
+    memory = known if known is not None and _still_holds(known, owner, state) else None
+    changed = None
+    if memory is not None:
+        memory.mark, changed = state.owned_since(owner.uid, memory.mark)
+    if memory is None or changed is None:
+        memory = _nothing_known(owner, state)
+        memory.mark, _ = state.owned_since(owner.uid, 0)
+        changed = [key_of_object(obj) for obj in state.owned_by(owner.uid)]
+    _look_at(memory, owner, state, changed)
+    _check_claims(memory, owner, state)
+    return memory
+
+
+def _still_holds(memory: _Memory, owner: StatefulSetView, state: State) -> bool:
+    """True where this is the same State, and the set asks of its pods and claims what it asked before."""
+    if memory.state is not state:
+        return False
     spec = owner.raw["spec"]
-    if known is not None and known.spec is spec:
-        return known
-    stems = claim_stems(owner)
-    asks = (
+    if memory.spec is not spec and memory.asks == _asks(owner):
+        memory.spec = spec
+    return memory.spec is spec
+
+
+def _asks(owner: StatefulSetView) -> tuple[object, ...]:
+    return (
         owner.uid,
         owner.selector,
         owner.start,
         owner.replicas,
         owner.min_ready_seconds,
         owner.deletes_claims_when_deleted,
-        stems,
+        claim_stems(owner),
     )
-    if known is not None and known.asks == asks:
-        known.spec = spec
-        return known
-    ordinals = range(owner.start, owner.start + owner.replicas)
+
+
+def _nothing_known(owner: StatefulSetView, state: State) -> _Memory:
+    ordinals, stems = range(owner.start, owner.start + owner.replicas), claim_stems(owner)
     keys = tuple(
         key_of(CLAIM.resource, owner.namespace, f"{stem}{ordinal}") for ordinal in ordinals for stem in stems
     )
     return _Memory(
-        spec=spec,
-        asks=asks,
+        state=state,
+        spec=owner.raw["spec"],
+        asks=_asks(owner),
         selector=selector_of(owner.selector),
         replicas=[None] * owner.replicas,
         unsettled=set(range(owner.replicas)),
@@ -131,56 +151,70 @@ def _memory_for(owner: StatefulSetView, known: _Memory | None) -> _Memory:
     )
 
 
-def _count_owned(memory: _Memory, state: State, owner: StatefulSetView) -> None:
-    """Bring the set's pods and revisions up to date."""
-    present = {id(obj): obj for obj in state.owned_by(owner.uid)}
-    for identity in memory.owned.keys() - present.keys():
-        memory.released.pop(identity, None)
-        memory.revisions.pop(identity, None)
-        member = memory.members.pop(identity, None)
-        if member is not None:
-            _leave(memory, owner, member)
-    for identity in present.keys() - memory.owned.keys():
-        obj = present[identity]
-        if obj["kind"] == CONTROLLER_REVISION.kind:
-            memory.revisions[identity] = obj
+def _look_at(memory: _Memory, owner: StatefulSetView, state: State, keys: Iterable[Key]) -> None:
+    """Put what is under these keys by now, and was owned or is, where it belongs."""
+    for key in keys:
+        memory.released.pop(key, None)
+        memory.revisions.pop(key, None)
+        old, new = memory.members.pop(key, None), None
+        obj = state.get(key)
+        if obj is None or not is_owned_by(obj, owner.uid):
+            pass
+        elif obj["kind"] == CONTROLLER_REVISION.kind:
+            memory.revisions[key] = obj
         elif obj["kind"] == POD.kind and (controller_of(obj) or {}).get("uid") == owner.uid:
             pod = PodView(obj)
             ordinal = ordinal_of(owner.name, pod.name)
             if ordinal is None or not memory.selector.matches(pod.labels):
-                memory.released[identity] = pod
+                memory.released[key] = pod
             else:
-                member = memory.members[identity] = member_of(pod, ordinal, owner.min_ready_seconds)
-                _join(memory, owner, member)
-    memory.owned = present
+                new = memory.members[key] = member_of(pod, ordinal, owner.min_ready_seconds)
+        _replace(memory, owner, old, new)
 
 
-def _leave(memory: _Memory, owner: StatefulSetView, member: Member) -> None:
-    memory.standings[member.standing] -= 1
-    if not memory.standings[member.standing]:
-        del memory.standings[member.standing]
-    index = member.ordinal - owner.start
-    if not 0 <= index < owner.replicas:
-        del memory.condemned[member.ordinal]
+def _replace(memory: _Memory, owner: StatefulSetView, old: Member | None, new: Member | None) -> None:
+    """Put a member in the place of another, which has the same name where there are both."""
+    _count(memory.standings, old, new)
+    present = new or old
+    if present is None:
         return
-    memory.replicas[index] = None
-    memory.unsettled.add(index)
-    indexes = memory.by_revision[member.revision]
-    indexes.remove(index)
-    if not indexes:
-        del memory.by_revision[member.revision]
-
-
-def _join(memory: _Memory, owner: StatefulSetView, member: Member) -> None:
-    memory.standings[member.standing] += 1
-    index = member.ordinal - owner.start
+    index = present.ordinal - owner.start
     if not 0 <= index < owner.replicas:
-        memory.condemned[member.ordinal] = member
+        memory.condemned.pop(present.ordinal, None)
+        if new is not None:
+            memory.condemned[present.ordinal] = new
         return
-    memory.replicas[index] = member
-    memory.by_revision.setdefault(member.revision, set()).add(index)
-    if _is_settled(member):
+    memory.replicas[index] = new
+    if new is not None and _is_settled(new):
         memory.unsettled.discard(index)
+    else:
+        memory.unsettled.add(index)
+    was, now = old.revision if old else None, new.revision if new else None
+    if was != now:
+        if was is not None:
+            memory.told.pop(was, None)
+            memory.by_revision[was].remove(index)
+            if not memory.by_revision[was]:
+                del memory.by_revision[was]
+        if now is not None:
+            memory.told.pop(now, None)
+            memory.by_revision.setdefault(now, set()).add(index)
+
+
+def _told(memory: _Memory) -> dict[str, frozenset[int]]:
+    for revision, indexes in memory.by_revision.items():
+        if revision not in memory.told:
+            memory.told[revision] = frozenset(indexes)
+    return dict(memory.told)
+
+
+def _count(standings: Counter[Standing], old: Member | None, new: Member | None) -> None:
+    if old is not None:
+        standings[old.standing] -= 1
+        if not standings[old.standing]:
+            del standings[old.standing]
+    if new is not None:
+        standings[new.standing] += 1
 
 
 def _is_settled(member: Member) -> bool:
@@ -188,11 +222,13 @@ def _is_settled(member: Member) -> bool:
     return member.is_healthy(0) and with_identity(member.pod, member.ordinal) is member.pod.raw
 
 
-def _check_claims(memory: _Memory, state: State, owner: StatefulSetView) -> None:
+def _check_claims(memory: _Memory, owner: StatefulSetView, state: State) -> None:
     """Look at those claims of the replicas anew that came, changed or went."""
     if not memory.claim_keys:
         return
     found = [*map(state.objects.get, memory.claim_keys)]
+    if all(map(is_, found, memory.claims)):
+        return
     each = len(owner.claim_templates)
     changed = {
         position // each

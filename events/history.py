@@ -5,8 +5,8 @@ It reads snapshots, sealed segments and the live stream; who asks need not know 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 from events.archive import Archive
@@ -16,7 +16,7 @@ from events.codec import Entry, decode
 from events.fold import folded
 from events.log import Log
 from events.replay import CHUNK, events_between, position_at, replay
-from events.segments import unpack_some
+from events.segments import BLOCK, unpack_some
 from events.state import State
 from schemas.envelopes import CREATE, DELETE, REPLACE, Event
 from schemas.objects import Key, Object, resource_of
@@ -70,6 +70,33 @@ class History:
     def events_between(self, after: Position, until: Position) -> Iterator[Event]:
         """Yield the events behind `after` up to and including `until`, in order."""
         return events_between(self.log, after, until)
+
+    def events_of(
+        self,
+        after: Position,
+        until: Position,
+        has_key: Callable[[Key], bool],
+        has_actor: Callable[[str], bool],
+    ) -> Iterator[Event]:
+        """Yield the events of a stretch, in order, among which are all of such keys by such actors (by name).
+
+        Sealed blocks in which there are none, as their segment's contents say, are not read.
+        """
+        archive = self._archive
+        segments = archive.refresh().segments if archive else ()
+        for segment in segments:
+            if archive is None or segment.last <= after or segment.first > until:
+                continue
+            contents = archive.contents(segment)
+            of_keys = (found for key, found in contents.objects.items() if has_key(key))
+            blocks = {ordinal // BLOCK for found in of_keys for ordinal in found}
+            by_actors = (found for name, found in contents.actors.items() if has_actor(name))
+            for number in sorted(blocks.intersection(chain.from_iterable(by_actors))):
+                entries = archive.block(segment, number)
+                yield from (decode(each) for each in entries if after < each.position <= until)
+        end = segments[-1].last if segments else 0
+        if max(after, end) < until:
+            yield from events_between(self.log, max(after, end), until)
 
     def changes_of(self, key: Key, limit: int, until: Position | None = None) -> list[Event]:
         """Return the last `limit` events of an object up to `until`, oldest first; also of one that is gone.
@@ -159,7 +186,7 @@ def _version(obj: Object | None) -> tuple[str, str] | None:
 
 
 def _versions(events: list[Event], known: Object | None = None) -> list[Version]:
-    """Return what each event made of its object, `known` at first; what comes before the first whole one is left out."""
+    """Return what each event made of its object, `known` at first; what is before the first whole one is left out."""
     versions: list[Version] = []
     is_known = known is not None
     for event in events:

@@ -52,7 +52,7 @@ def replay(
         gap = log.gap(state.position, until)
         if gap is not None:
             if resources is None or gap.resources & resources:
-                raise thinned_state(gap, until)
+                raise _thinned_state(gap, until, resources)
             return _others(log, until, state, gap.resources)
         pending: list[Event] = []
         for event in events_between(log, state.position, until):
@@ -104,21 +104,23 @@ def check_whole(log: Log, after: Position, until: Position, resources: frozenset
     gap = log.gap(after, until)
     if gap is not None and (resources is None or gap.resources & resources):
         raise Thinned(
-            f"thinned: {_named(gap)} has no events up to {_moment(gap.until)}, only the state at some moments; "
-            "begin there or later"
+            f"thinned: of {_named(gap, resources)} no events are kept up to {_moment(gap.until)}, only the state at "
+            "some moments; begin there or later"
         )
 
 
-def thinned_state(gap: Gap, until: Position) -> Thinned:
+def _thinned_state(gap: Gap, until: Position, resources: frozenset[str] | None) -> Thinned:
     """Return the refusal to tell the state at a moment of which it is not kept; it names the moments next to it."""
     moments = " and ".join(_moment(each) for each in (gap.before, gap.behind) if each)
     return Thinned(
-        f"{_moment(until)} is thinned: of {_named(gap)} only the state at some moments is kept, next to it at {moments}"
+        f"{_moment(until)} is thinned: of {_named(gap, resources)} only the state at some moments is kept, next to it "
+        f"at {moments}"
     )
 
 
-def _named(gap: Gap) -> str:
-    return ", ".join(sorted(each.partition("/")[2] for each in gap.resources))
+def _named(gap: Gap, resources: frozenset[str] | None) -> str:
+    concerned = gap.resources if resources is None else gap.resources & resources
+    return " and ".join(sorted(each.partition("/")[2] for each in concerned))
 
 
 def _moment(position: Position) -> str:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from events.history import Difference, differences
-from events.replay import foldable_events
+from events.replay import check_whole, foldable_events
 from events.state import State
 from schemas.errors import BadRequest, NotFound
 from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, NODE, POD, STATEFUL_SET
@@ -220,7 +220,8 @@ def history(
         for each in changes_of(events, partial(session.history.beginning_of, key))
         if each.event.position > begin and (fields := _fields(each, no_status, field)) is not None and fields
     ][-limit:]
-    if not events:
+    if not events and session.history.beginning_of(key) is None:
+        check_whole(session.log, 0, end, frozenset((split_key(key)[0],)))
         raise NotFound(
             f"there never was a {name_of_key(key)} in namespace {namespace} up to {_spoken(end)}", key
         )
@@ -260,7 +261,8 @@ def show_log(
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
     _tell_thinned(session, kinds, begin)
-    events = filter(wanted.matches, session.history.events_between(begin, end))
+    near = session.history.events_of(begin, end, wanted.has_key, wanted.has_actor)
+    events = filter(wanted.matches, near)
     match output:
         case Format.JSON:
             for event in events:
@@ -296,6 +298,7 @@ def why(
     position, then = place_of_words(session, at or "now", "--at")
     chain = chain_of(Past(session.history), key, position)
     if chain is None:
+        check_whole(session.log, 0, position, frozenset((split_key(key)[0],)))
         raise NotFound(
             f"there never was a {name_of_key(key)} in namespace {namespace} up to {_spoken(position)}", key
         )

@@ -178,11 +178,11 @@ def _check_policies(report: Report, session: Session) -> None:
     manifest = session.log.archive.manifest
     try:
         versions = session.history.versions_of(RETENTION, _EVERY)
+        given_up = _given_up(session)
     except LostHistory as why:
         report.found("archive", why)
         return
     said = {each.event.position: periods_of(each.new) for each in versions}
-    given_up = _given_up(session)
     moments = {each.position for each in manifest.snapshots}
     for row in manifest.thinned:
         what = f"{row.resource} is thinned up to {stream_id_of(row.until)}"

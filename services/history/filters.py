@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from schemas.envelopes import Event
-from schemas.objects import split_key
+from schemas.objects import Key, split_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,42 @@ class Filter:
             return False
         if self.type and not fnmatchcase(event.type, self.type):
             return False
+        return self.has_key(event.key)
+
+    def has_key(self, key: Key) -> bool:
+        """Say whether the events of an object may be asked for."""
         if not (self.resources or self.namespace or self.name):
             return True
-        if event.key.count("/") < 2:
+        if key.count("/") < 2:
             return False
-        resource, namespace, name = split_key(event.key)
+        resource, namespace, name = split_key(key)
         return (
             (not self.resources or resource in self.resources)
             and (not self.namespace or namespace == self.namespace)
             and (not self.name or fnmatchcase(name, self.name))
         )
 
+    def has_actor(self, name: str) -> bool:
+        """Say whether events of an actor, by its name, may be asked for: people may call themselves otherwise."""
+        if _is_a_program(name):
+            return not self.people_only and (not self.actor or _is_called(name, self.actor))
+        return True
+
 
 def is_by(event: Event, who: str) -> bool:
     """Say whether an event is by an actor: by its name or what it calls itself, with `user:` or without."""
-    known = {event.actor.name, event.actor.claim}
-    known |= {name.removeprefix("user:") for name in known}
-    return any(fnmatchcase(name, who) for name in known if name)
+    return any(_is_called(name, who) for name in (event.actor.name, event.actor.claim) if name)
 
 
 def is_by_a_person(event: Event) -> bool:
     """Say whether a person, or a program of theirs, wished for an event: no controller, no node."""
-    return not event.actor.name.startswith(("controller:", "node:", "system:")) and not event.derivation
+    return not _is_a_program(event.actor.name) and not event.derivation
+
+
+def _is_called(name: str, who: str) -> bool:
+    return fnmatchcase(name, who) or fnmatchcase(name.removeprefix("user:"), who)
+
+
+def _is_a_program(name: str) -> bool:
+    """Say whether an actor is a controller, a node or the system itself; these have no claims."""
+    return name.startswith(("controller:", "node:", "system:"))

@@ -179,3 +179,23 @@ def test_an_event_of_a_newer_version_is_named_with_its_position(
         list(past.events_between(0, past.log.last()))
     with pytest.raises(LostHistory, match="upgrade the readers first"):
         past.changes_of(WEB, 5)
+
+
+def test_events_of_keys_and_actors_are_found_by_what_segments_say_of_their_blocks(past: History) -> None:
+    last = past.log.last()
+    everything = list(past.events_between(0, last))
+    middle = everything[len(everything) // 2].position
+
+    def is_of_web(key: str) -> bool:
+        return key == WEB
+
+    for actor in ("socket:1000@host", "system:init", "nobody"):
+        for after, until in ((0, last), (middle, last), (0, middle)):
+            found = list(past.events_of(after, until, is_of_web, actor.__eq__))
+            wanted = [
+                each
+                for each in everything
+                if each.key == WEB and each.actor.name == actor and after < each.position <= until
+            ]
+            assert [each for each in found if each.key == WEB and each.actor.name == actor] == wanted
+            assert found == sorted(found, key=lambda each: each.position)

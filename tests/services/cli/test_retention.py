@@ -214,3 +214,17 @@ def test_a_backup_keeps_what_it_had_in_full_and_a_new_one_is_restored_at_a_kept_
     shown = chronoset("replay", "--at", "now", "cm", "settings", "-o", "json")
     assert shown.code == 0, shown.err
     assert chronoset("verify", "--no-projections").code == 0
+
+
+def test_an_object_of_which_no_event_is_left_is_not_said_never_to_have_been(thinned: Thinned) -> None:
+    chronoset = thinned.chronoset
+    kept = chronoset("replay", "history", "cm/settings")
+    thinned.thin(Retention(thinned.retention.position, {"core/namespaces": DAY}))
+    told = chronoset("replay", "history", "ns/default")
+    assert (kept.code, told.code, told.out.strip()) == (0, 0, "")
+    assert "core/namespaces is thinned up to" in told.err
+    why = chronoset("replay", "why", "ns/default")
+    assert why.code == 2 and "thinned: of namespaces no events are kept up to" in why.err
+    other = chronoset("replay", "history", "ns/other")
+    assert other.code == 2 and "thinned: of namespaces no events are kept up to" in other.err
+    assert "there never was a pod/other" in chronoset("replay", "history", "pod/other").err

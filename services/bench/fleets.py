@@ -71,6 +71,7 @@ def _pods_anywhere(nodes: int) -> Iterator[Reading]:
         while _step(world, binder, SCHEDULER_KEY):
             pass
         seconds = time.process_time() - begun
+    _report(world)
     what = f"bind {nodes:,} pods to {nodes:,} nodes, commits and folds included"
     yield Reading("bindings", what, nodes / seconds, "1/s", Gate(2_000, True, 0.02, "no-op folds/s"))
     state = State()
@@ -80,7 +81,13 @@ def _pods_anywhere(nodes: int) -> Iterator[Reading]:
     apply_entries(state, entries)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    yield Reading("pod-memory", "what a State takes for a pod", taken / nodes / 1024, "KB", Gate(10))
+    yield Reading(
+        "pod-memory",
+        "what a State takes for a pod of one container that runs",
+        taken / nodes / 1024,
+        "KB",
+        Gate(10),
+    )
 
 
 def _a_pod(name: str) -> Object:
@@ -136,17 +143,44 @@ def _changed_nodes(world: World, controller: Controller[Any], key: Key) -> Itera
 
 def _start(world: World, controller: Controller[Any], key: Key) -> None:
     """Report all pods Running and Ready, and let the set count them."""
-    status = {
-        "phase": "Running",
-        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(wall_clock())}],
-    }
-    pods = sorted(world.state.list(POD.resource), key=name_of)
-    for start in range(0, len(pods), _AT_ONCE):
-        world.commit(
-            [Replace(pod, with_fields(pod, status=status)) for pod in pods[start : start + _AT_ONCE]]
-        )
+    _report(world)
     while _step(world, controller, key):
         pass
+
+
+def _report(world: World) -> None:
+    """Report all pods Running and Ready, as agents do."""
+    pods, now = sorted(world.state.list(POD.resource), key=name_of), rfc3339(wall_clock())
+    for start in range(0, len(pods), _AT_ONCE):
+        some = enumerate(pods[start : start + _AT_ONCE], start)
+        world.commit([Replace(pod, with_fields(pod, status=_status(number, now))) for number, pod in some])
+
+
+def _status(number: int, now: str) -> Object:
+    address, node = (f"10.{net}.{number >> 8}.{number & 255}" for net in (3, 213))
+    said = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+    container = {
+        "name": "fluentd",
+        "image": "fluentd:1",
+        "imageID": f"sha256:{number:064x}",
+        "containerID": f"process://00000000-0000-4000-8000-{number:012x}/fluentd/0",
+        "ready": True,
+        "started": True,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": now}},
+        "lastState": {},
+    }
+    return {
+        "phase": "Running",
+        "qosClass": "Burstable",
+        "startTime": now,
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "hostIP": node,
+        "hostIPs": [{"ip": node}],
+        "conditions": [{"type": each, "status": "True", "lastTransitionTime": now} for each in said],
+        "containerStatuses": [container],
+    }
 
 
 def _step(world: World, controller: Controller[Any], key: Key) -> int:

@@ -66,6 +66,11 @@ def thin(sealer: Sealer, retention: Retention = ONE_DAY) -> int:
     return sealer.thin(retention, LATER)
 
 
+def until_old_files_are_gone(sealer: Sealer) -> None:
+    for _ in range(2 * KEPT_MANIFESTS):
+        sealer._switch(replace(sealer.manifest, number=sealer.manifest.number + 1))
+
+
 def moments_of(sealer: Sealer) -> list[Position]:
     return [each.position for each in sealer.manifest.snapshots]
 
@@ -145,6 +150,21 @@ def test_histories_of_kept_kinds_are_whole_and_those_of_thinned_ones_begin_where
         assert list(past.events_by("socket:1000@host", 0, log.last())) == [
             each for each in by if resource_of(each.key) != "core/pods" or each.position > until
         ]
+
+
+def test_an_index_that_was_made_before_is_not_believed_of_what_is_thinned(tmp_path: Path) -> None:
+    log, sealer, _ = a_sealed_log(tmp_path)
+    index = tmp_path / "index.sqlite"
+    before, sets = index.read_bytes(), a_history(log, tmp_path).versions_of(WEB, 1000)
+    thin(sealer)
+    index.write_bytes(before)
+    until_old_files_are_gone(sealer)
+    past = a_history(log, tmp_path)
+    assert past.versions_of(WEB, 1000) == sets
+    by = list(past.events_by("socket:1000@host", 0, log.last()))
+    assert by == [
+        each for each in past.events_between(0, log.last()) if each.actor.name == "socket:1000@host"
+    ]
 
 
 def test_a_stretch_that_is_thinned_is_not_folded(tmp_path: Path) -> None:
@@ -263,8 +283,7 @@ def test_old_files_stay_while_a_server_that_lost_a_second_could_name_them(tmp_pa
     assert all_entries(archived(log, tmp_path)) == entries
     again = a_sealer(log, tmp_path, EMPTY_STREAM)
     assert thin(again) > 0
-    for _ in range(2 * KEPT_MANIFESTS):
-        again._switch(replace(again.manifest, number=again.manifest.number + 1))
+    until_old_files_are_gone(again)
     named = {each.name for each in again.manifest.segments}
     assert set(Folder(tmp_path).names("segments")) == named
 

@@ -19,7 +19,7 @@ from events.replica import Replica
 from schemas.errors import ChronosetError
 from schemas.kinds import NAMESPACE
 from schemas.objects import Object
-from services.api.connections import CERTIFICATE
+from services.api.connections import PEER
 from services.api.documents import DOCUMENTS
 from services.api.failures import failure, method_not_allowed, no_such_path
 from services.api.limits import read_body
@@ -210,10 +210,10 @@ def is_of_objects(path: str) -> bool:
 def caller_of(request: HTTPConnection) -> Caller:
     """Return who a request comes from, as far as the connection and the headers tell."""
     scope = request.scope
-    client = scope.get("client")
+    client, peer = scope.get("client"), scope.get("state", {}).get(PEER)
     return Caller(
         authorization=_header(scope, b"authorization"),
-        certificate=scope.get("state", {}).get(CERTIFICATE, b""),
+        certificate=peer.certificate if peer else b"",
         address=client[0] if client else "",
         agent=_header(scope, b"user-agent"),
         request=random_id(),

@@ -86,6 +86,21 @@ class Watcher:
     than all else that a watch does.
     """
 
+    __slots__ = (
+        "_count",
+        "_pending",
+        "_size",
+        "_waiting",
+        "due",
+        "encoding",
+        "ended",
+        "is_slow",
+        "position",
+        "selection",
+        "sending_since",
+        "task",
+    )
+
     def __init__(self, selection: Selection, encoding: Encoding, position: Position) -> None:
         self.selection = selection
         self.encoding = encoding

@@ -32,7 +32,7 @@ class InFlight:
         return Place(self._requests, user, self.limits.requests)
 
     def watch(self, user: str) -> Place:
-        """Return the place of a watch. Entering it raises Failure 429."""
+        """Return the place of a watch, to be taken when it begins and left when it ends."""
         return Place(self._watches, user, self.limits.watches)
 
 
@@ -44,15 +44,22 @@ class Place:
     def __init__(self, counts: Counter[str], user: str, most: int) -> None:
         self._counts, self._user, self._most = counts, user, most
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Raise Failure 429 where there is none."""
         if self._counts[self._user] >= self._most:
             raise too_many_requests()
         self._counts[self._user] += 1
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
         self._counts[self._user] -= 1
         if not self._counts[self._user]:
             del self._counts[self._user]
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 async def read_body(chunks: AsyncIterator[bytes], announced: str, limit: int) -> bytes:

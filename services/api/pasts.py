@@ -12,7 +12,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -27,7 +26,6 @@ from schemas.times import Milliseconds, parse_rfc3339, rfc3339
 from services.api.failures import Failure, bad_request, failure, too_new
 from services.api.hub import Encoding, Hub, Selection
 from services.api.identity.nodes import GROUP
-from services.api.negotiation import JSON
 from services.api.notices import Notice
 from services.api.reads import Reads, Snapshot, sorted_objects
 from services.api.requests import Target
@@ -162,14 +160,13 @@ async def watch(asked: Asked, tools: Tools) -> Response:
     """Return the stream of what was there, which then says nothing until its time is over, but where it stands."""
     target, form, hub = asked.target, asked.form, tools.reads.hub
     position, first = await beginning(asked, tools, selection_of(target), form)
-    held = ExitStack()
-    held.enter_context(tools.in_flight.watch(asked.user.name))
+    place = tools.in_flight.watch(asked.user.name)
+    place.take()
     watcher = hub.watch(_NOTHING, Encoding("", lambda _type, _obj: b""), hub.position)
     line = tools.renderer.bookmark(target.kind, position, form)
     bookmark = (lambda _position: line) if target.options.allow_bookmarks else None
-    return WatchResponse(
-        hub, watcher, Course(first, bookmark, float(target.options.timeout_seconds)), held, JSON
-    )
+    course = Course(bookmark, float(target.options.timeout_seconds))
+    return WatchResponse(hub, watcher, first, course, place)
 
 
 class PastReads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import orjson
@@ -166,15 +165,15 @@ async def watch(asked: Asked, tools: Tools) -> Response:
         watcher = tools.reads.hub.watch(selection, encoding, start)
     except Failure as gone:
         return Response(b'{"type":"ERROR","object":%b}\n' % orjson.dumps(gone.status), media_type=JSON)
-    place = ExitStack()
+    place = tools.in_flight.watch(asked.user.name)
     try:
-        place.enter_context(tools.in_flight.watch(asked.user.name))
+        place.take()
     except Failure:
         tools.reads.hub.leave(watcher)
         raise
     bookmark = _bookmark(asked, tools, form) if options.allow_bookmarks else None
-    course = Course(first, bookmark, float(options.timeout_seconds))
-    return WatchResponse(tools.reads.hub, watcher, course, place, JSON)
+    course = Course(bookmark, float(options.timeout_seconds))
+    return WatchResponse(tools.reads.hub, watcher, first, course, place)
 
 
 async def create(asked: Asked, tools: Tools) -> Response:

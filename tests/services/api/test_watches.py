@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -14,7 +15,7 @@ from schemas.selectors import parse_selector
 from services.api.hub import MOST_PENDING, Encoding, Hub, Selection, Watcher
 from services.api.limits import Limits
 from services.api.ring import Change, Ring
-from tests.services.api.apis import CONFIG_MAPS, AnApi, a_config_map, a_pod, an_api
+from tests.services.api.apis import CONFIG_MAPS, DEADLINE, AnApi, a_config_map, a_pod, an_api
 
 MAPS = "core/configmaps"
 BOOKMARKS = "allowWatchBookmarks=true"
@@ -139,6 +140,17 @@ def test_one_user_may_not_have_any_number_of_watches() -> None:
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
         assert response.json()["reason"] == "TooManyRequests"
+
+
+def test_a_watch_whose_client_goes_is_forgotten_and_its_place_is_free() -> None:
+    with an_api(limits=Limits(watches=1)) as api:
+        for _ in range(2):
+            with api.watch(CONFIG_MAPS, "resourceVersion=0"):
+                assert api.server.hub.count() == 1
+            deadline = time.monotonic() + DEADLINE
+            while api.server.hub.count():
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
 
 
 def test_under_churn_and_across_reconnects_every_change_is_told_once_and_in_order(api: AnApi) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from events.files import write_private
+from schemas.times import Milliseconds
 from services.settings import Settings, redacted
 
 PATH = "/chronoset/v1/commands"
@@ -50,6 +51,14 @@ def answering(folder: Path, place: Place) -> Iterator[None]:
     finally:
         if read_place(folder) == place:
             path.unlink(missing_ok=True)
+
+
+def answers_since(folder: Path, moment: Milliseconds) -> bool:
+    """Say whether an API has said so at that time or later."""
+    try:
+        return (folder / PLACE).stat().st_mtime_ns // 1_000_000 >= moment
+    except OSError:
+        return False
 
 
 def read_place(folder: Path) -> Place | None:

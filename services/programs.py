@@ -14,6 +14,7 @@ import structlog
 from setproctitle import setproctitle
 
 from schemas.errors import ChronosetError
+from schemas.times import Milliseconds
 from services.logs import log_to_file, log_to_stdout
 from services.metrics import measures
 from services.metrics.serving import serve_on_port, serve_on_socket, socket_of
@@ -28,6 +29,7 @@ class Program:
     run     blocks until it is told to stop; SIGTERM raises SystemExit in it unless it sets a handler of its own
     once    it does one thing: ending with 0 it is not started again
     grace   seconds from SIGTERM to SIGKILL
+    is_ready  whether an instance that was started at that millisecond does its work; None: all do from the beginning
     """
 
     name: str
@@ -35,6 +37,7 @@ class Program:
     count: int = 1
     once: bool = False
     grace: float = 10.0
+    is_ready: Callable[[Settings, Milliseconds], bool] | None = None
 
 
 def fork(body: Callable[[], int], close: int) -> Forked:

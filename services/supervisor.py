@@ -25,6 +25,7 @@ import structlog
 
 from events.keys import heads_key
 from schemas.errors import LostHistory, Unavailable
+from schemas.times import Milliseconds
 from services.bootstrap import remember_end
 from services.clusters import ClusterRecord, Member, read_record, remove_record, write_record
 from services.connections import connect
@@ -70,6 +71,7 @@ class Child:
     server: ServerPlan | None = None
     once: bool = False
     grace: float = 10.0
+    is_ready: Callable[[Milliseconds], bool] | None = None
     process: Running | None = None
     identity: ProcessId | None = None
     state: str = "waiting"
@@ -214,7 +216,10 @@ class Supervisor:
             name = program.name if program.count == 1 else f"{program.name}-{number}"
             log_file = self.settings.data_dir.absolute() / "logs" / f"{name}.log"
             start = partial(fork, partial(run_program, program, name, log_file, self.settings), self._lock)
-            yield Child(name, program.name, start, log_file, once=program.once, grace=program.grace)
+            is_ready = partial(program.is_ready, self.settings) if program.is_ready else None
+            yield Child(
+                name, program.name, start, log_file, once=program.once, grace=program.grace, is_ready=is_ready
+            )
 
     def _start(self, child: Child) -> None:
         child.begun = time.monotonic()
@@ -225,7 +230,7 @@ class Supervisor:
             self._plan_next_start(child, f"cannot be started: {error}")
             return
         child.identity = process_id_of(child.process.pid)
-        child.enter("starting" if child.server else "running")
+        child.enter("starting" if child.server or child.is_ready else "running")
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -234,6 +239,8 @@ class Supervisor:
                 self._start(child)
             elif child.state == "starting" and child.server is not None and has_loaded(child.server):
                 self._take_server(child)
+            elif child.state == "starting" and child.is_ready is not None and child.is_ready(child.since):
+                child.enter("running")
 
     def _take_server(self, child: Child) -> None:
         offset = truncation_of(child.log_file, child.log_offset)

@@ -25,6 +25,7 @@ from schemas.errors import LostHistory
 from schemas.kinds import NODE
 from schemas.objects import name_of
 from schemas.positions import Position
+from schemas.times import Milliseconds
 from services.agent.agent import Agent, wall_clock
 from services.agent.crews import Crew
 from services.agent.dns import PublishedZone
@@ -48,7 +49,7 @@ from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.streams import StreamsBroker
 from services.clusters import remember_cluster
-from services.command_protocol import Place, answering, log_of
+from services.command_protocol import Place, answering, answers_since, log_of
 from services.connections import connect, reaching
 from services.controllers.controller import Controller
 from services.controllers.daemonset import DAEMONSET
@@ -269,6 +270,11 @@ def run_api(settings: Settings) -> None:
         serve(server, listening, keeper.tls)
 
 
+def api_answers(settings: Settings, moment: Milliseconds) -> bool:
+    """Say whether the API that was started at that time answers."""
+    return answers_since(settings.data_dir.absolute() / API_FOLDER, moment)
+
+
 def heartbeats_of(settings: Settings, name: str) -> Heartbeats:
     """Return where the heartbeats of nodes are."""
     queue = connect(settings.queue_url, name, retries=0)
@@ -393,7 +399,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("projector", run_projector),
     Program("dispatcher", run_dispatcher),
     Program("worker", run_worker, count=WORKERS),
-    Program("api", run_api),
+    Program("api", run_api, is_ready=api_answers),
     Program("historian", run_historian),
     Program("agents", run_agents, grace=PODS_GRACE + 15),
 )

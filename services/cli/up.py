@@ -171,7 +171,7 @@ class Announcer:
                 f"cluster {record.cluster} is up in {self.place}: {self.nodes} nodes, "
                 f"{len(record.members)} processes. Ctrl-C stops it."
             )
-            join = "" if self.place == ".chronoset" else f" --data-dir {self.place}"
+            join = "" if self.place == "./.chronoset" else f" --data-dir {self.place}"
             self.say(f"from another terminal: chronoset{join} get all; chronoset{join} doctor")
 
 

@@ -14,6 +14,7 @@ import redis
 
 from events.keys import heads_key
 from schemas.errors import LostHistory
+from schemas.times import Milliseconds
 from services.connections import connect
 from services.programs import Program
 from services.settings import Settings, settings_from
@@ -41,6 +42,19 @@ def write_once(settings: Settings) -> None:
     (settings.data_dir / "once").open("a").write("x")
 
 
+def come_late(settings: Settings) -> None:
+    """A program that is ready once somebody lets it be."""
+    while not (settings.data_dir / "begin").exists():
+        time.sleep(0.01)
+    (settings.data_dir / "began").touch()
+    time.sleep(60)
+
+
+def has_come(settings: Settings, moment: Milliseconds) -> bool:
+    began = settings.data_dir / "began"
+    return began.exists() and began.stat().st_mtime_ns // 1_000_000 >= moment
+
+
 def lose_history(settings: Settings) -> None:
     with (settings.data_dir / "losses").open("a") as file:
         file.write("x")
@@ -59,6 +73,8 @@ def main(data_dir: str, *modes: str) -> int:
         Program("stubborn", ignore_everything, grace=0.2),
         Program("once", write_once, once=True),
     ]
+    if "late" in modes:
+        programs.append(Program("late", come_late, is_ready=has_come))
     if "lost" in modes:
         programs.append(Program("loser", lose_history))
     settings = settings_from(os.environ, Path(data_dir))

@@ -220,6 +220,18 @@ def test_a_program_that_runs_once_is_left_alone_when_it_is_done(tmp_path: Path) 
         assert (tmp_path / "once").read_text() == "x"
 
 
+def test_a_program_that_is_not_ready_at_once_is_told_to_start_until_it_is(tmp_path: Path) -> None:
+    """Once more after it was killed, though its predecessor had been ready."""
+    with running_cluster(tmp_path, "late"):
+        assert members_of(tmp_path)["late"].state == "starting"
+        (tmp_path / "begin").touch()
+        wait_for(lambda: members_of(tmp_path)["late"].state == "running")
+        (tmp_path / "begin").unlink()
+        os.kill(process_of(tmp_path, "late").pid, signal.SIGKILL)
+        wait_for(lambda: members_of(tmp_path)["late"].exits == 1)
+        wait_for(lambda: members_of(tmp_path)["late"].state == "starting")
+
+
 def test_the_record_tells_another_terminal_all_it_needs(tmp_path: Path) -> None:
     with running_cluster(tmp_path):
         settings = settings_of(tmp_path)

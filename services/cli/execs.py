@@ -24,7 +24,7 @@ from services.cli.streams import aside
 from services.cli.terminals import lent, size_of
 
 if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
+    from services.cli.node_sockets import NodeSocket
 
 CHUNK = 1 << 15
 _OUTPUTS = {STDOUT: 1, STDERR: 2}
@@ -80,7 +80,7 @@ def exec_(
 class Conversation:
     """Carries this program's streams to a command elsewhere and back, until that has ended."""
 
-    def __init__(self, connection: ClientConnection, has_input: bool, on_terminal: bool) -> None:
+    def __init__(self, connection: NodeSocket, has_input: bool, on_terminal: bool) -> None:
         self._connection = connection
         self._has_input = has_input
         self._on_terminal = on_terminal
@@ -161,7 +161,7 @@ class Conversation:
             os.close(end)
 
 
-def _messages(connection: ClientConnection) -> Iterator[tuple[int, bytes]]:
+def _messages(connection: NodeSocket) -> Iterator[tuple[int, bytes]]:
     from websockets.exceptions import ConnectionClosed
 
     try:

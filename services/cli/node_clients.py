@@ -7,7 +7,6 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -21,7 +20,7 @@ from services.node_servers import NODES_FOLDER, ServerPlace, server_of, tls_to_n
 from services.settings import API_FOLDER, socket_of
 
 if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
+    from services.cli.node_sockets import NodeSocket
 
 CHUNK = 1 << 16
 MESSAGE_LIMIT = 1 << 20
@@ -59,10 +58,12 @@ class NodeClient:
         finally:
             connection.close()
 
-    def open(self, path: str, query: Sequence[tuple[str, str]]) -> AbstractContextManager[ClientConnection]:
+    def open(self, path: str, query: Sequence[tuple[str, str]]) -> NodeSocket:
         """Return a WebSocket with Kubernetes' channels."""
+        from websockets.asyncio.client import connect, unix_connect
         from websockets.exceptions import InvalidStatus, WebSocketException
-        from websockets.sync.client import connect, unix_connect
+
+        from services.cli.node_sockets import NodeSocket
 
         target = f"{path}?{urlencode(query)}"
         options: dict[str, Any] = {
@@ -74,13 +75,11 @@ class NodeClient:
             "close_timeout": 2,
         }
         try:
-            opened: AbstractContextManager[ClientConnection]
             if self._place.socket is not None:
-                opened = unix_connect(str(self._place.socket), f"ws://node{target}", **options)
-            else:
-                url = f"wss://{_host(self._place)}:{self._place.port}{target}"
-                opened = connect(url, ssl=self._tls, server_hostname=self._place.node, proxy=None, **options)
-            return opened
+                return NodeSocket(unix_connect(str(self._place.socket), f"ws://node{target}", **options))
+            url = f"wss://{_host(self._place)}:{self._place.port}{target}"
+            name = self._place.node
+            return NodeSocket(connect(url, ssl=self._tls, server_hostname=name, proxy=None, **options))
         except InvalidStatus as refused:
             raise _error_of(refused.response.status_code, bytes(refused.response.body or b"")) from None
         except (OSError, WebSocketException) as error:

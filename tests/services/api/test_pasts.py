@@ -5,18 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from events import sealing
+from events.codec import Entry
+from events.commit import Edges
+from events.memory import MemoryLog
+from events.sealing import Limits
 from schemas.objects import version_of
 from schemas.positions import Position, stream_id_of, time_of
+from schemas.retention import DAY, Retention
+from services.api.limits import Limits as ApiLimits
+from services.api.program import Parts
 from services.api.requests import Caller, User
 from services.api.ring import Ring
 from services.api.seams import Policy
-from tests.services.api.apis import CONFIG_MAPS, STATEFUL_SETS, AnApi, a_config_map, a_set, an_api
+from tests.events.archives import a_sealer, archived
+from tests.services.api.apis import CONFIG_MAPS, STATEFUL_SETS, AnApi, a_config_map, a_set, an_api, served
 
 MAP = f"{CONFIG_MAPS}/settings"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -45,6 +55,41 @@ def moments(api: AnApi) -> dict[str, Position]:
 
 def at(position: Position | str, path: str = MAP) -> str:
     return f"/at/{position if isinstance(position, str) else stream_id_of(position)}{path}"
+
+
+def test_a_thinned_kind_is_gone_but_at_kept_moments_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "FEWEST_EVENTS", 10)
+    monkeypatch.setattr(sealing, "SNAPSHOT_SHARE", 1000)
+    log = MemoryLog()
+    parts = Parts(lambda: archived(log, tmp_path), Edges(), lambda obj: obj, lambda _: Policy(), ApiLimits())
+    with served(parts, log) as api:
+        api.create(STATEFUL_SETS, a_set("db", 1))
+        for number in range(30):
+            api.patch(f"{STATEFUL_SETS}/db", {"spec": {"replicas": number}})
+            api.create(CONFIG_MAPS, a_config_map(f"c{number}"))
+        sealer = a_sealer(log, tmp_path, Limits(20, 0, 0))
+        sealer.look(1 << 45)
+        assert sealer.thin(Retention(1, {"core/configmaps": DAY}), 1 << 45) > 0
+        api.get(CONFIG_MAPS)
+        api.server.hub.ring = Ring(api.server.hub.position)
+        first, second, *_ = (each.position for each in sealer.manifest.snapshots)
+        between = next(each.position for each in replayed(log, tmp_path) if first < each.position < second)
+        gone = api.fails(410, "GET", at(between, CONFIG_MAPS))
+        assert (
+            gone["reason"] == "Expired"
+            and "of configmaps only the state at some moments is kept" in gone["message"]
+        )
+        assert api.get(at(between, f"{STATEFUL_SETS}/db"))["spec"]["replicas"] > 0
+        kept = api.get(at(second, CONFIG_MAPS))["items"]
+        assert len(kept) > len(api.get(at(first, CONFIG_MAPS))["items"]) > 0
+
+
+def replayed(log: MemoryLog, folder: Path) -> list[Entry]:
+    through = archived(log, folder)
+    through.archive.refresh()
+    return through.read(0, 10_000, log.last())
 
 
 def test_an_object_is_as_it_was_at_each_position(api: AnApi) -> None:

@@ -24,7 +24,7 @@ CONFIG = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {c
 class Thinned:
     """A cluster whose ConfigMaps are thinned up to `until`; `between` is a position before that is no kept moment."""
 
-    def __init__(self, chronoset: CommandLine, folder: Path) -> None:
+    def __init__(self, chronoset: CommandLine, folder: Path, backup: str = "") -> None:
         self.chronoset, self.folder = chronoset, folder
         self.positions: list[int] = []
         chronoset("apply", "-f", "-", stdin=DB)
@@ -34,6 +34,8 @@ class Thinned:
             chronoset("scale", "sts/db", "--replicas", str(number))
             self.sealer().look(1 << 45)
         chronoset("retention", "set", "configmaps", "--keep", "1d", "--actor", "alice")
+        if backup:
+            chronoset("backup", backup)
         self.retention = retention_of(open_session(folder.parent).history)
         self.dropped = self.thin(self.retention)
 
@@ -63,10 +65,14 @@ class Thinned:
         )
 
 
-@pytest.fixture
-def thinned(chronoset: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Thinned:
+@pytest.fixture(autouse=True)
+def _frequent_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing, "FEWEST_EVENTS", 3)
     monkeypatch.setattr(sealing, "SNAPSHOT_SHARE", 10_000)
+
+
+@pytest.fixture
+def thinned(chronoset: CommandLine, tmp_path: Path) -> Thinned:
     return Thinned(chronoset, tmp_path / "data" / "archive")
 
 
@@ -196,7 +202,26 @@ def test_status_and_show_tell_what_is_gone(thinned: Thinned) -> None:
     assert "as they were written" in chronoset("archive", "check").out
 
 
-def test_a_backup_keeps_what_it_had_in_full_and_a_new_one_is_restored_at_a_kept_moment(
+def test_a_backup_keeps_what_it_had_in_full(
+    chronoset: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, name = str(tmp_path / "backup"), chronoset.log.cluster
+    thinned = Thinned(chronoset, tmp_path / "data" / "archive", place)
+    chronoset("scale", "sts/db", "--replicas", "9")
+    assert chronoset("backup", place).code == 0
+    again = ("--cluster", f"{name}-full", "--data-dir", str(tmp_path / "full"))
+    restored = chronoset("restore", place, "--to", thinned.between, *again)
+    assert restored.code == 0, restored.err
+    assert (
+        chronoset("restore", place, "--cluster", f"{name}-all", "--data-dir", str(tmp_path / "all")).code == 0
+    )
+    monkeypatch.setenv("CHRONOSET_CLUSTER", f"{name}-all")
+    monkeypatch.setenv("CHRONOSET_DATA_DIR", str(tmp_path / "all"))
+    assert chronoset("replay", "history", "cm/settings").out.count("ConfigMap") == 8
+    assert chronoset("verify", "--no-projections").code == 0
+
+
+def test_a_new_backup_is_restored_at_a_kept_moment(
     thinned: Thinned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chronoset = thinned.chronoset

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -132,38 +133,45 @@ class ApiExecutor:
 
 
 class SafeExecutor:
-    """Carries commands out over an API, and on the log once that does not answer, for the rest of this process."""
+    """Carries commands out over an API, and on the log once that does not answer, for the rest of this process.
+
+    That the log was written is said, to stderr, once it was; where it cannot be, its own error says enough.
+    """
 
     def __init__(self, api: ApiExecutor, open_log: Callable[[], Executor]) -> None:
-        self._executor: Executor = api
-        self._api = api
+        self._api: ApiExecutor | None = api
         self._open_log = open_log
-        self._is_on_log = False
+        self._unsaid = ""
 
     def check(self, command: Command, actor: Actor, command_id: str) -> None:
         """See Executor."""
-        try:
-            self._executor.check(command, actor, command_id)
-        except Unavailable as error:
-            self._turn_to_log(error)
-            self._executor.check(command, actor, command_id)
+        if self._api is not None:
+            try:
+                return self._api.check(command, actor, command_id)
+            except Unavailable as error:
+                self._give_up(self._api, error)
+        return self._log.check(command, actor, command_id)
 
     def execute(self, command: Command, actor: Actor, command_id: str) -> Outcome:
         """See Executor."""
-        try:
-            return self._executor.execute(command, actor, command_id)
-        except Unavailable as error:
-            self._turn_to_log(error)
-            return self._executor.execute(command, actor, command_id)
+        if self._api is not None:
+            try:
+                return self._api.execute(command, actor, command_id)
+            except Unavailable as error:
+                self._give_up(self._api, error)
+        outcome = self._log.execute(command, actor, command_id)
+        if self._unsaid:
+            aside(f"{self._unsaid}; the log was written directly")
+            self._unsaid = ""
+        return outcome
 
-    def _turn_to_log(self, error: Unavailable) -> None:
-        """Go on with the log. Raises the error where that is what it came from."""
-        if self._is_on_log:
-            raise error
-        self._is_on_log = True
-        aside(f"{error}; the log is written directly")
-        self._api.close()
-        self._executor = self._open_log()
+    def _give_up(self, api: ApiExecutor, error: Unavailable) -> None:
+        api.close()
+        self._api, self._unsaid = None, str(error)
+
+    @cached_property
+    def _log(self) -> Executor:
+        return self._open_log()
 
 
 def read_refusal(code: int, told: Any) -> ChronosetError:

@@ -430,7 +430,7 @@ def test_while_the_api_is_away_the_log_is_written_and_what_was_carried_out_is_kn
         directly = cluster.run(*scale, "-o", "json")
     finally:
         os.kill(supervisor, signal.SIGCONT)
-    assert "does not answer" in directly.err and directly.err.endswith("the log is written directly\n")
+    assert "does not answer" in directly.err and directly.err.endswith("the log was written directly\n")
     first = json.loads(directly.out)
     assert first["events"][0]["actor"].startswith("socket:")
     wait_for((cluster.data_dir / API_FOLDER / PLACE).exists, "the place of the API")

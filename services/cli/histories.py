@@ -20,7 +20,7 @@ from services.cli.completions import complete_target
 from services.cli.following import last_entries
 from services.cli.moments import parse_moment
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
-from services.cli.pasts import place_of_words
+from services.cli.pasts import place_of_words, tell_thinned
 from services.cli.printing import listing_text, object_text, show
 from services.cli.references import Reference, checked_namespace, parse_references
 from services.cli.session import now_ms, open_session
@@ -102,9 +102,11 @@ def log(
       chronoset log --tail 5
       chronoset log --follow -o json
     """
-    source = open_session(data_dir).log
+    session = open_session(data_dir)
+    source = session.log
     last = source.last()
     start = _start(from_, last) if from_ else last
+    tell_thinned(session, frozenset(), start)
     entries = _between(source, start, last) if from_ else iter(last_entries(source, tail, last))
     for entry in chain(entries, _coming(source, last) if follow else ()):
         if output is ReadOutput.JSON:
@@ -114,9 +116,11 @@ def log(
 
 
 def _follow(start: str, output: ReadOutput, data_dir: DataDir) -> None:
-    source = open_session(data_dir).log
+    session = open_session(data_dir)
+    source = session.log
     last = source.last()
     begin = _start(start, last) if start else last
+    tell_thinned(session, frozenset(), begin)
     for entry in chain(_between(source, begin, last), _coming(source, last)):
         event = decode(entry)
         if output is ReadOutput.JSON:

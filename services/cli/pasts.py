@@ -8,6 +8,7 @@ from schemas.positions import Position, stream_id_of, time_of
 from schemas.times import Milliseconds
 from services.cli.moments import parse_moment
 from services.cli.session import Session, now_ms
+from services.cli.shown_events import clock_time
 from services.cli.streams import aside
 from services.history.past import Past
 
@@ -34,3 +35,14 @@ def place_of_words(session: Session, text: str, option: str) -> Place:
         named, end = stream_id_of(moment.position), stream_id_of(position)
         aside(f"{option}: {named} is inside a batch: its end {end} is meant")
     return Place(position, time_of(position))
+
+
+def tell_thinned(session: Session, resources: frozenset[str], begin: Position) -> None:
+    """Say what is missing from an answer that begins behind a position, of some resources or (none) of all."""
+    for row in session.log.archive.refresh().thinned:
+        if begin < row.until and (row.resource in resources or not resources):
+            until = f"{stream_id_of(row.until)} ({clock_time(time_of(row.until))})"
+            aside(
+                f"{row.resource} is thinned up to {until}: its events before that are not kept, only its states at some "
+                "moments"
+            )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from events.history import Difference, differences
+from events.history import Difference
 from events.replay import check_whole, foldable_events
 from events.state import State
 from schemas.errors import BadRequest, NotFound
@@ -32,7 +32,7 @@ from services.cli.options import (
     WriteOutput,
     count_from,
 )
-from services.cli.pasts import place_of_words
+from services.cli.pasts import place_of_words, tell_thinned
 from services.cli.printing import show
 from services.cli.records import AnswerFormat, Format, csv_text, document, full_record, painted
 from services.cli.references import Reference, checked_namespace, parse_one, parse_references
@@ -159,8 +159,8 @@ def diff(
     wanted = _Wanted(target, namespace, everywhere)
     session = open_session(data_dir)
     begin, end = _position(session, one, "T1"), _position(session, other, "T2")
-    states = [session.history.state_at(each, wanted.resources) for each in (begin, end)]
-    found = [each for each in differences(*states) if wanted.has(each.key)]
+    differing = session.history.differences(begin, end, wanted.resources)
+    found = [each for each in differing if wanted.has(each.key)]
     shown = [(each, _fields(each, no_status, field)) for each in found]
     shown = [(each, fields) for each, fields in shown if fields]
     match output:
@@ -214,7 +214,7 @@ def history(
     end = _position(session, until or "now", "--until")
     begin = _beginning(session, since)
     events = session.history.changes_of(key, EVERY, end)
-    _tell_thinned(session, frozenset((split_key(key)[0],)), begin)
+    tell_thinned(session, frozenset((split_key(key)[0],)), begin)
     changes = [
         each
         for each in changes_of(events, partial(session.history.beginning_of, key))
@@ -260,7 +260,7 @@ def show_log(
     begin = _beginning(session, since)
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
-    _tell_thinned(session, kinds, begin)
+    tell_thinned(session, kinds, begin)
     near = session.history.events_of(begin, end, wanted.has_key, wanted.has_actor)
     events = filter(wanted.matches, near)
     match output:
@@ -446,16 +446,6 @@ def _beginning(session: Session, since: str) -> Position:
         aside(f"--since: the log began after that, at {clock_time(time_of(first.position))}")
         return 0
     return _position(session, since, "--since")
-
-
-def _tell_thinned(session: Session, resources: frozenset[str], begin: Position) -> None:
-    """Say what is missing before an answer, of some resources (none: of all), since a policy dropped it."""
-    for row in session.log.archive.refresh().thinned:
-        if begin < row.until and (row.resource in resources or not resources):
-            aside(
-                f"{row.resource} is thinned up to {_spoken(row.until)}: its events before that are not kept, only its "
-                "states at some moments"
-            )
 
 
 def _spoken(position: Position) -> str:

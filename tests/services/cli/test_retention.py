@@ -154,6 +154,9 @@ def test_histories_say_where_they_begin(thinned: Thinned) -> None:
     assert whole.out.count("StatefulSetScaled") >= 7 and "thinned" not in whole.err
     log = chronoset("replay", "log", "--kind", "cm")
     assert log.out.count("ConfigMap") == len(kept) + 1 and "thinned" in log.err
+    raw = chronoset("log", "--from", "beginning")
+    assert raw.code == 0 and "core/configmaps is thinned up to" in raw.err
+    assert chronoset("log", "--tail", "3").err == ""
     why = chronoset("replay", "why", "cm/settings")
     assert (why.code == 0 and "cm" in why.out) or "configmap/settings" in why.out
 

@@ -43,6 +43,6 @@ def tell_thinned(session: Session, resources: frozenset[str], begin: Position) -
         if begin < row.until and (row.resource in resources or not resources):
             until = f"{stream_id_of(row.until)} ({clock_time(time_of(row.until))})"
             aside(
-                f"{row.resource} is thinned up to {until}: its events before that are not kept, only its states at some "
-                "moments"
+                f"{row.resource} is thinned up to {until}: its events before that are not kept, only its states at "
+                "some moments"
             )

@@ -173,6 +173,10 @@ class CommandPath:
         target = target_of(command, is_there)
         if (why := self.policy.authorize(user, target)) is not None:
             raise forbidden(user, target, why)
+        if (target.kind.resource, target.namespace) in self.policy.places:
+            raise BadRequest(
+                f"{target.resource} in {target.namespace} are no objects of the log: use kubectl"
+            )
         decided = decide(command, sources, now)
         for wish in wishes_of(user, target, decided, sources):
             self.policy.admit(wish, sources, now)

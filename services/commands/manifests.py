@@ -9,7 +9,7 @@ from schemas.canonical import FieldValidation, canonical
 from schemas.changes import Change, Create, Replace
 from schemas.documents import parse_documents
 from schemas.errors import BadRequest, Cause, Conflict, Invalid, NotFound
-from schemas.kinds import SECRET
+from schemas.kinds import NAMESPACE, SECRET
 from schemas.objects import (
     Key,
     Object,
@@ -158,10 +158,11 @@ def _admitted_change(change: Change, sources: Sources) -> Change:
 
 
 def _with_what_is_ours(live: Object, wanted: Object) -> Object:
-    """Return what is wanted with the live status and the metadata that only the cluster sets."""
+    """Return what is wanted with what only the cluster sets: the status, some metadata, a namespace's finalizers."""
     ours = {name: live["metadata"].get(name) for name in (*_GIVEN_BY_US, "resourceVersion")}
-    kept = with_metadata(_without_status(wanted), **ours)
-    return {**kept, "status": live["status"]} if "status" in live else kept
+    theirs = ("status", "spec") if live["kind"] == NAMESPACE.kind else ("status",)
+    rest = {name: value for name, value in wanted.items() if name not in theirs}
+    return {**with_metadata(rest, **ours), **{name: live[name] for name in theirs if name in live}}
 
 
 def _patched(clear: Object, command: Patch) -> Json:

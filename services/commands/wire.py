@@ -37,7 +37,7 @@ from schemas.errors import (
     Unavailable,
     Unsupported,
 )
-from schemas.kinds import BY_NAME, BY_RESOURCE
+from schemas.kinds import BY_NAME, BY_RESOURCE, SECRET
 from schemas.objects import Key, Object, key_of_object
 from schemas.patching import Json, strictly_equal
 from services.commands.commands import (
@@ -61,6 +61,7 @@ from services.commands.execution import Outcome
 
 MESSAGE, CAUSES = "message", "causes"
 _SHOWN = 60
+_TAINT = frozenset(("key", "value", "effect"))
 
 
 def command_json(command: Command) -> Object:
@@ -195,6 +196,12 @@ class _Arguments:
         return _pairs(self.value(name, list), name)
 
 
+def _is_of_texts(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    )
+
+
 def _texts(values: object, name: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
         raise BadRequest(f"arguments: {name}: {_shown(values)} is no list of texts")
@@ -227,11 +234,20 @@ def _revert(given: _Arguments) -> Revert:
     key, then = given.key(), given.object("then")
     if key_of_object(then) != key:
         raise BadRequest(f"arguments: then: is {key_of_object(then)}, not {key}")
+    if then["kind"] == SECRET.kind and not all(
+        map(_is_of_texts, (then.get("data"), then["metadata"].get("annotations")))
+    ):
+        raise BadRequest("arguments: then: data, annotations: write texts by name")
     return Revert(key, then)
 
 
 def _taint(given: _Arguments) -> Taint:
     added = tuple(_pairs(each, "added") for each in given.value("added", list))
+    for each in added:
+        if not {"key", "effect"} <= dict(each).keys() <= _TAINT:
+            raise BadRequest(
+                f"arguments: added: {_shown(each)} is no taint; it has key, effect and maybe value"
+            )
     return Taint(given.key(), added, given.pairs("removed"))
 
 

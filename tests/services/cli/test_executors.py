@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from events.codec import decode
 from events.commit import Edges
 from events.memory import MemoryLog, wall_clock
 from events.replay import replay
+from events.replica import Replica
 from schemas.envelopes import Actor, Event
 from schemas.errors import (
     BadRequest,
@@ -38,7 +40,9 @@ from schemas.positions import Position
 from services.api.identity.bindings import MASTERS
 from services.api.identity.policies import policy_over
 from services.api.identity.tokens import BOOTSTRAPPERS, new_token, secret_of
+from services.api.node_leases import PLACE
 from services.api.program import Parts
+from services.api.seams import Policy
 from services.bootstrap import prepare_log
 from services.cli.executors import ApiExecutor, SafeExecutor, Server
 from services.command_protocol import PATH
@@ -137,7 +141,14 @@ class Side:
 @contextmanager
 def users_of(log: MemoryLog) -> Iterator[Users]:
     """An API that knows its users, and what the log ever knew of revisions."""
-    policy = partial(policy_over, unseal=lambda obj: obj, clock=wall_clock)
+
+    async def leases(*_: object) -> Response:
+        return Response()
+
+    def policy(replica: Replica) -> Policy:
+        found = policy_over(replica, unseal=lambda obj: obj, clock=wall_clock)
+        return replace(found, places={PLACE: leases})
+
     parts = Parts(lambda: log, Edges(), lambda obj: obj, policy, revisions=partial(Kept, log))
     with served(parts, log) as api:
         users = Users(api)
@@ -359,6 +370,19 @@ def test_nobody_makes_tokens_but_a_master(users: Users) -> None:
         pytest.raises(Forbidden, match="tokens"),
     ):
         executor.execute(Apply(secret), ALICE, "escalate")
+
+
+def test_leases_of_nodes_are_heartbeats_by_every_way(users: Users) -> None:
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "n9", "namespace": "kube-node-lease"},
+    }
+    with (
+        closing(as_user(users, users.token("system:node:n9"))) as executor,
+        pytest.raises(BadRequest, match="are no objects of the log"),
+    ):
+        executor.execute(Apply(lease), ALICE, "lease")
 
 
 def test_a_stranger_is_told_so_and_not_helped_past_the_api(users: Users) -> None:

@@ -260,3 +260,17 @@ def test_sealed_values_are_returned_only_to_the_secret_that_they_belong_to() -> 
     assert decided(Revert(key, then), live).new["data"] == {"a": "Yw=="}
     with pytest.raises(BadRequest, match="is another one than it was then"):
         decided(Revert(key, {**then, "metadata": {**metadata, "uid": "another"}}), live)
+
+
+def test_what_holds_a_namespace_until_it_is_empty_is_no_ones_to_patch() -> None:
+    live = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "shop", "uid": "u", "resourceVersion": "7"},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
+    }
+    patch = {"metadata": {"labels": {"a": "b"}}, "spec": {"finalizers": []}, "status": {"phase": "Gone"}}
+    new = decided(Patch("core/namespaces/shop", "merge", patch), live).new
+    labels = {"a": "b", "kubernetes.io/metadata.name": "shop"}
+    assert new == {**live, "metadata": {**live["metadata"], "labels": labels}}

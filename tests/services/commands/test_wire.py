@@ -117,6 +117,25 @@ def test_every_kind_of_command_is_among_those_tried() -> None:
         ),
         ({"command": "Taint", "arguments": {"key": NODE, "added": [], "removed": [["a"]]}}, "list of pairs"),
         (
+            {"command": "Taint", "arguments": {"key": NODE, "added": [[["key", "a"]]], "removed": []}},
+            "is no taint",
+        ),
+        (
+            {
+                "command": "Revert",
+                "arguments": {
+                    "key": "core/secrets/default/s",
+                    "then": {
+                        "apiVersion": "v1",
+                        "kind": "Secret",
+                        "metadata": {"name": "s", "namespace": "default"},
+                        "data": ["a"],
+                    },
+                },
+            },
+            "then: data, annotations: write texts by name",
+        ),
+        (
             {"command": "Apply", "arguments": {"manifest": {"kind": "Pod"}, "field_validation": "Warn"}},
             "manifest: is no object with apiVersion, kind, name",
         ),
@@ -132,7 +151,7 @@ def test_what_is_no_command_is_refused_by_its_argument(raw: Any, told: str) -> N
 
 
 def test_a_manifest_that_is_not_valid_is_refused_as_the_command_line_refuses_it() -> None:
-    with pytest.raises(Invalid, match="spec.replicas"):
+    with pytest.raises(Invalid, match=r"spec\.replicas"):
         read_command(sent(command_json(Apply(a_manifest(replicas=-1)))))
 
 

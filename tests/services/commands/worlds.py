@@ -94,7 +94,9 @@ class World:
     def another_executor(self) -> LogExecutor:
         """Return who carries out the commands of another program on the same log."""
         known = Known(replay(self.log, self.log.last()))
-        return LogExecutor(self.log, known, lambda position: setattr(known, "state", replay(self.log, position)))
+        return LogExecutor(
+            self.log, known, lambda position: setattr(known, "state", replay(self.log, position))
+        )
 
     def run_manifest(self, manifest: Object) -> Outcome:
         return self.run(Apply(manifest))

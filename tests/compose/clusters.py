@@ -25,6 +25,8 @@ from tests.dockerd import SKIPPED
 ROOT = Path(__file__).parents[2]
 CLONED = "pyproject.toml README.md Dockerfile .dockerignore compose.yaml .env.example schemas events services examples"
 PATIENCE = 180.0
+LONGEST = 240.0
+"""Seconds that any one call of docker-compose may take."""
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 
@@ -82,6 +84,7 @@ class Composed:
             capture_output=True,
             text=True,
             check=False,
+            timeout=LONGEST,
         )
         assert done.returncode == 0, f"{command}: {done.stdout[-3000:]} {done.stderr[-3000:]}"
         return done.stdout

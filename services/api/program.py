@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 import ssl
 import time
@@ -51,6 +52,8 @@ WRITERS = 8
 """Threads that append, each on a connection of its own: as many appends share an fsync."""
 KEEP_ALIVE = 300
 """Seconds that an idle connection is kept: longer than Go's clients keep theirs, so that it is they who close."""
+FILES = 65_536
+"""Files that may be open, connections among them, where the system allows as many."""
 GRACE = 3
 INSPECTION = 0.5
 COLLECTION = 600.0
@@ -204,11 +207,20 @@ class _Uvicorn(uvicorn.Server):
 
 def serve(server: Server, listening: socket.socket, tls: ssl.SSLContext) -> None:
     """Answer on a socket until SIGTERM. Raises what the replica failed with."""
+    raise_file_limit()
     server.replica.load()
     running = running_on(server, tls)
     running.run(sockets=[listening])
     if server.replica.failure is not None:
         raise server.replica.failure
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many files open as it may: each watch is one, and shells begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def running_on(server: Server, tls: ssl.SSLContext | None = None) -> uvicorn.Server:

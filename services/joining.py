@@ -28,10 +28,11 @@ import structlog
 
 from events.files import write_private
 from schemas.errors import BadRequest, ChronosetError, Forbidden, Unauthorized, Unavailable
-from services.agent.agent import Agent, wall_clock
+from services.agent.agent import Agent, steady_clock, wall_clock
 from services.agent.dns import PublishedZone
 from services.agent.host_paths import NETWORKS, place_of
 from services.agent.nodes import NodeSettings, own_address
+from services.agent.remote.clocks import ClusterClock
 from services.agent.remote.connections import Api, Server
 from services.agent.remote.control_plane import ApiControlPlane
 from services.agent.serving.certificates import Named, ServingCertificate
@@ -242,7 +243,8 @@ def _run(
     pods_grace: float | None,
 ) -> None:
     place, heard = Server(membership.url, trusting(membership.authority)), telling(settings.health_file)
-    api = Api(place, membership.token, heard=heard)
+    clock = steady_clock()
+    api = Api(place, membership.token, ClusterClock(clock), heard)
     control_plane = ApiControlPlane(api, membership.node, holder_of(membership.instance, settings.data_dir))
     try:
         _claim(control_plane, membership, stopping)
@@ -251,7 +253,7 @@ def _run(
         listening = _listening(node.address)
         if listening is not None:
             node = replace(node, server_port=listening.getsockname()[1])
-        agent = Agent(node, control_plane, partial(runtimes.make, node.directory))
+        agent = Agent(node, control_plane, partial(runtimes.make, node.directory), clock)
         agent.start(on_end=stopping.set)
         with _served(agent, listening, settings.data_dir / CERTIFICATE_FILE, api):
             while not stopping.wait(INSPECTION) and control_plane.displaced is None:

@@ -31,7 +31,7 @@ from services.agent.driving import Driver
 from services.agent.hosts import HostsFiles
 from services.agent.inspections import Inspections
 from services.agent.intake import Intake
-from services.agent.lifecycle import Exit, Exited
+from services.agent.lifecycle import Exit, Exited, within
 from services.agent.messages import Answered, Condemned, Halt, Happened, Leave, Message, Moved, Remarked
 from services.agent.networks import network_of
 from services.agent.nodes import NodeSettings, node_object
@@ -56,6 +56,20 @@ KILL_PATIENCE: Milliseconds = 5_000
 def wall_clock() -> Milliseconds:
     """Return the milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def uptime() -> Milliseconds:
+    """Return the milliseconds since the machine began, those that it slept included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def steady_clock(
+    wall: Callable[[], Milliseconds] = wall_clock, running: Callable[[], Milliseconds] = uptime
+) -> Callable[[], Milliseconds]:
+    """Return a clock that begins with the machine's and goes on though that is set: what waits for a time is not
+    late by an hour then."""
+    begun = wall() - running()
+    return lambda: begun + running()
 
 
 class Agent:
@@ -369,7 +383,7 @@ class Agent:
     # --- in other threads
 
     def _on_exit(self, uid: str, container: str, end: Exit) -> None:
-        self._inbox.put(Happened(uid, container, Exited(end)))
+        self._inbox.put(Happened(uid, container, Exited(within(end, 0, self._clock()))))
 
 
 def _locked(settings: NodeSettings) -> int:

@@ -28,6 +28,7 @@ from services.agent.lifecycle import (
     Started,
     StopAsked,
     TermSent,
+    within,
 )
 from services.agent.messages import Answered, Happened, Remarked
 from services.agent.networks import must_wait
@@ -188,8 +189,10 @@ class Driver:
             claims = directories_of(pod, around.control_plane, around.settings.directory)
             sources = sources_of(pod, around.control_plane)
             write_configs(pod, sources, around.runtime, is_first=attempt == 0)
+            since = around.clock()
             result = around.runtime.start(Run(pod, container, attempt, claims, sources))
-            event = Exited(result) if isinstance(result, Exit) else result
+            now = around.clock()
+            event = Exited(within(result, 0, now)) if isinstance(result, Exit) else within(result, since, now)
         except Refused as refused:
             event = Blocked(refused.reason, str(refused), around.clock())
         except (OSError, ChronosetError) as error:

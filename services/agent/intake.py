@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from schemas.errors import LostHistory
 from schemas.kinds import NODE
@@ -12,9 +13,9 @@ from schemas.times import Milliseconds
 from services.agent import admission
 from services.agent.addresses import address_of, identity_of
 from services.agent.hosts import HostsFiles
-from services.agent.lifecycle import Exited
+from services.agent.lifecycle import Exited, within
 from services.agent.networks import must_wait, sentence_of
-from services.agent.runtimes.port import FoundPod, Refused
+from services.agent.runtimes.port import FoundPod, FoundRun, Refused
 from services.agent.statuses import Place, Remark, rejection_of
 from services.agent.surroundings import HOLD, Surroundings
 from services.agent.works import adopted_work, new_work
@@ -65,7 +66,7 @@ class Intake:
     def adopt(self, pods: Sequence[FoundPod], latest: dict[str, Object], now: Milliseconds) -> None:
         """Take over the pods that run already; `latest` are their objects as they are now, by uid."""
         around = self._around
-        for found in pods:
+        for found in (_no_later(each, now) for each in pods):
             uid = uid_of(found.pod)
             work = adopted_work(found, latest.get(uid), around.settings.address)
             around.works[uid] = work
@@ -162,3 +163,14 @@ class Intake:
         taken = self._around.control_plane.addresses_of_others(namespace_of(pod), name_of(pod))
         taken |= {work.place.address for work in self._around.works.values()}
         return address_of(identity_of(pod, settings.cluster), taken)
+
+
+def _no_later(found: FoundPod, now: Milliseconds) -> FoundPod:
+    """Return a pod that was found whose runs began, and ended, by now."""
+
+    def seen(run: FoundRun) -> FoundRun:
+        end = within(run.exit, 0, now) if run.exit else None
+        return replace(run, started=within(run.started, 0, now), exit=end)
+
+    accepted_at = min(found.accepted_at, now)
+    return replace(found, accepted_at=accepted_at, runs=tuple(map(seen, found.runs)))

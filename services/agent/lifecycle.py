@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.errors import ChronosetError
 from schemas.objects import Object
@@ -131,6 +131,10 @@ class Started:
     at: Milliseconds
     probes: tuple[ProbeState, ...] = ()
     has_post_start: bool = False
+
+
+Told = TypeVar("Told", Started, Exit)
+"""What a runtime tells of a run, with times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +423,20 @@ TRANSITIONS: dict[tuple[Phase, type[Any]], Callable[[Container, Any], Container]
 def new_container(spec: Object, is_init: bool) -> Container:
     """Return a container that has never run."""
     return Container(spec["name"], is_init, is_init and spec.get("restartPolicy") == "Always")
+
+
+def within(event: Told, since: Milliseconds, now: Milliseconds) -> Told:
+    """Return what a runtime tells, by a clock of its own, as of a time between `since` and `now`.
+
+    A machine's clock may have been set meanwhile, and whoever waits for a time that is far ahead waits for ever.
+    """
+    match event:
+        case Started(at=told) if (at := min(max(told, since), now)) != told:
+            probes = tuple(replace(each, next_at=each.next_at + at - told) for each in event.probes)
+            return replace(event, at=at, probes=probes)
+        case Exit(finished_at=told) if (at := min(max(told, since), now)) != told:
+            return replace(event, started_at=min(event.started_at, at), finished_at=at)
+    return event
 
 
 def restored(spec: Object, is_init: bool, run: tuple[int, Started], status: Object | None) -> Container:

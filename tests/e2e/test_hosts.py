@@ -18,6 +18,8 @@ import pytest
 
 from schemas.event_types import condition_of
 from schemas.objects import Object, name_of, uid_of
+from schemas.times import parse_rfc3339
+from services.agent.agent import wall_clock
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats
 from services.connections import connect
@@ -29,6 +31,14 @@ from tests.e2e.kubectl.programs import kubectl_of
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
 GRACE = 5
 NAMES = ("h1", "h2", "h3")
+SKEWS = {"h2": 3600, "h3": -3600}
+"""How many seconds the clocks of some hosts are off, for all that runs there and is Python."""
+SKEWED = """
+import time
+_time, _time_ns = time.time, time.time_ns
+time.time = lambda: _time() + {seconds}
+time.time_ns = lambda: _time_ns() + {seconds} * 10**9
+"""
 PROGRAM = """
 import http.server, os, urllib.request
 
@@ -111,7 +121,7 @@ class World:
         with (self.directory / f"{name}.log").open("ab") as log:
             self.agents[name] = subprocess.Popen(
                 self.command(name, name, self.directory / name),
-                env=self.environ,
+                env=self.environ | self.skewed(SKEWS.get(name, 0)),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
@@ -139,6 +149,13 @@ class World:
     def environ(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CHRONOSET_")}
         return {**kept, "PYTHONPATH": str(SOURCES), "NO_COLOR": "1"}
+
+    def skewed(self, seconds: int) -> dict[str, str]:
+        """Return variables by which Python's clocks are off."""
+        folder = self.directory / f"skewed{seconds}"
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(SKEWED.format(seconds=seconds))
+        return {"PYTHONPATH": f"{folder}:{SOURCES}"}
 
     def end(self) -> None:
         for agent in self.agents.values():
@@ -208,6 +225,21 @@ def test_pods_of_one_set_on_three_hosts_reach_each_other_by_name(world: World) -
         for peer in pods:
             told = wait_for(partial(_ask, address, f"{peer}.web.default.svc.cluster.local"), "an answer", 10)
             assert told == peer
+
+
+def test_hosts_whose_clocks_are_an_hour_off_tell_the_clusters_time(world: World) -> None:
+    since = parse_rfc3339(
+        world.cluster.replayed().list("core/namespaces")[0]["metadata"]["creationTimestamp"]
+    )
+    for pod in world.pods().values():
+        status = pod["status"]
+        started = status["containerStatuses"][0]["state"]["running"]["startedAt"]
+        ready = next(each for each in status["conditions"] if each["type"] == "Ready")["lastTransitionTime"]
+        for told in (status["startTime"], started, ready):
+            assert since - 5_000 <= parse_rfc3339(told) <= wall_clock() + 5_000, (
+                pod["spec"]["nodeName"],
+                told,
+            )
 
 
 def test_logs_and_commands_reach_the_pods_of_other_hosts_without_settings(world: World) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Object, labels_of, uid_of, with_fields, with_metadata
-from services.agent.agent import Agent
+from services.agent.agent import Agent, steady_clock, wall_clock
 from services.agent.images import ImageStore
 from services.agent.logs import log_path, read_log
 from services.agent.nodes import NodeSettings
@@ -39,7 +39,8 @@ http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_fore
 class Site:
     """A node with an agent, on a control plane in memory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], int] = wall_clock) -> None:
+        self.clock = clock
         self.directory = directory
         self.images = directory / "images"
         self.images.mkdir()
@@ -63,6 +64,7 @@ class Site:
                 on_exit,
                 most_processes=self.most_processes,
             ),
+            self.clock,
         )
 
     def begin(self) -> Agent:
@@ -571,6 +573,32 @@ def test_a_failing_liveness_probe_restarts_the_container(site: Site) -> None:
     assert site.container(pod)["lastState"]["terminated"]["exitCode"] == 143
 
 
+@pytest.mark.parametrize("off", [3_600_000, -3_600_000])
+def test_a_container_is_probed_and_restarted_though_its_times_are_an_hour_off(
+    tmp_path: Path, off: int
+) -> None:
+    """The machine's clock was set while the agent ran, or before it was started again; what it runs goes by the new."""
+    site = Site(tmp_path, clock=lambda: wall_clock() + off)
+    try:
+        probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+        script = "echo up; while ! test -e go; do sleep 0.02; done; rm go; exit 1"
+        pod = site.control.put(a_pod("db-0", a_container(script=script, readinessProbe=probe)))
+        eventually(lambda: site.is_ready(pod))
+        site.restart()
+        (site.node / "pods" / uid_of(pod) / "containers/main/work/go").touch()
+        eventually(lambda: site.container(pod).get("restartCount") == 1 and site.is_ready(pod))
+    finally:
+        site.close()
+
+
+def test_a_steady_clock_goes_on_though_the_machines_is_set() -> None:
+    wall, up = [1_000_000], [50]
+    clock = steady_clock(lambda: wall[0], lambda: up[0])
+    wall[0], up[0] = -3_600_000, 60
+    assert clock() == 1_000_010
+    assert abs(steady_clock()() - wall_clock()) < 1_000
+
+
 def test_a_pod_that_does_not_belong_here_is_rejected(site: Site) -> None:
     pod = site.control.put(a_pod("far-0", nodeSelector={"disk": "ssd"}))
     eventually(lambda: site.status(pod).get("phase") == "Failed")
@@ -591,7 +619,7 @@ def test_a_pod_that_is_bound_for_a_label_that_was_not_heard_of_yet_is_taken(site
     eventually(lambda: site.control.node_now("n1") is not None)
     told = site.control.node_now("n1")
     assert told is not None
-    site.control.node_now = lambda _: with_metadata(told, labels={**labels_of(told), "disk": "ssd"})  # type: ignore[method-assign]
+    site.control.node_now = lambda _: with_metadata(told, labels={**labels_of(told), "disk": "ssd"})  # type: ignore[method-assign, assignment]
     pod = site.control.put(a_pod("near-0", nodeSelector={"disk": "ssd"}))
     eventually(lambda: site.is_ready(pod))
 

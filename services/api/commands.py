@@ -50,6 +50,7 @@ LARGEST = 2 * MAX_BODY
 """Bytes of a request: the largest manifest may be longer as JSON."""
 LONGEST_ID = 210
 LONGEST_CLAIM = 260
+PERSON = "user:"
 
 
 class Revisions(Protocol):
@@ -203,6 +204,8 @@ def given_in(body: bytes) -> Given:
         raise BadRequest(f"id: write 1 to {LONGEST_ID} printable characters without spaces")
     if not isinstance(claim, str) or len(claim) > LONGEST_CLAIM or not claim.isprintable():
         raise BadRequest(f"claim: write at most {LONGEST_CLAIM} printable characters")
+    if claim and not claim.startswith(PERSON):
+        raise BadRequest(f"claim: {claim[:40]!r} is no person's: write {PERSON} and a name, or nothing")
     if not isinstance(check, bool):
         raise BadRequest("check: write true or false")
     return Given(read_command(raw), id_, claim, check)

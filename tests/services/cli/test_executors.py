@@ -396,6 +396,7 @@ def test_a_stranger_is_told_so_and_not_helped_past_the_api(users: Users) -> None
         ({}, "id: write 1 to 210"),
         ({"id": "a b", "claim": "", "check": False}, "id: write 1 to 210"),
         ({"id": "x", "claim": 5, "check": False}, "claim: write at most"),
+        ({"id": "x", "claim": "node:n1", "check": False}, "claim: 'node:n1' is no person's"),
         ({"id": "x", "claim": "", "check": "no"}, "check: write true or false"),
         ({"id": "x", "claim": "", "check": False, "command": "Explode"}, "command: 'Explode' is unknown"),
         ([], "a command is an object"),

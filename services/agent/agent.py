@@ -98,6 +98,7 @@ class Agent:
         self._doubt: Exception | None = None
         self._has_pulse = True
         self._heartbeat_at: Milliseconds = 0
+        self._pause = round(settings.heartbeat_seconds * 1000)
         self._tidy_at: Milliseconds | None = None
         self._ending, self._over = threading.Event(), threading.Event()
         self._log = structlog.get_logger("chronoset.agent").bind(node=settings.name)
@@ -248,7 +249,7 @@ class Agent:
         now = self._clock()
         if self._network_at is not None and self._network_at <= now:
             self._look_at_network(now)
-        if self._heartbeat_at <= now:
+        if self._heartbeat_at <= now or self._heartbeat_at > now + self._pause:  # the clock was set back
             self._trust.attempt(lambda: self._beat(now), now)
         if self._has_moved or (self._intake.retry_at or now + 1) <= now:
             self._has_moved = not self._trust.attempt(lambda: self._look(now), now)
@@ -269,7 +270,7 @@ class Agent:
         self._look_at_disk(now)
         if self._has_news or not self._is_known():
             self._register()
-        self._heartbeat_at = now + round(self.settings.heartbeat_seconds * 1000)
+        self._heartbeat_at = now + self._pause
         try:
             self._control_plane.heartbeat(self.settings.name)
             self._has_pulse = True

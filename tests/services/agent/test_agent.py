@@ -591,6 +591,18 @@ def test_a_container_is_probed_and_restarted_though_its_times_are_an_hour_off(
         site.close()
 
 
+def test_an_agent_is_heard_though_its_clock_is_set_back(tmp_path: Path) -> None:
+    back = [0]
+    site = Site(tmp_path, clock=lambda: wall_clock() - back[0])
+    try:
+        eventually(lambda: site.control.heartbeats.get("n1"))
+        back[0] = 3_600_000
+        before = site.control.heartbeats["n1"]
+        eventually(lambda: site.control.heartbeats["n1"] >= before + 2)
+    finally:
+        site.close()
+
+
 def test_a_steady_clock_goes_on_though_the_machines_is_set() -> None:
     wall, up = [1_000_000], [50]
     clock = steady_clock(lambda: wall[0], lambda: up[0])

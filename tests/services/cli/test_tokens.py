@@ -54,5 +54,6 @@ def test_one_that_is_taken_back_is_there_no_more_and_the_log_says_by_whom(with_t
 
 
 def test_without_tokens_that_is_said(chronoset: CommandLine) -> None:
+    assert chronoset("get", "ns", "--at-least", stream_id_of(chronoset.end())).code == 0
     assert chronoset("agent", "token", "list").out == "no tokens\n"
     assert chronoset("agent", "token", "list", "-o", "json").json == []

@@ -18,7 +18,8 @@ from schemas.errors import Unavailable
 from services.loadtest.api_clients import Place
 
 PATIENCE = 30.0
-_READ_SIZE = 256 * 1024
+_READ_SIZE = 16 * 1024
+"""What a record of TLS holds at most."""
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length: "
 
@@ -41,22 +42,25 @@ class Client:
         if self.tls.send(request) != len(request):
             raise Unavailable("a request does not fit into a socket's buffer")
 
-    def received(self) -> Iterator[bytes]:
-        """Yield what has come."""
-        try:
-            while data := self.tls.recv(_READ_SIZE):
-                yield data
-        except ssl.SSLWantReadError:
-            return
-        raise Unavailable("the API has hung up")
-
     def is_answered(self) -> bool:
         """Take what has come; say whether the answer is whole. Raises Unavailable unless it is a good one."""
-        for data in self.received():
+        while data := self.received():
             self._missing -= len(data)
             if self._missing < 0:
                 self._begin(self.head + data)
-        return bool(self.head) and self._missing == 0
+            if self.head and not self._missing:
+                return True
+        return False
+
+    def received(self) -> bytes:
+        """Return some of what has come; nothing where no more is there for now."""
+        try:
+            data = self.tls.recv(_READ_SIZE)
+        except ssl.SSLWantReadError:
+            return b""
+        if not data:
+            raise Unavailable("the API has hung up")
+        return data
 
     def close(self) -> None:
         self.tls.close()
@@ -86,9 +90,11 @@ class Watch(Client):
         self._wanted, self._tail = wanted, b""
 
     def is_answered(self) -> bool:
-        for data in self.received():
+        while data := self.received():
             self._tail += data
-        return self._wanted in self._tail
+            if self._wanted in self._tail:
+                return True
+        return False
 
 
 AnyClient = TypeVar("AnyClient", bound=Client)

@@ -110,7 +110,7 @@ def test_it_starts_the_agent_of_this_node_as_it_was_asked_for(
         )
     try:
         wait_for(lambda: "going on with what it said before" in log.read_text(), "the agent to go on", 30)
-        assert (joined / "nodes" / "n4" / "lock").exists()
+        wait_for((joined / "nodes" / "n4" / "lock").exists, "the node to be its own", 30)
     finally:
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(30) == 0

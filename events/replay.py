@@ -6,7 +6,7 @@ they are kept by now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from events.codec import decode
 from events.fold import apply, whole_batches
@@ -14,7 +14,7 @@ from events.log import Gap, Log
 from events.snapshots import collecting_nothing
 from events.state import State
 from schemas.envelopes import Event
-from schemas.errors import BadRequest, Thinned
+from schemas.errors import BadRequest, LostHistory, Thinned
 from schemas.positions import Position, end_of_time, stream_id_of, time_of
 from schemas.retention import is_kept
 from schemas.times import Milliseconds, rfc3339
@@ -53,7 +53,7 @@ def replay(
         if gap is not None:
             if resources is None or gap.resources & resources:
                 raise _thinned_state(gap, until, resources)
-            return _others(log, until, state, gap.resources)
+            return _others(log, until, state, gap)
         pending: list[Event] = []
         for event in events_between(log, state.position, until):
             pending.append(event)
@@ -68,12 +68,12 @@ def replay(
     return state
 
 
-def _others(log: Log, until: Position, state: State, missing: frozenset[str]) -> State:
+def _others(log: Log, until: Position, state: State, gap: Gap) -> State:
     """Return the objects at `until` of all resources but those whose events are gone."""
     for key, obj in list(state.objects.items()):
-        if not is_kept(key, missing):
+        if not is_kept(key, gap.resources):
             state.remove(key, obj)
-    for event in _linked(events_between(log, state.position, until), state.position, missing):
+    for event in _linked(log, state.position, until, gap):
         if event.resource_version <= until:
             apply(state, event)
     state.position = until
@@ -88,15 +88,22 @@ def foldable_events(log: Log, after: Position, until: Position, resources: froze
     """
     check_whole(log, after, until, resources)
     gap = log.gap(after, until)
-    events = events_between(log, after, until)
-    return _linked(events, after, gap.resources) if gap else events
+    return _linked(log, after, until, gap) if gap else events_between(log, after, until)
 
 
-def _linked(events: Iterable[Event], after: Position, missing: frozenset[str]) -> Iterator[Event]:
-    for event in events:
-        if is_kept(event.key, missing):
-            yield event._replace(after=after)
-            after = event.position
+def _linked(log: Log, after: Position, until: Position, gap: Gap) -> Iterator[Event]:
+    """Yield the events of a stretch but those of which some are gone, each naming the one before it here.
+
+    Raises LostHistory where others went meanwhile: what was folded is not to be used.
+    """
+    last = after
+    for event in events_between(log, after, until):
+        if is_kept(event.key, gap.resources):
+            yield event._replace(after=last)
+            last = event.position
+    found = log.gap(after, until)
+    if found is None or found.resources != gap.resources:
+        raise LostHistory("other events were dropped while these were read, by a retention policy: ask again")
 
 
 def check_whole(log: Log, after: Position, until: Position, resources: frozenset[str] | None = None) -> None:

@@ -96,6 +96,11 @@ class Sealer:
         """The manifest that holds, as far as this sealer knows."""
         return self._manifest
 
+    @property
+    def sealed_time(self) -> Milliseconds:
+        """When the last event that is sealed was written, by the log server's clock; 0 where none is."""
+        return time_of(self._manifest.end)
+
     def open(self) -> None:
         """Take over. Raises LostHistory where the archive is damaged or of another log, Unavailable."""
         self._epoch = self._log.take_over()
@@ -122,7 +127,7 @@ class Sealer:
         return count
 
     def thin(self, retention: Retention, now: Milliseconds, go_on: Callable[[], bool] = lambda: True) -> int:
-        """Thin what a policy does not keep in full any more; return how many events were dropped.
+        """Thin what a policy does not keep in full any more `now`; return how many events were dropped.
 
         Raises as `look` does; LostHistory also where a snapshot is not what a fold gives. Nothing is lost then.
         """

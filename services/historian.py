@@ -86,19 +86,20 @@ class Historian:
         if count:
             segments = len(self._sealer.manifest.segments)
             _log.info("sealed", events=count, segments=segments, end=self._sealer.manifest.end)
-
         self._thin(self._sealer)
 
     def _thin(self, sealer: Sealer) -> None:
-        """Drop what the policy does not keep, now and then. What hinders that is logged, and hinders nothing else."""
+        """Drop what the policy does not keep, now and then. What hinders that is logged, and hinders nothing else.
+
+        Nothing is older than both clocks say, ours and the log server's: one that is wrong drops nothing too early.
+        """
         now = self.clock()
         if now < self._thin_at:
             return
         self._thin_at = now + THINNING_PAUSE
         try:
-            if (retention := self.retention()).keep and (
-                count := sealer.thin(retention, now, self._may_go_on)
-            ):
+            retention = self.retention()
+            if count := sealer.thin(retention, min(now, sealer.sealed_time), self._may_go_on):
                 _log.info("thinned", events=count, policy=stream_id_of(retention.position))
         except LostHistory as error:
             _log.error("nothing can be thinned", error=str(error))

@@ -108,7 +108,7 @@ def thin(data_dir: DataDir = None) -> None:
 
     session = open_session(data_dir)
     with _sealing(session, limits_of(session.settings)) as sealer:
-        count = sealer.thin(retention_of(session.history), now_ms())
+        count = sealer.thin(retention_of(session.history), min(now_ms(), sealer.sealed_time))
     rows = sealer.manifest.thinned
     print(f"dropped {count:,} events")
     for row in rows:

@@ -143,6 +143,7 @@ def join(invitation: Invitation, node: str, address: str, data_dir: Path) -> Mem
     address = address or address_towards(url)
     grace = float(answer["graceSeconds"])
     membership = Membership(url, authority, node, str(answer["token"]), address, grace, instance)
+    (data_dir / CERTIFICATE_FILE).unlink(missing_ok=True)  # it may be of a cluster that is no more
     write_membership(data_dir, membership)
     return membership
 

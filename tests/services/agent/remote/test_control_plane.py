@@ -260,6 +260,15 @@ def test_a_node_that_has_registered_gets_a_certificate_for_itself_and_its_addres
     assert a_certificate(world, token, "n1").tls is not None
 
 
+def test_who_joins_again_asks_for_another_certificate(world: World) -> None:
+    """The cluster, and with it whoever signs, may be another one."""
+    world.joined("n1")
+    file = world.directory / "a" / "serving.pem"
+    file.write_text("of another cluster")
+    world.joined("n1")
+    assert not file.exists()
+
+
 def test_nobody_but_a_node_gets_a_certificate(world: World) -> None:
     with pytest.raises(Forbidden, match='User "system:bootstrap:x" is no node'):
         a_certificate(world, world.join_token, "n1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,32 @@ def test_the_apis_certificate_is_made_anew_before_it_ends(nodes: Authority, tmp_
     renew(api, nodes, wall_clock())
     assert shaken(a_server(nodes, tmp_path), api) == "well"
     assert file.read_bytes() != before
+
+
+def test_a_server_shows_its_new_certificate_without_a_restart(nodes: Authority, tmp_path: Path) -> None:
+    def ask(request: bytes) -> tuple[bytes, bytes]:
+        return node_certificate(nodes, request, "n1", [ADDRESS], wall_clock()), nodes.pem
+
+    certificate = ServingCertificate(tmp_path / "n1.pem", Named("n1", ADDRESS), ask)
+    certificate.refresh(wall_clock())
+    server, api = certificate.tls, tls_of_api(nodes, wall_clock())
+    assert server is not None
+    before = shown(server, api)
+    (tmp_path / "n1.pem").unlink()
+    certificate.refresh(wall_clock())
+    assert certificate.tls is server and shown(server, api) != before
+
+
+def shown(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes:
+    """Return the certificate that a server shows."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(to_server, to_client, server_side=True)
+    theirs = client.wrap_bio(to_client, to_server, server_hostname="n1")
+    for _ in range(4):
+        for side in (theirs, ours):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return theirs.getpeercert(binary_form=True) or b""
 
 
 def test_another_nodes_server_is_not_believed_whatever_its_address(nodes: Authority, tmp_path: Path) -> None:

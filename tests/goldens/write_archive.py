@@ -1,6 +1,7 @@
-"""Writes the golden archive of the present format, once: `python -m tests.goldens.write_archive`.
+"""Writes the golden archives of the present formats, once: `python -m tests.goldens.write_archive`.
 
-It holds the golden log, sealed in segments of ten events, with a snapshot in its midst.
+Each holds the golden log: sealed in segments of ten events, with a snapshot in its midst; and, in the format of thinned
+archives, in segments of four, with snapshots between, without the pods' events before the last snapshot but one.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from unittest.mock import patch
 from events import sealing
 from events.memory import MemoryLog
 from events.sealing import Limits, Sealer
-from events.segments import FORMAT
+from events.segments import FORMAT, THINNED_FORMAT
 from events.stores import Folder
 from schemas.envelopes import SCHEMA_VERSION
+from schemas.retention import DAY, Retention
 from tests.events.archives import LATER
 from tests.goldens.test_golden_logs import FOLDER, entries_of
 
@@ -30,13 +32,17 @@ def the_golden_log() -> MemoryLog:
 
 
 def main() -> None:
-    folder = FOLDER / f"archive-v{FORMAT}"
-    if folder.exists():
-        raise SystemExit(f"{folder} exists: golden archives are never rewritten")
-    with patch.object(sealing, "FEWEST_EVENTS", 10):
-        sealer = Sealer(the_golden_log(), Folder(folder), Limits(10, 0, 0))
-        sealer.open()
-        sealer.look(LATER)
+    for version, events in ((FORMAT, 10), (THINNED_FORMAT, 4)):
+        folder = FOLDER / f"archive-v{version}"
+        if folder.exists():
+            print(f"{folder} exists: golden archives are never rewritten")
+            continue
+        with patch.object(sealing, "FEWEST_EVENTS", events), patch.object(sealing, "SNAPSHOT_SHARE", 1000):
+            sealer = Sealer(the_golden_log(), Folder(folder), Limits(events, 0, 0))
+            sealer.open()
+            sealer.look(LATER)
+        if version == THINNED_FORMAT:
+            sealer.thin(Retention(1, {"core/pods": DAY}), 1 << 41)
 
 
 if __name__ == "__main__":

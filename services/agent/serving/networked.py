@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import structlog
 
-from schemas.errors import ChronosetError
 from schemas.times import Milliseconds
 from services.agent.serving.app import Find
 from services.agent.serving.certificates import ServingCertificate
@@ -65,6 +64,6 @@ class NetworkedServer:
         """Renew the certificate, if it is time; return why that could not be done."""
         try:
             self._certificate.refresh(self._clock())
-        except (ChronosetError, OSError) as error:
-            return str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+            return str(error) or type(error).__name__
         return ""

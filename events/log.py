@@ -126,7 +126,7 @@ class Log(Protocol):
         """Return the newest state that was kept, of a position up to `until`, to begin a fold with; else None."""
 
     def gap(self, after: Position, until: Position) -> Gap | None:
-        """Return what of the events behind `after` up to `until` is kept no more, by a retention policy; None: nothing."""
+        """Return what of the events behind `after` up to `until` a retention policy has dropped; None: nothing."""
 
     def interrupt(self) -> None:
         """Have a `follow` that waits in another thread return, or raise Unavailable, at once: its user ends."""

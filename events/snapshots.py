@@ -115,8 +115,8 @@ def states_differ(one: State, other: State, without: frozenset[str] = frozenset(
 def collecting_nothing() -> Iterator[None]:
     """Keep the cyclic collector off while many objects are made that all stay, and these out of its sight afterwards.
 
-    It would look at each of them for nothing, for a fifth of a second at 20,000 objects: they make no cycles, and go when
-    nobody refers to them any more.
+    It would look at each of them for nothing, for a fifth of a second at 20,000 objects: they make no cycles, and go
+    when nobody refers to them any more.
     """
     collecting = gc.isenabled()
     gc.disable()

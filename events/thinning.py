@@ -1,7 +1,7 @@
 """Thinning: of kinds that a policy does not keep in full for ever, only the states at snapshots stay.
 
-What is thinned is always a beginning of the log, by kind, that ends at a snapshot, and it grows from one snapshot to the
-next (a stretch). A stretch is thinned only
+What is thinned is always a beginning of the log, by kind, that ends at a snapshot, and it grows from one snapshot to
+the next (a stretch). A stretch is thinned only
 
 * when all of it is older than the policy says, for the kind that is dropped,
 * when the stream holds nothing of it any more, and a newer snapshot is there besides the newest: nobody who follows the
@@ -122,7 +122,7 @@ def with_thinned(
     retention: Retention,
     now: Milliseconds,
 ) -> Manifest:
-    """Return the manifest by which a stretch is thinned; `segments` take the place of those that begin where they do."""
+    """Return the manifest by which a stretch is thinned; `segments` take the place of those that begin as they do."""
     by_first = {each.first: each for each in segments}
     rows = tuple(
         Thinning(resource, stretch.end, retention.position, retention.keep[resource], now)

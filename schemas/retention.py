@@ -2,8 +2,8 @@
 
     data: {pods: 90d, leases.coordination.k8s.io: 1w}
 
-What is older is thinned to the states at snapshots (events.thinning). A kind that is not named is kept in full for ever,
-and so is one whose period cannot be read: nothing is ever dropped by mistake.
+What is older is thinned to the states at snapshots (events.thinning). A kind that is not named is kept in full for
+ever, and so is one whose period cannot be read: nothing is ever dropped by mistake.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def name_in_policy(kind: Kind) -> str:
 
 
 def with_periods(found: Object | None, kinds: Sequence[Kind], period: str) -> Object:
-    """Return the ConfigMap with a period for some kinds, or without one where it is empty; `found` is the present one."""
+    """Return the ConfigMap with a period for some kinds, none where it is empty; `found` is the present one."""
     base = found or {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -12,7 +12,7 @@ from services.agent.runtimes.docker.engines import Engine, sentence_of
 from services.agent.runtimes.docker.labels import PAUSE, labels_of, ours, title_of
 from services.agent.runtimes.docker.pauses import ensure_pause_image
 from services.agent.runtimes.docker.resolvers import host_resolver, resolver_of
-from services.agent.runtimes.docker.specs import host_ports_of, namespaces_of
+from services.agent.runtimes.docker.specs import check_ports_on_host, host_ports_of, namespaces_of
 from services.agent.runtimes.port import Refused
 from services.headless import DOMAIN
 
@@ -87,6 +87,8 @@ class Sandboxes:
         client, spec = self._engine.client, pod["spec"]
         resolver = resolver_of(pod, self._name_server, host_resolver(), self._domain)
         is_on_host = self._shares_address or bool(spec.get("hostNetwork"))
+        if is_on_host:
+            check_ports_on_host(pod)
         ports = {} if is_on_host else host_ports_of(pod)
         host = client.create_host_config(
             network_mode="host" if is_on_host else self._engine.network,

@@ -14,7 +14,7 @@ from schemas.objects import Object, name_of, namespace_of
 from schemas.quantities import parse_quantity
 from services.agent.environments import environment_of, expand
 from services.agent.runtimes.docker.images import Image
-from services.agent.runtimes.port import Run
+from services.agent.runtimes.port import Refused, Run
 from services.agent.runtimes.volumes import Mount, variable_of
 from services.agent.sources import BadConfiguration
 
@@ -140,6 +140,19 @@ def host_ports_of(pod: Object) -> dict[str, list[tuple[str, int]]]:
                 inside = f"{port['containerPort']}/{port.get('protocol', 'TCP').lower()}"
                 found.setdefault(inside, []).append((port.get("hostIP") or "", port["hostPort"]))
     return found
+
+
+def check_ports_on_host(pod: Object) -> None:
+    """Raise Refused where a pod that is on the host's network wants another port there than it serves on
+    (apis/core/validation: with hostNetwork they must be equal)."""
+    for container in (*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]):
+        for port in container.get("ports") or ():
+            if port.get("hostPort", port["containerPort"]) != port["containerPort"]:
+                raise Refused(
+                    "NodePorts",
+                    f"hostPort {port['hostPort']} is not containerPort {port['containerPort']}: pods of this node are "
+                    "on its host's network, where a port is the same inside and outside",
+                )
 
 
 def _base_of(pod: Object) -> dict[str, str]:

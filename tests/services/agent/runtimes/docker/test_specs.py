@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from services.agent.runtimes.docker.specs import (
     MOST_PROCESSES,
     Around,
     Creation,
+    check_ports_on_host,
     creation_of,
     host_ports_of,
     resources_of,
     user_of,
 )
 from services.agent.runtimes.docker.states import exit_of, is_over
-from services.agent.runtimes.port import Run
+from services.agent.runtimes.port import Refused, Run
 from services.agent.runtimes.volumes import Mount
 from services.agent.sources import BadConfiguration
 from tests.services.agent.builders import a_container, a_pod
@@ -214,3 +216,14 @@ def test_ends_have_kubernetes_reasons(state: Object, reason: str) -> None:
 def test_a_container_that_was_only_created_is_not_over() -> None:
     assert not is_over({"Status": "created", "Running": False, "StartedAt": "0001-01-01T00:00:00Z"})
     assert is_over({"Status": "exited", "Running": False, "StartedAt": "2026-11-23T05:38:30Z"})
+
+
+@pytest.mark.parametrize(
+    ("port", "is_refused"), [({}, False), ({"hostPort": 80}, False), ({"hostPort": 8080}, True)]
+)
+def test_on_the_hosts_network_a_port_is_the_same_inside_and_outside(port: Object, is_refused: bool) -> None:
+    pod = a_pod("x", a_container(ports=[{"containerPort": 80, **port}]))
+    with (
+        pytest.raises(Refused, match="hostPort 8080 is not containerPort 80") if is_refused else nullcontext()
+    ):
+        check_ports_on_host(pod)

@@ -21,7 +21,7 @@ if (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run a test of real processes or servers once more where it fails, and say so (RERUN): time is not theirs alone."""
+    """Run a test of real processes or servers once more where it fails, and say so (RERUN): time is not theirs."""
     for item in items:
         is_real = item.get_closest_marker("e2e") or item.get_closest_marker("server")
         if is_real and config.pluginmanager.hasplugin("rerunfailures"):

@@ -1,9 +1,9 @@
 """The runaway breaker: a controller that keeps writing about one workload, without being told to, is parked.
 
 A log that is kept for ever must not be flooded by a controller and a pod that fight. More than ten events a minute
-for each object that the workload owns, within one generation of its spec, parks the key for a minute: creating 5,000
-pods is no runaway, creating one twenty times is. What others write about is never parked: the status of a budget moves
-with each pod that it counts.
+for each object that the workload owns, or owned in the meantime, within one generation of its spec, parks the key for a
+minute: creating 5,000 pods is no runaway, nor is replacing them all at once; creating one twenty times is. What others
+write about is never parked: the status of a budget moves with each pod that it counts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ _WORKLOADS = (STATEFUL_SET.kind, DAEMON_SET.kind)
 
 
 class Breaker:
-    """Counts what one process appended for each key within the last minute."""
+    """Counts what one process appended for each key within the last minute, and the most objects that it saw there."""
 
     def __init__(self) -> None:
         self._appended: dict[tuple[str, Key], deque[tuple[Milliseconds, int]]] = {}
         self._generations: dict[tuple[str, Key], int] = {}
+        self._most: dict[tuple[str, Key], int] = {}
 
     def count(self, controller: str, key: Key, events: int, now: Milliseconds) -> None:
         """Remember that `events` were appended for a key."""
@@ -44,20 +45,19 @@ class Breaker:
         """
         which = (controller, key)
         if obj is None or obj["kind"] not in _WORKLOADS:
-            self._appended.pop(which, None)
-            self._generations.pop(which, None)
+            for known in (self._appended, self._generations, self._most):
+                known.pop(which, None)
             return None
         generation = obj["metadata"].get("generation", 0)
         if self._generations.get(which) != generation:
             self._generations[which] = generation
             self._appended.pop(which, None)
-        recent = self._appended.get(which)
-        if not recent:
-            return None
+        recent = self._appended.setdefault(which, deque())
         while recent and recent[0][0] <= now - WINDOW_MS:
             recent.popleft()
+        before = self._most.get(which, FEWEST_OBJECTS) if recent else FEWEST_OBJECTS
+        owned = self._most[which] = max(before, state.count_owned(uid_of(obj)))
         written = sum(events for _, events in recent)
-        owned = max(FEWEST_OBJECTS, state.count_owned(uid_of(obj)))
         if written <= EVENTS_PER_OBJECT * owned:
             return None
         return Decision(

@@ -50,6 +50,22 @@ def test_who_owns_more_may_write_more() -> None:
     assert asked(breaker, state, key, NOON) is not None
 
 
+def test_pods_that_are_gone_by_now_count_for_a_minute() -> None:
+    """All pods of a DaemonSet are replaced at once: while few are left, most of the events have been written."""
+    db = a_set(kind="DaemonSet")
+    pods = [a_pod(f"db-{number}", owner=db) for number in range(500)]
+    key, breaker = key_of_object(db), Breaker()
+    assert asked(breaker, a_state(db, *pods), key, NOON) is None
+    breaker.count("statefulset", key, 501, NOON)
+    assert asked(breaker, a_state(db), key, NOON + 1) is None
+    breaker.count("statefulset", key, EVENTS_PER_OBJECT * 500, NOON + 2)
+    assert asked(breaker, a_state(db), key, NOON + 3) is not None
+    later = NOON + 2 + WINDOW_MS
+    assert asked(breaker, a_state(db), key, later) is None
+    breaker.count("statefulset", key, MOST + 1, later)
+    assert asked(breaker, a_state(db), key, later) is not None
+
+
 def test_a_new_spec_begins_at_zero() -> None:
     db = a_set()
     key, breaker = key_of_object(db), Breaker()

@@ -7,13 +7,12 @@ does not hold them either, what was found is returned as it is, and whoever fold
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 
 from events.archive import Archive
 from events.codec import Entry
 from events.log import Appended, Batch, Gap, Log, Remembered
 from events.state import State
-from schemas.errors import ChronosetError, LostHistory, Unavailable
+from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -70,8 +69,14 @@ class ArchivedLog:
     def append(self, batch: Batch) -> Appended:
         return self._log.append(batch)
 
-    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
-        return self._log.append_all(batches)
+    async def append_at_once(self, batch: Batch) -> Appended | None:
+        return await self._log.append_at_once(batch)
+
+    async def last_at_once(self) -> Position | None:
+        return await self._log.last_at_once()
+
+    def leave_loop(self) -> None:
+        self._log.leave_loop()
 
     def command(self, command: str) -> Remembered | None:
         return self._log.command(command)

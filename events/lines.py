@@ -17,7 +17,7 @@ import redis
 
 Part = str | bytes | int | float
 _READ_SIZE = 65_536
-_pack: Callable[[tuple[Part, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub takes one part
+pack: Callable[[tuple[Part, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub takes one part
 
 
 class Script(NamedTuple):
@@ -35,8 +35,7 @@ def script_of(text: str) -> Script:
 class Wire(NamedTuple):
     """How to send a command over a connection, and how to wait for its answer."""
 
-    send: Callable[..., None]
-    """Takes commands (tuple[Part, ...]), which go out together."""
+    send: Callable[[tuple[Part, ...]], None]
     receive: Callable[[], Any]
 
 
@@ -74,24 +73,6 @@ class Line:
             return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
         except redis.exceptions.NoScriptError:
             return self.call("EVAL", script.text, len(keys), *keys, *args)
-
-    def run_all(
-        self, script: Script, calls: Sequence[tuple[Sequence[Part], Sequence[Part]]]
-    ) -> list[Any | None]:
-        """Run a script once for each (keys, arguments), all sent together; None where the server answers an error.
-
-        Raises as `call`; then some of them may have been run.
-        """
-        with self._lock:
-            if self._connection is None:
-                self._connection = self._pool.get_connection()
-            try:
-                wire = self._wire or self._connected()
-                wire.send(*(("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls))
-                return [_answer_of(wire) for _ in calls]
-            except BaseException:
-                self._hang_up()
-                raise
 
     def begin(self, script: Script, keys: Sequence[Part], args: Sequence[Part]) -> Callable[[], Any]:
         """Send a script; return what waits for its answer, to be called once: until then nobody else has the line.
@@ -163,24 +144,17 @@ def _asked(wire: Wire, command: tuple[Part, ...]) -> Any:
     return wire.receive()
 
 
-def _answer_of(wire: Wire) -> Any | None:
-    try:
-        return wire.receive()
-    except redis.exceptions.ResponseError:
-        return None
-
-
 def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Wire:
     """Return how to ask over a socket; `error_of` makes redis-py's exception of what the server says."""
     reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=error_of, notEnoughData=...)
 
-    def send(*commands: tuple[Part, ...]) -> None:
+    def send(command: tuple[Part, ...]) -> None:
         try:
-            handle.sendall(b"".join(map(_pack, commands)))
+            handle.sendall(pack(command))
         except TimeoutError as error:
-            raise redis.TimeoutError(f"{commands[0][0]!r} cannot be sent in time") from error
+            raise redis.TimeoutError(f"{command[0]!r} cannot be sent in time") from error
         except OSError as error:
-            raise redis.ConnectionError(f"{commands[0][0]!r}: {error}") from error
+            raise redis.ConnectionError(f"{command[0]!r}: {error}") from error
 
     def receive() -> Any:
         try:
@@ -201,8 +175,4 @@ def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Wire:
 
 
 def _through(connection: Any) -> Wire:
-    def send(*commands: tuple[Part, ...]) -> None:
-        for command in commands:
-            connection.send_command(*command)
-
-    return Wire(send, connection.read_response)
+    return Wire(lambda command: connection.send_command(*command), connection.read_response)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from events.codec import Entry
 from events.state import State
-from schemas.errors import ChronosetError
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -101,8 +100,14 @@ class Log(Protocol):
         Forbidden (the log refuses writes for now; the message says why), BadRequest (clock skew, limits).
         """
 
-    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
-        """Append batches, each by itself, by one round trip; return what came of each, or what `append` raises."""
+    async def append_at_once(self, batch: Batch) -> Appended | None:
+        """As `append`, on an event loop, and without trying again; None: nobody knows, so `append` it again."""
+
+    async def last_at_once(self) -> Position | None:
+        """As `last`, on an event loop; None: `last` has to ask."""
+
+    def leave_loop(self) -> None:
+        """Let go of what an event loop has of this log, on it, before it ends."""
 
     def command(self, command: str) -> Remembered | None:
         """Return what an earlier command came to, while it is remembered."""
@@ -133,14 +138,6 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Let go of the connections."""
-
-
-def attempted(append: Callable[[Batch], Appended], batch: Batch) -> Appended | ChronosetError:
-    """Return what an append comes to, or what it raises."""
-    try:
-        return append(batch)
-    except ChronosetError as error:
-        return error
 
 
 class Sealed(NamedTuple):

@@ -6,7 +6,7 @@ import bisect
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from events.codec import Entry, encode
@@ -20,14 +20,12 @@ from events.log import (
     Gap,
     Remembered,
     Sealed,
-    attempted,
 )
 from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
-    ChronosetError,
     CommandReused,
     Conflict,
     Forbidden,
@@ -94,8 +92,14 @@ class MemoryLog:
             self._grown.notify_all()
             return result
 
-    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
-        return [attempted(self.append, batch) for batch in batches]
+    async def append_at_once(self, batch: Batch) -> Appended | None:
+        return self.append(batch)
+
+    async def last_at_once(self) -> Position | None:
+        return self.last()
+
+    def leave_loop(self) -> None:
+        """There is nothing that a loop has of it."""
 
     def command(self, command: str) -> Remembered | None:
         found = self._commands.get(command)

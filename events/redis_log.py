@@ -6,10 +6,11 @@ answered or the patience is over.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -18,15 +19,15 @@ import redis
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
-from events.lines import Line, script_of
-from events.log import Appended, Batch, Gap, Remembered, Sealed, attempted
+from events.lines import Line, Part, script_of
+from events.log import Appended, Batch, Gap, Remembered, Sealed
 from events.memory import check_limits, clock_skew, wall_clock
+from events.pipes import Pipe
 from events.state import State
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
-    ChronosetError,
     CommandReused,
     Conflict,
     Forbidden,
@@ -68,6 +69,7 @@ class RedisLog:
         self._log, self._heads = log_key(cluster), heads_key(cluster)
         self._line = Line(client)
         self._following = Line(client)
+        self._pipe = Pipe(client)
 
     def create(self) -> str:
         log_id = uuid.uuid4().hex
@@ -92,15 +94,18 @@ class RedisLog:
         call = self._call(batch)
         return self._result(batch, self._insist(lambda: self._line.run(_APPEND, *call)))
 
-    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
-        """As the protocol says. What is not answered as it should be is sent again by itself, under its command id."""
-        try:
-            answers = self._line.run_all(_APPEND, [self._call(batch) for batch in batches])
-        except (ChronosetError, redis.RedisError):
-            answers = [None] * len(batches)
-        else:
-            self._heard()
-        return [self._concluded(batch, answer) for batch, answer in zip(batches, answers, strict=True)]
+    async def append_at_once(self, batch: Batch) -> Appended | None:
+        self._known = self._known or await asyncio.to_thread(self.log_id)
+        keys, args = self._call(batch)
+        answer = await self._asked("EVALSHA", _APPEND.sha, len(keys), *keys, *args)
+        return None if answer is None else self._result(batch, answer)
+
+    async def last_at_once(self) -> Position | None:
+        tail = await self._asked("HGET", self._heads, "tail")
+        return None if tail is None else position_of(tail)
+
+    def leave_loop(self) -> None:
+        self._pipe.close()
 
     def command(self, command: str) -> Remembered | None:
         found = self._insist(lambda: self._line.call("GET", command_key(self.cluster, command)))
@@ -220,11 +225,14 @@ class RedisLog:
         keys = [self._log, self._heads, command_key(self.cluster, batch.command)]
         return keys, self._arguments(batch)
 
-    def _concluded(self, batch: Batch, answer: list[Any] | None) -> Appended | ChronosetError:
-        def conclude(each: Batch) -> Appended:
-            return RedisLog.append(self, each) if answer is None else self._result(each, answer)
-
-        return attempted(conclude, batch)
+    async def _asked(self, *command: Part) -> Any:
+        """Return an answer; None where there is no good one: then a thread asks again, which knows why and how long."""
+        try:
+            answer = await self._pipe.ask(*command)
+        except redis.RedisError:
+            return None
+        self._heard()
+        return answer
 
     def _result(self, batch: Batch, answer: list[Any]) -> Appended:
         if answer[0] == b"appended":

@@ -97,7 +97,7 @@ class Server:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="api-reads")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="api-writes")
         sources = ReplicaSources(self.replica, parts.unseal)
-        writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
+        self._writes = writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
         in_flight = InFlight(parts.limits)
         history = parts.history(self._log)
         self.reads = reads = Reads(history, self.replica, self.hub, self._readers)
@@ -160,6 +160,8 @@ class Server:
         finally:
             inspecting.cancel()
             self.hub.close()
+            self._writes.leave_loop()
+            self._log.leave_loop()
             await asyncio.to_thread(self.replica.stop)
             for threads in (self._readers, self._writers):
                 threads.shutdown(wait=False, cancel_futures=True)

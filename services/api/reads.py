@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from events.history import History
+from events.log import Log
 from events.replica import Replica
 from events.state import State
 from schemas.errors import BadRequest, Thinned, Unavailable
@@ -72,8 +73,8 @@ class Reading(Protocol):
 class Heads:
     """Asks for the log's head, once for all who ask while it is on its way. Belongs to the event loop."""
 
-    def __init__(self, last: Callable[[], Position], executor: Executor) -> None:
-        self._last = last
+    def __init__(self, log: Log, executor: Executor) -> None:
+        self._log = log
         self._executor = executor
         self._next: asyncio.Future[Position] | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -93,7 +94,9 @@ class Heads:
         while self._next is not None:
             asked, self._next = self._next, None
             try:
-                found = await loop.run_in_executor(self._executor, self._last)
+                found = await self._log.last_at_once()
+                if found is None:
+                    found = await loop.run_in_executor(self._executor, self._log.last)
             except Exception as error:  # noqa: BLE001 - handed to everyone who waits
                 asked.set_exception(error)
                 asked.exception()
@@ -109,7 +112,7 @@ class Reads:
         self._history = history
         self._replica = replica
         self._executor = executor
-        self._heads = Heads(history.log.last, executor)
+        self._heads = Heads(history.log, executor)
         self._lists: OrderedDict[tuple[str, str, Position], Snapshot] = OrderedDict()
         self._told: OrderedDict[tuple[Key, Position], tuple[Notice, ...]] = OrderedDict()
         self._states: OrderedDict[tuple[Position, str], State] = OrderedDict()
@@ -195,7 +198,7 @@ class Reads:
     async def state_at(self, position: Position, resource: str) -> State:
         """Return all that was there at a position, folded from the log one after another; the last are kept.
 
-        Where not all of that is kept, it has at least the objects of a resource. Raises BadRequest before the log began,
+        Where not all of that is kept, it has at least the objects of a resource. Raises BadRequest before the log,
         Thinned where that resource's are not kept.
         """
         async with self._replaying:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from schemas.changes import Replace
 from schemas.errors import AlreadyExists, BadRequest, Cause, ChronosetError, NotFound
-from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SERVICE, SERVICE_ACCOUNT, VOLUME
+from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, VOLUME
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of, with_metadata
 from schemas.positions import Position
 from schemas.selectors import parse_selector
@@ -28,7 +28,7 @@ from services.api.field_selectors import equalities_of, parse_field_selector
 from services.api.hub import ADDED, PLACES, Encoding, Selection
 from services.api.limits import InFlight
 from services.api.lists import asked_of, page_of, version_of_query
-from services.api.negotiation import JSON, YAML, Form, form_of, patch_type_of
+from services.api.negotiation import JSON, JSON_PATCH, YAML, Form, form_of, patch_type_of
 from services.api.notice_books import merged
 from services.api.notices import event_of
 from services.api.reads import Reading, Snapshot
@@ -63,6 +63,8 @@ from services.commands.objects import (
 )
 from services.scheduler.scheduling import with_scheduled
 
+QUICK_BODY = 16 * 1024
+"""Bytes of a body up to which a write may be quick."""
 DELETED_AT_ONCE = 50
 """Objects of a collection that are deleted in one batch."""
 _GIVEN_BACK = frozenset(kind.resource for kind in (POD, SERVICE, SERVICE_ACCOUNT, CLAIM, VOLUME))
@@ -393,7 +395,25 @@ async def _write(asked: Asked, tools: Tools, command: Write, target: Target) -> 
 
 
 async def _carry_out(asked: Asked, tools: Tools, decided: Decide, dry_run: bool) -> Written:
-    return await tools.writes.write(asked.target.key, decided, intent_of(asked.user, asked.caller), dry_run)
+    key, intent = asked.target.key, intent_of(asked.user, asked.caller)
+    if dry_run:
+        return await tools.writes.try_out(key, decided, intent)
+    return await tools.writes.write(key, decided, intent, _is_quick(asked))
+
+
+def _is_quick(asked: Asked) -> bool:
+    """Say whether a write is decided in a millisecond or so.
+
+    What is large is not, nor a Secret, whose key goes to the disk first, nor a JSON patch, which may copy what it
+    likes; a collection is many.
+    """
+    target = asked.target
+    return (
+        len(asked.body) <= QUICK_BODY
+        and target.kind is not SECRET
+        and target.verb != "deletecollection"
+        and not asked.content_type.startswith(JSON_PATCH)
+    )
 
 
 def _admit_deletion(asked: Asked, tools: Tools, sources: ReplicaSources, key: Key, now: Milliseconds) -> None:

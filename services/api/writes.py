@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from events.commit import Committer, Edges, Intent, Prepared, Proposal, batch_of, prepare
-from events.log import Appended, Batch, Log
+from events.commit import Committer, Edges, Intent, Proposal, batch_of, prepare
+from events.log import Log
 from events.replica import Replica
 from schemas.changes import Create, Delete
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
@@ -33,10 +33,6 @@ from services.commands.objects import check_preconditions
 from services.commands.sources import existing
 
 PATIENCE = 10.0
-GROUPS = 2
-"""How many groups of writes may be on their way: while one waits for its fsync, the next is decided."""
-MOST_AT_ONCE = 32
-"""Writes in a group."""
 NAME_LENGTH = 63
 SUFFIX_LENGTH = 5
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -89,29 +85,12 @@ class ReplicaSources:
         return self._unseal(obj)
 
 
-class _Wish(NamedTuple):
-    """A write that waits for others to be carried out with; `done` gets what came of it, None where it is to be told
-    by itself what has hindered it."""
-
-    decide: Decide
-    intent: Intent
-    done: asyncio.Future[Written | None]
-
-
-class _Ready(NamedTuple):
-    """A write that only has to be appended."""
-
-    decided: Decided
-    prepared: Prepared
-    batch: Batch
-
-
 class Writes:
-    """Carries decisions out on threads of an executor, each with a log of its own.
+    """Carries decisions out: quick ones on the event loop, others, and what does not succeed at once, on threads of an
+    executor, each with a log of its own.
 
-    Writes that come while others are on their way go together, by one thread and one round trip: so they share an
-    fsync, and what it costs to hand over to a thread and to the log's server. What does not succeed at once is tried
-    again by itself, so that nobody waits for somebody else's conflicts.
+    Handing over to a thread and back costs as much as an append. What the event loop appends goes out together, and
+    shares an fsync.
     """
 
     def __init__(
@@ -123,33 +102,37 @@ class Writes:
         executor: Executor,
     ) -> None:
         self._open_log = open_log
+        self._log = open_log()
         self._replica = replica
         self._sources = sources
         self._edges = edges
         self._executor = executor
         self._mine = threading.local()
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
-        self._wishes: list[_Wish] = []
-        self._groups: set[asyncio.Task[None]] = set()
 
-    async def write(self, key: Key, decide: Decide, intent: Intent, dry_run: bool = False) -> Written:
+    async def write(self, key: Key, decide: Decide, intent: Intent, is_quick: bool = False) -> Written:
         """Decide and commit; of the writes of one key one after the other, since they would only conflict.
 
-        Raises what `decide` and Committer.commit raise.
+        A decision that is quick is taken at once, here. Raises what `decide` and Committer.commit raise.
         """
-        if dry_run:
-            return await self.in_turn(key, partial(self._try, decide, intent))
         async with self._turn(key):
-            written = await self._with_others(decide, intent)
+            written = await self._at_once(decide, intent) if is_quick else None
             if written is None:
-                loop = asyncio.get_running_loop()
-                written = await loop.run_in_executor(self._executor, self._carry_out, decide, intent)
+                written = await self._on_thread(partial(self._carry_out, decide, intent))
             return written
+
+    async def try_out(self, key: Key, decide: Decide, intent: Intent) -> Written:
+        """As `write`, but append nothing (dryRun)."""
+        return await self.in_turn(key, partial(self._try, decide, intent))
+
+    def leave_loop(self) -> None:
+        """Let go of what the event loop has."""
+        self._log.leave_loop()
 
     async def in_turn(self, key: Key, write: Callable[[], T]) -> T:
         """Run what writes an object on a thread; of those of one key one after the other."""
         async with self._turn(key):
-            return await asyncio.get_running_loop().run_in_executor(self._executor, write)
+            return await self._on_thread(write)
 
     @property
     def log(self) -> Log:
@@ -168,51 +151,28 @@ class Writes:
             turn = self._turns[key] = asyncio.Lock()
         return turn
 
-    async def _with_others(self, decide: Decide, intent: Intent) -> Written | None:
-        """Decide and append with all who wait at that time; None: it did not succeed, and nothing was appended.
-
-        Raises Unavailable, where it may have been.
-        """
-        wish = _Wish(decide, intent, asyncio.get_running_loop().create_future())
-        self._wishes.append(wish)
-        if len(self._groups) < GROUPS:
-            group = asyncio.create_task(self._carry_out_groups())
-            self._groups.add(group)
-            group.add_done_callback(self._groups.discard)
-        return await wish.done
-
-    async def _carry_out_groups(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._wishes:
-            some, self._wishes = self._wishes[:MOST_AT_ONCE], self._wishes[MOST_AT_ONCE:]
-            try:
-                results = await loop.run_in_executor(self._executor, self._carry_out_all, some)
-            except Exception as error:  # noqa: BLE001 - handed to everyone who waits
-                results = [Unavailable(f"the log cannot be written: {error!r}")] * len(some)
-            for wish, result in zip(some, results, strict=True):
-                if wish.done.done():
-                    continue
-                if isinstance(result, Unavailable):
-                    wish.done.set_exception(result)
-                else:
-                    wish.done.set_result(result)
-
-    def _carry_out_all(self, wishes: Sequence[_Wish]) -> list[Written | Unavailable | None]:
-        log, _ = self._tools()
-        ready = [self._ready(wish) for wish in wishes]
-        batches = [each.batch for each in ready if each is not None]
-        appended = iter(log.append_all(batches))
-        return [None if each is None else _result(each, next(appended)) for each in ready]
-
-    def _ready(self, wish: _Wish) -> _Ready | None:
-        """Return what is to be appended for a wish; None where it must be told why not, by itself."""
+    async def _at_once(self, decide: Decide, intent: Intent) -> Written | None:
+        """Decide here and append; None: that did not succeed, and nothing was appended. Raises Unavailable."""
         try:
-            decided = self._decided(wish.decide)
-            proposal = Proposal(decided.changes, decided.rests_on)
-            prepared = prepare(proposal, self._sources, wish.intent, self._edges)
-            return _Ready(decided, prepared, batch_of(prepared, wish.intent, self._edges.clock()))
-        except Exception:  # noqa: BLE001 - it is raised once more where it concerns nobody else
+            decided = self._decided(decide)
+            prepared = prepare(
+                Proposal(decided.changes, decided.rests_on), self._sources, intent, self._edges
+            )
+            batch = batch_of(prepared, intent, self._edges.clock())
+        except Exception:  # noqa: BLE001 - it is decided again, from what is true then, and told then
             return None
+        try:
+            appended = await self._log.append_at_once(batch)
+            if appended is None:
+                appended = await self._on_thread(lambda: self.log.append(batch))
+        except Unavailable:
+            raise
+        except ChronosetError:
+            return None
+        return _written(decided, prepared.changed, appended.last)
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _try(self, decide: Decide, intent: Intent) -> Written:
         """Decide as if to commit, and append nothing; a Secret gets no key, since its values go nowhere."""
@@ -255,15 +215,6 @@ class Writes:
             log = self._open_log()
             found = self._mine.tools = log, Committer(log, self._sources, self.catch_up, self._edges)
         return found
-
-
-def _result(ready: _Ready, appended: Appended | ChronosetError) -> Written | Unavailable | None:
-    match appended:
-        case Appended():
-            return _written(ready.decided, ready.prepared.changed, appended.last)
-        case Unavailable():
-            return appended
-    return None
 
 
 def _written(

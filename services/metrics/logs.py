@@ -4,47 +4,54 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
-from events.log import Appended, Batch, attempted
+from events.log import Appended, Batch
 from events.redis_log import RedisLog
 from schemas.envelopes import LOG_KEY
-from schemas.errors import ChronosetError, Conflict
+from schemas.errors import Conflict
 from schemas.objects import Key, split_key
 from services.metrics import measures
+
+Result = TypeVar("Result", Appended, Appended | None)
 
 
 class MeasuredLog(RedisLog):
     """As RedisLog, and tells what is appended through it (chronoset_events_appended_total and its like)."""
 
     def append(self, batch: Batch) -> Appended:
-        begun = time.perf_counter()
-        result = attempted(super().append, batch)
-        _tell(batch, result, time.perf_counter() - begun)
-        if isinstance(result, ChronosetError):
-            raise result
-        return result
+        with _telling(batch) as tell:
+            return tell(super().append(batch))
 
-    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
-        begun = time.perf_counter()
-        results = super().append_all(batches)
-        seconds = time.perf_counter() - begun
-        for batch, result in zip(batches, results, strict=True):
-            _tell(batch, result, seconds)
-        return results
+    async def append_at_once(self, batch: Batch) -> Appended | None:
+        with _telling(batch) as tell:
+            return tell(await super().append_at_once(batch))
 
 
-def _tell(batch: Batch, result: Appended | ChronosetError, seconds: float) -> None:
-    if isinstance(result, ChronosetError):
-        is_conflict = isinstance(result, Conflict)
-        measures.CONFLICTS.inc(is_conflict)
-        measures.APPENDS.labels("conflict" if is_conflict else "failed").observe(seconds)
-        return
-    measures.APPENDS.labels("appended").observe(seconds)
-    if not result.repeated:
-        resources = Counter(_resource_of(draft.key) for draft in batch.drafts)
-        for resource, count in resources.items():
-            measures.EVENTS.labels(resource).inc(count)
+@contextmanager
+def _telling(batch: Batch) -> Iterator[Callable[[Result], Result]]:
+    """Give what is to be told what came of an append; the time until then, or until it fails, is taken."""
+    begun, outcome = time.perf_counter(), "failed"
+
+    def tell(appended: Result) -> Result:
+        nonlocal outcome
+        outcome = "appended" if appended is not None else "unknown"
+        if appended is not None and not appended.repeated:
+            resources = Counter(_resource_of(draft.key) for draft in batch.drafts)
+            for resource, count in resources.items():
+                measures.EVENTS.labels(resource).inc(count)
+        return appended
+
+    try:
+        yield tell
+    except Conflict:
+        measures.CONFLICTS.inc()
+        outcome = "conflict"
+        raise
+    finally:
+        measures.APPENDS.labels(outcome).observe(time.perf_counter() - begun)
 
 
 def _resource_of(key: Key) -> str:

@@ -47,9 +47,10 @@ from services.command_protocol import PATH as COMMANDS
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
 READERS = 4
-"""Threads that ask where the log ends and read its past: apart from the writers, which may all be waiting."""
+"""Threads that read the log's past, and ask where it ends where the event loop cannot: apart from the writers, which may
+all be waiting."""
 WRITERS = 8
-"""Threads that append, each on a connection of its own: as many appends share an fsync."""
+"""Threads that carry out what is not quick, each with a connection of its own."""
 KEEP_ALIVE = 300
 """Seconds that an idle connection is kept: longer than Go's clients keep theirs, so that it is they who close."""
 FILES = 65_536

@@ -41,8 +41,8 @@ AuthorizePath = Callable[[User, str, str], str | None]
 """The same of a path that is no object's: (user, verb, path)."""
 Admit = Callable[[Wish, Reader, Milliseconds], Admitted]
 """Completes or refuses a wish (raises Forbidden, Invalid), looking at what is there. Runs once for each decision, so
-it must be a function of its arguments; it sees the object before validation, and after defaulting. On a writer's
-thread: it may take a while, and must not touch what belongs to the event loop."""
+it must be a function of its arguments; it sees the object before validation, and after defaulting. On the event loop
+or on a writer's thread: so it is quick, waits for nothing, and must not touch what belongs to the event loop."""
 Handler = Callable[[Request, User], Awaitable[Response]]
 """Answers a path of its own."""
 PartHandler = Callable[[Request, User, Target, bytes], Awaitable[Response]]

@@ -47,8 +47,8 @@ from services.command_protocol import PATH as COMMANDS
 PORT = 6443
 """What Kubernetes' API servers listen on; taken unless another program has it."""
 READERS = 4
-"""Threads that read the log's past, and ask where it ends where the event loop cannot: apart from the writers, which may
-all be waiting."""
+"""Threads that read the log's past, and ask where it ends where the event loop cannot: apart from the writers, which
+may all be waiting."""
 WRITERS = 8
 """Threads that carry out what is not quick, each with a connection of its own."""
 KEEP_ALIVE = 300

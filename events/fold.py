@@ -179,10 +179,10 @@ def _forget_owner(state: State, old: Object) -> None:
 
 
 def _is_ready(status: Object) -> bool:
-    return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
-        for condition in status.get("conditions", ())
-    )
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "Ready":
+            return bool(condition["status"] == "True")
+    return False
 
 
 def _lost(event: Event, why: str) -> LostHistory:

@@ -66,10 +66,13 @@ class _Owned:
         return sum(map(len, self.keys.values()))
 
     def touch(self, resource: str, key: Key, move: int) -> None:
-        keys = self.keys.setdefault(resource, {})
+        keys = self.keys.get(resource)
+        if keys is None:
+            keys = self.keys[resource] = {}
         keys.pop(key, None)
-        self.gone.pop(key, None)
         keys[key] = move
+        if self.gone:
+            self.gone.pop(key, None)
 
     def drop(self, resource: str, key: Key, move: int) -> None:
         self.keys.get(resource, {}).pop(key, None)
@@ -222,28 +225,33 @@ class State:
         """Set the object under `key`. For the fold only."""
         self.objects[key] = new
         resource, namespace, _ = split_key(key)
-        self._by_kind.setdefault(resource, {}).setdefault(namespace, {})[key] = new
+        try:
+            self._by_kind[resource][namespace][key] = new
+        except KeyError:
+            self._by_kind.setdefault(resource, {}).setdefault(namespace, {})[key] = new
         owners = new["metadata"].get("ownerReferences")
         old_owners = old["metadata"].get("ownerReferences") if old else None
         if owners is not old_owners:
             self._disown(resource, key, old_owners)
-        for reference in owners or ():
-            self._own(resource, key, reference["uid"])
+        if owners:
+            for reference in owners:
+                self._own(resource, key, reference["uid"])
         if resource in _ADOPTABLE and (old is None or owners is not old_owners):
             self._forget_orphan(resource, namespace, key)
             if controller_of(new) is None:
                 self._orphans.setdefault((resource, namespace), {})[key] = None
         if resource == "core/pods":
             node = new["spec"].get("nodeName", UNSCHEDULED)
-            old_node = old["spec"].get("nodeName", UNSCHEDULED) if old else None
-            if node != old_node:
-                if old_node is not None:
-                    self._leave(old_node, key)
-                self._by_node.setdefault(node, {})[key] = None
+            if old is None or new["spec"] is not old["spec"]:
+                old_node = old["spec"].get("nodeName", UNSCHEDULED) if old else None
+                if node != old_node:
+                    if old_node is not None:
+                        self._leave(old_node, key)
+                    self._by_node.setdefault(node, {})[key] = None
             self._move(node)
             if has_ended(new):
                 self.ended[key] = None
-            else:
+            elif self.ended:
                 self.ended.pop(key, None)
         elif resource in _MARKED:
             self._mark(key, old, new)

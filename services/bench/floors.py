@@ -30,7 +30,7 @@ def measure(place: Path, entries: Sequence[Entry]) -> Floors:
     """Return the floors: with a server without a file, a file in `place`, and these entries."""
     with server(place, None) as client:
         pings = best(lambda: per_second(client.ping, 3000))
-    return Floors(pings, fdatasync_p50(place), best(lambda: _no_op_folds(entries)))
+    return Floors(pings, fdatasync_p50(place), best(lambda: no_op_folds(entries)))
 
 
 def best(repeat: Callable[[], float]) -> float:
@@ -91,7 +91,7 @@ def _fdatasync(descriptor: int, pause: float) -> float:
     return time.perf_counter() - begun
 
 
-def _no_op_folds(entries: Sequence[Entry]) -> float:
+def no_op_folds(entries: Sequence[Entry]) -> float:
     """Return how many entries a second can be decoded: a fold that does nothing."""
     with without_collection():
         begun = time.process_time()

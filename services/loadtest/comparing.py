@@ -26,6 +26,8 @@ from services.wiring import edges_of, open_log
 PATIENCE = 120.0
 """Seconds for each step of a scenario."""
 NODES_PATIENCE = 60.0
+GLANCE = 0.01
+"""Seconds between two looks at whether a scenario is over; whoever measured Kubernetes polled it, too."""
 OUTSIDE = ("nodes",)
 """What is no part of the control plane."""
 
@@ -80,7 +82,7 @@ def compare(plan: Comparison, progress: Callable[[str], None]) -> Compared:
 def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
     """Yield what changes the sets. Over the API nothing of the measuring process follows the log meanwhile."""
     log = open_log(cluster.settings, "loadtest")
-    watch = Watch(log)
+    watch = Watch(log, GLANCE)
     try:
         _wait_for_nodes(watch)
         if over_api:

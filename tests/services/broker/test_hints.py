@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from dramatiq import actor
+from dramatiq import Message, actor
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -86,6 +87,20 @@ def test_something_may_be_done_while_a_key_is_taken(hints: Hints) -> None:
         assert run is not None
         hints.release(run)
     assert done == ["read", "read"]
+
+
+def test_a_mark_is_a_message_that_dramatiq_itself_might_have_written(
+    client: redis.Redis, keys: Keys, hints: Hints
+) -> None:
+    before = time.time_ns() // 1_000_000
+    hints.mark(*WEB)
+    ((_, fields),) = client.xrange(keys.queue("hints"))  # type: ignore[misc]
+    message: Message[None] = Message.decode(fields[b"message"])
+    assert message == Message(
+        "hints", "reconcile", WEB, {}, {}, message.message_id, message.message_timestamp
+    )
+    assert message.encode() == fields[b"message"]
+    assert before <= message.message_timestamp <= time.time_ns() // 1_000_000
 
 
 def test_marking_many_keys_counts_the_new_ones(client: redis.Redis, keys: Keys, hints: Hints) -> None:

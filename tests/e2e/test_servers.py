@@ -149,7 +149,9 @@ def test_a_password_of_an_external_server_is_never_shown(
             "worker-2",
         ]
         wrong = cluster.environ["CHRONOSET_LOG_URL"].replace(PASSWORD, f"{PASSWORD}-wrong")
-        refused = cluster.run("scale", "sts/db", "--replicas", "2", "--direct", CHRONOSET_LOG_URL=wrong)
+        refused = cluster.run(
+            "scale", "sts/db", "--replicas", "2", CHRONOSET_LOG_URL=wrong, CHRONOSET_DIRECT="1"
+        )
         assert refused.code == 3 and "refuses this user" in refused.err, refused
         outputs = [refused, *(cluster.run(word) for word in ("env", "doctor"))]
         alone = cluster.run("get", "pods", CHRONOSET_LOG_URL="", CHRONOSET_QUEUE_URL="")

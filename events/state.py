@@ -65,15 +65,6 @@ class _Owned:
     def __len__(self) -> int:
         return sum(map(len, self.keys.values()))
 
-    def touch(self, resource: str, key: Key, move: int) -> None:
-        keys = self.keys.get(resource)
-        if keys is None:
-            keys = self.keys[resource] = {}
-        keys.pop(key, None)
-        keys[key] = move
-        if self.gone:
-            self.gone.pop(key, None)
-
     def drop(self, resource: str, key: Key, move: int) -> None:
         self.keys.get(resource, {}).pop(key, None)
         self.gone[key] = move
@@ -248,7 +239,8 @@ class State:
                     if old_node is not None:
                         self._leave(old_node, key)
                     self._by_node.setdefault(node, {})[key] = None
-            self._move(node)
+            if node:
+                self._move(node)
             if has_ended(new):
                 self.ended[key] = None
             elif self.ended:
@@ -302,8 +294,14 @@ class State:
         owned = self._by_owner.get(uid)
         if owned is None:
             owned = self._by_owner[uid] = _Owned(self._moves)
-        self._moves += 1
-        owned.touch(resource, key, self._moves)
+        self._moves = move = self._moves + 1
+        keys = owned.keys.get(resource)
+        if keys is None:
+            keys = owned.keys[resource] = {}
+        keys.pop(key, None)
+        keys[key] = move
+        if owned.gone:
+            owned.gone.pop(key, None)
 
     def _disown(self, resource: str, key: Key, references: Objects | None) -> None:
         for reference in references or ():

@@ -1,48 +1,42 @@
 """Makes views of DaemonSets at the cost of what has changed.
 
-Looking at 5,000 nodes and pods takes longer than deciding about the one that changed, so a `Census` remembers what it
-found and places only those anew that have changed since, as the State tells (State.owned_since, State.moved_since).
+A `Census` remembers what it found and places only those pods and nodes anew that have changed since (Holdings,
+State.moved_since).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from events.state import Failure, State, daemon_place
 from schemas.daemon_pods import target_node_of, with_tolerations
 from schemas.kinds import CONTROLLER_REVISION, NODE, POD
-from schemas.objects import Key, Object, controller_of, is_owned_by, key_of, key_of_object
+from schemas.objects import Key, Object, key_of
 from schemas.selectors import Selector, selector_of
 from schemas.times import Milliseconds
 from schemas.views import DaemonSetView, PodView
 from services.controllers.daemonset.placing import FITS, GONE, Fit, fit_of
 from services.controllers.daemonset.view import Daemon, Place, Standing, View
+from services.controllers.holdings import Holdings, Pods
 from services.controllers.pods import available_at, is_failed, is_finished, is_ready, revision_of
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What was found for one set in one State while what the set asks was `asks`.
+    """What was found for one set.
 
-    mark         when the State was asked for what the set owns last; `moved` for the nodes
+    moved        when the State was asked for the nodes last
     daemons      the pods that the set controls, selected or not; `pods` are the same, raw
-    revisions    its ControllerRevisions
     by_node      node -> its daemons; by_name: node -> the node as it is
     places       by the node's name, in that order
     """
 
-    state: State
-    spec: Object
-    asks: tuple[object, ...]
     template: Object
     selector: Selector
-    mark: int = 0
     moved: int = 0
     daemons: dict[Key, Daemon] = field(default_factory=dict)
     pods: dict[Key, Object] = field(default_factory=dict)
-    revisions: dict[Key, Object] = field(default_factory=dict)
     strangers: dict[str, PodView] = field(default_factory=dict)
     by_node: dict[str, dict[Key, Daemon]] = field(default_factory=dict)
     by_name: dict[str, Object] = field(default_factory=dict)
@@ -55,15 +49,16 @@ class Census:
     """Makes views of states, and remembers what it found. It holds nothing that a state does not say."""
 
     def __init__(self) -> None:
-        self._memories: dict[Key, _Memory] = {}
+        self._holdings = Holdings(_asks, _nothing_known, _update)
 
     def view_of(self, state: State, key: Key) -> View | None:
         """Return the view of a set, or None where there is none."""
-        raw, known = state.get(key), self._memories.pop(key, None)
+        raw = state.get(key)
         if raw is None:
+            self._holdings.forget(key)
             return None
         owner = DaemonSetView(raw)
-        memory = self._memories[key] = _brought_up_to_date(owner, state, known)
+        memory, revisions = self._holdings.of(state, key, owner)
         return View(
             owner=owner,
             places=dict(memory.places),
@@ -72,34 +67,9 @@ class Census:
             pods=tuple(memory.pods.values()),
             strangers=tuple(memory.strangers[name] for name in sorted(memory.strangers)),
             orphans=tuple(map(PodView, state.orphans(POD.resource, owner.namespace))),
-            revisions=tuple(_revisions(state, owner, memory)),
+            revisions=tuple(_revisions(state, owner, revisions)),
             failures=_failures(state, owner),
         )
-
-
-def _brought_up_to_date(owner: DaemonSetView, state: State, known: _Memory | None) -> _Memory:
-    """Return what is there by now: what was `known`, and what has changed since; else all of it."""
-    memory = known if known is not None and _still_holds(known, owner, state) else None
-    changed = None
-    if memory is not None:
-        memory.mark, changed = state.owned_since(owner.uid, memory.mark)
-    if memory is None or changed is None:
-        template = with_tolerations(owner.template["spec"])
-        memory = _Memory(state, owner.raw["spec"], _asks(owner), template, selector_of(owner.selector))
-        memory.mark, _ = state.owned_since(owner.uid, 0)
-        changed = [key_of_object(obj) for obj in state.owned_by(owner.uid)]
-    _place_anew(memory, _changed_daemons(memory, state, owner, changed) | _changed_nodes(memory, state))
-    return memory
-
-
-def _still_holds(memory: _Memory, owner: DaemonSetView, state: State) -> bool:
-    """True where this is the same State, and the set asks of nodes and pods what it asked before."""
-    if memory.state is not state:
-        return False
-    spec = owner.raw["spec"]
-    if memory.spec is not spec and memory.asks == _asks(owner):
-        memory.spec = spec
-    return memory.spec is spec
 
 
 def _asks(owner: DaemonSetView) -> tuple[object, ...]:
@@ -112,25 +82,27 @@ def _asks(owner: DaemonSetView) -> tuple[object, ...]:
     )
 
 
-def _changed_daemons(memory: _Memory, state: State, owner: DaemonSetView, keys: Iterable[Key]) -> set[str]:
-    """Look at what is under these keys by now; return the nodes of the pods that came, changed or went."""
+def _nothing_known(owner: DaemonSetView) -> _Memory:
+    return _Memory(with_tolerations(owner.template["spec"]), selector_of(owner.selector))
+
+
+def _update(memory: _Memory, state: State, owner: DaemonSetView, pods: Pods) -> None:
+    _place_anew(memory, _changed_daemons(memory, owner, pods) | _changed_nodes(memory, state))
+
+
+def _changed_daemons(memory: _Memory, owner: DaemonSetView, pods: Pods) -> set[str]:
+    """Take the pods in as they are; return their nodes, those where they were too."""
     dirty: set[str] = set()
-    for key in keys:
-        memory.revisions.pop(key, None)
+    for key, raw in pods:
         memory.pods.pop(key, None)
         old = memory.daemons.pop(key, None)
         if old is not None:
             memory.strangers.pop(old.name, None)
             if memory.by_node.get(old.node, {}).pop(key, None) is not None:
                 dirty.add(old.node)
-        obj = state.get(key)
-        if obj is None or not is_owned_by(obj, owner.uid):
-            continue
-        if obj["kind"] == CONTROLLER_REVISION.kind:
-            memory.revisions[key] = obj
-        elif obj["kind"] == POD.kind and (controller_of(obj) or {}).get("uid") == owner.uid:
-            daemon = memory.daemons[key] = _daemon_of(obj, owner.min_ready_seconds)
-            memory.pods[key] = obj
+        if raw is not None:
+            daemon = memory.daemons[key] = _daemon_of(raw, owner.min_ready_seconds)
+            memory.pods[key] = raw
             if not memory.selector.matches(daemon.pod.labels):
                 memory.strangers[daemon.name] = daemon.pod
             elif daemon.node:
@@ -232,9 +204,9 @@ def _daemon_of(obj: Object, min_ready_seconds: int) -> Daemon:
     )
 
 
-def _revisions(state: State, owner: DaemonSetView, memory: _Memory) -> list[Object]:
+def _revisions(state: State, owner: DaemonSetView, owned: list[Object]) -> list[Object]:
     """Return the set's revisions and those of nobody; all of the namespace where a new one's name may be taken."""
-    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *memory.revisions.values()]
+    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
     present = {**owner.template, "$patch": "replace"}
     if any(each["data"]["spec"]["template"] == present for each in own):
         return own

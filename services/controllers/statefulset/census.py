@@ -1,22 +1,22 @@
 """Makes views of StatefulSets at the cost of what has changed.
 
-Looking at 1,000 pods takes longer than deciding about the one that changed, so a `Census` remembers what it found and
-looks only at those anew that have changed since, as the State tells (State.owned_since). What is at rest, whatever time
-it is, is only counted.
+A `Census` remembers what it found and looks only at those pods anew that have changed since (Holdings). What is at
+rest, whatever time it is, is only counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import is_
 
 from events.state import Failure, State
 from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STORAGE_CLASS
-from schemas.objects import Key, Object, controller_of, is_owned_by, key_of, key_of_object, name_of
+from schemas.objects import Key, Object, key_of, name_of
 from schemas.selectors import Selector, selector_of
 from schemas.views import ClaimView, PodView, StatefulSetView
+from services.controllers.holdings import Holdings, Pods
 from services.controllers.pods import is_pending
 from services.controllers.statefulset.claims import claim_stems
 from services.controllers.statefulset.identity import ordinal_of, pod_name, with_identity
@@ -27,11 +27,9 @@ from services.controllers.statefulset.view import View
 
 @dataclass(slots=True)
 class _Memory:
-    """What was found for one set in one State while what the set asks was `asks`.
+    """What was found for one set.
 
-    mark         when the State was asked last
     members      its pods; `released` are pods that it controls and that are not its by selector or name
-    revisions    its ControllerRevisions
     condemned    members beyond the range, by ordinal
     unsettled    indexes of the replicas that are missing or not at rest
     by_revision  revision -> indexes of the replicas that have it; `told` are those of them that views know already
@@ -40,18 +38,13 @@ class _Memory:
     astray       indexes with a claim whose owners are not what the retention policy says
     """
 
-    state: State
-    spec: Object
-    asks: tuple[object, ...]
     selector: Selector
     replicas: list[Member | None]
     unsettled: set[int]
     claim_keys: tuple[Key, ...]
     claims: list[Object | None]
-    mark: int = 0
     members: dict[Key, Member] = field(default_factory=dict)
     released: dict[Key, PodView] = field(default_factory=dict)
-    revisions: dict[Key, Object] = field(default_factory=dict)
     condemned: dict[int, Member] = field(default_factory=dict)
     by_revision: dict[str, set[int]] = field(default_factory=dict)
     told: dict[str, frozenset[int]] = field(default_factory=dict)
@@ -63,15 +56,16 @@ class Census:
     """Makes views of states, and remembers what it found. It holds nothing that a state does not say."""
 
     def __init__(self) -> None:
-        self._memories: dict[Key, _Memory] = {}
+        self._holdings = Holdings(_asks, _nothing_known, _update)
 
     def view_of(self, state: State, key: Key) -> View | None:
         """Return the view of a set, or None where there is none."""
-        raw, known = state.get(key), self._memories.pop(key, None)
+        raw = state.get(key)
         if raw is None:
+            self._holdings.forget(key)
             return None
         owner = StatefulSetView(raw)
-        memory = self._memories[key] = _brought_up_to_date(owner, state, known)
+        memory, revisions = self._holdings.of(state, key, owner)
         unsettled = tuple(sorted(memory.unsettled | memory.astray))
         condemned = tuple(memory.condemned[ordinal] for ordinal in sorted(memory.condemned, reverse=True))
         doubtful = [*filter(None, (memory.replicas[index] for index in unsettled)), *condemned]
@@ -90,36 +84,11 @@ class Census:
             ),
             strangers=frozenset(_strangers(memory, state, owner, unsettled)),
             claims=_claims(state, owner, doubtful, unsettled),
-            revisions=tuple(_revisions(state, owner, memory)),
+            revisions=tuple(_revisions(state, owner, revisions)),
             ever_ready=frozenset(each.pod.uid for each in doubtful if each.pod.uid in state.ever_ready),
             failures=_failures(state, owner, doubtful),
             classes=tuple(state.list(STORAGE_CLASS.resource)) if owner.claim_templates else (),
         )
-
-
-def _brought_up_to_date(owner: StatefulSetView, state: State, known: _Memory | None) -> _Memory:
-    """Return what is there by now: what was `known`, and what has changed since; else all of it."""
-    memory = known if known is not None and _still_holds(known, owner, state) else None
-    changed = None
-    if memory is not None:
-        memory.mark, changed = state.owned_since(owner.uid, memory.mark)
-    if memory is None or changed is None:
-        memory = _nothing_known(owner, state)
-        memory.mark, _ = state.owned_since(owner.uid, 0)
-        changed = [key_of_object(obj) for obj in state.owned_by(owner.uid)]
-    _look_at(memory, owner, state, changed)
-    _check_claims(memory, owner, state)
-    return memory
-
-
-def _still_holds(memory: _Memory, owner: StatefulSetView, state: State) -> bool:
-    """True where this is the same State, and the set asks of its pods and claims what it asked before."""
-    if memory.state is not state:
-        return False
-    spec = owner.raw["spec"]
-    if memory.spec is not spec and memory.asks == _asks(owner):
-        memory.spec = spec
-    return memory.spec is spec
 
 
 def _asks(owner: StatefulSetView) -> tuple[object, ...]:
@@ -134,15 +103,12 @@ def _asks(owner: StatefulSetView) -> tuple[object, ...]:
     )
 
 
-def _nothing_known(owner: StatefulSetView, state: State) -> _Memory:
+def _nothing_known(owner: StatefulSetView) -> _Memory:
     ordinals, stems = range(owner.start, owner.start + owner.replicas), claim_stems(owner)
     keys = tuple(
         key_of(CLAIM.resource, owner.namespace, f"{stem}{ordinal}") for ordinal in ordinals for stem in stems
     )
     return _Memory(
-        state=state,
-        spec=owner.raw["spec"],
-        asks=_asks(owner),
         selector=selector_of(owner.selector),
         replicas=[None] * owner.replicas,
         unsettled=set(range(owner.replicas)),
@@ -151,25 +117,20 @@ def _nothing_known(owner: StatefulSetView, state: State) -> _Memory:
     )
 
 
-def _look_at(memory: _Memory, owner: StatefulSetView, state: State, keys: Iterable[Key]) -> None:
-    """Put what is under these keys by now, and was owned or is, where it belongs."""
-    for key in keys:
+def _update(memory: _Memory, state: State, owner: StatefulSetView, pods: Pods) -> None:
+    """Put the pods where they belong, and look at the claims that have changed."""
+    for key, raw in pods:
         memory.released.pop(key, None)
-        memory.revisions.pop(key, None)
         old, new = memory.members.pop(key, None), None
-        obj = state.get(key)
-        if obj is None or not is_owned_by(obj, owner.uid):
-            pass
-        elif obj["kind"] == CONTROLLER_REVISION.kind:
-            memory.revisions[key] = obj
-        elif obj["kind"] == POD.kind and (controller_of(obj) or {}).get("uid") == owner.uid:
-            pod = PodView(obj)
+        if raw is not None:
+            pod = PodView(raw)
             ordinal = ordinal_of(owner.name, pod.name)
             if ordinal is None or not memory.selector.matches(pod.labels):
                 memory.released[key] = pod
             else:
                 new = memory.members[key] = member_of(pod, ordinal, owner.min_ready_seconds)
         _replace(memory, owner, old, new)
+    _check_claims(memory, owner, state)
 
 
 def _replace(memory: _Memory, owner: StatefulSetView, old: Member | None, new: Member | None) -> None:
@@ -276,14 +237,13 @@ def _claims(
     return found
 
 
-def _revisions(state: State, owner: StatefulSetView, memory: _Memory) -> list[Object]:
+def _revisions(state: State, owner: StatefulSetView, owned: list[Object]) -> list[Object]:
     """Return the set's revisions and those of nobody; all of the namespace where a name may be another owner's.
 
     That can only be while the update revision is not the set's own: it is new, it was deleted, or the last
     incarnation of the set left one of that name behind.
     """
-    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace)]
-    own += sorted(memory.revisions.values(), key=name_of)
+    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
     if owner.status.get("updateRevision") in {name_of(revision) for revision in own}:
         return own
     return state.list(CONTROLLER_REVISION.resource, owner.namespace)

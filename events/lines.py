@@ -26,6 +26,10 @@ class Script(NamedTuple):
     text: str
     sha: str
 
+    def called(self, keys: Sequence[Part], args: Sequence[Part]) -> tuple[Part, ...]:
+        """Return the command that runs it on a server that knows it."""
+        return "EVALSHA", self.sha, len(keys), *keys, *args
+
 
 def script_of(text: str) -> Script:
     """Return a script of this text."""
@@ -70,7 +74,7 @@ class Line:
     def run(self, script: Script, keys: Sequence[Part], args: Sequence[Part]) -> Any:
         """Run a script, which the server is taught when it does not know it. Raises as `call`."""
         try:
-            return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
+            return self.call(*script.called(keys, args))
         except redis.exceptions.NoScriptError:
             return self.call("EVAL", script.text, len(keys), *keys, *args)
 
@@ -83,7 +87,7 @@ class Line:
         wire = self._wire
         if wire is not None:
             try:
-                wire.send(("EVALSHA", script.sha, len(keys), *keys, *args))
+                wire.send(script.called(keys, args))
             except redis.RedisError:
                 self._hang_up()
                 wire = None

@@ -96,8 +96,7 @@ class RedisLog:
 
     async def append_at_once(self, batch: Batch) -> Appended | None:
         self._known = self._known or await asyncio.to_thread(self.log_id)
-        keys, args = self._call(batch)
-        answer = await self._asked("EVALSHA", _APPEND.sha, len(keys), *keys, *args)
+        answer = await self._asked(*_APPEND.called(*self._call(batch)))
         return None if answer is None else self._result(batch, answer)
 
     async def last_at_once(self) -> Position | None:

@@ -79,6 +79,12 @@ def remember_log(data_dir: Path, log_id: str, last: Position) -> None:
     draft.replace(data_dir / _MEMORY)
 
 
+def known_log(data_dir: Path) -> str:
+    """Return the id of the log that this data directory follows; empty where it knows none. Raises LostHistory."""
+    remembered = _remembered(data_dir)
+    return remembered[0] if remembered else ""
+
+
 def remember_end(data_dir: Path, log_id: str, last: Position) -> None:
     """Move what this data directory has seen of its log forward; another log, or an earlier end, changes nothing."""
     remembered = _remembered(data_dir)

@@ -249,7 +249,7 @@ def _run(
     control_plane = ApiControlPlane(api, membership.node, holder_of(membership.instance, settings.data_dir))
     try:
         _claim(control_plane, membership, stopping)
-        runtimes.answer_names(PublishedZone(control_plane))
+        runtimes.answer_names(PublishedZone(control_plane.published))
         node = _node(settings, membership)
         listening = _listening(node.address)
         if listening is not None:

@@ -19,6 +19,8 @@ from schemas.objects import Object, name_of
 SOCKET_ANNOTATION = "chronoset.dev/server-socket"
 NODES_FOLDER = "nodes"
 """Where the API's folder has the authority of the nodes' servers, and the certificate by which they know the API."""
+API_FILE = "client.pem"
+"""That certificate, and its key."""
 _FILE_NAME = re.compile(r"nodes[-a-z0-9.]{0,19}")
 
 
@@ -48,5 +50,5 @@ def server_of(node: Object, socket_dir: Path) -> ServerPlace:
 def tls_to_nodes(folder: Path) -> ssl.SSLContext:
     """Return what asks nodes' servers, as the API: by what lies in its folder for that. Raises OSError."""
     context = ssl.create_default_context(cafile=folder / "ca.crt")
-    context.load_cert_chain(folder / "client.pem")
+    context.load_cert_chain(folder / API_FILE)
     return context

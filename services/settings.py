@@ -183,6 +183,12 @@ def joined(settings: Settings) -> Settings:
     return _with_record(settings, record)
 
 
+def wanted_nodes(settings: Settings) -> tuple[str, ...]:
+    """Return the nodes that this machine is to play: those of the list, else those that `up` was started with."""
+    names = read_names(settings.data_dir)
+    return settings.node_names if names is None else names
+
+
 def with_servers(settings: Settings, log_url: str, queue_url: str) -> Settings:
     """Return settings that name these servers; the views stay where they were, by default with the queue."""
     return replace(settings, log_url=log_url, queue_url=queue_url, views_url=settings.views_url or queue_url)

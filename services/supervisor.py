@@ -224,6 +224,8 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         child.begun = time.monotonic()
         child.log_offset = child.log_file.stat().st_size if child.log_file.exists() else 0
+        if self._guard is not None:
+            self._guard.client.connection_pool.disconnect()  # a child would inherit its way to the log
         try:
             child.process = child.launch()
         except OSError as error:

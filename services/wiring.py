@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -17,23 +18,15 @@ import structlog
 from events.archived_log import ArchivedLog
 from events.commit import Edges
 from events.files import write_private
+from events.memory import wall_clock
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.sealing import Sealer
 from events.secrets import Keyring
-from schemas.errors import LostHistory
 from schemas.kinds import NODE
 from schemas.objects import name_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
-from services.agent.agent import Agent, wall_clock
-from services.agent.crews import Crew
-from services.agent.dns import PublishedZone
-from services.agent.event_store import EventStore
-from services.agent.host_paths import NETWORKS, place_of
-from services.agent.nodes import NodeSettings, own_address
-from services.agent.serving.doors import SOCKET_NAME, listening_at
-from services.agent.serving.server import NodeServer
 from services.archives import (
     archived,
     history_of,
@@ -47,6 +40,7 @@ from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
+from services.broker.repeaters import Repeater
 from services.broker.streams import StreamsBroker
 from services.clusters import remember_cluster
 from services.command_protocol import Place, answering, answers_since, log_of
@@ -64,20 +58,19 @@ from services.controllers.volumes import VOLUMES
 from services.dispatcher import Dispatcher, Queue
 from services.health_files import telling
 from services.historian import LEASE_TTL_MS, Historian
+from services.machine_nodes import run_machine_nodes
 from services.metrics import readings
 from services.metrics.gathering import registry_of
 from services.metrics.logs import MeasuredLog
 from services.metrics.serving import serve_on_port
-from services.node_lists import read_names
 from services.programs import Program
 from services.projections import projector
 from services.projections.generations import Generations
 from services.projections.reader import Views
 from services.pulses import deaf, listen
-from services.runtimes import Runtimes, open_runtimes, with_runtime
 from services.scheduler.controller import scheduler
 from services.servers import check_durability
-from services.settings import API_FOLDER, DEFAULT_FINISHED_PODS, KUBECONFIG, Settings
+from services.settings import API_FOLDER, DEFAULT_FINISHED_PODS, KUBECONFIG, Settings, wanted_nodes
 from services.shutdowns import PODS_GRACE
 from services.worker import Reconciler
 
@@ -98,8 +91,6 @@ CONTROLLERS: tuple[Controller[Any], ...] = (
 WORKERS = 2
 LOG_PATIENCE = 30.0
 """Seconds a program tries to reach a log that is away before a call of it fails."""
-AGENT_PATIENCE = 3.0
-"""Seconds an agent tries to reach the log before it holds still and goes on with what it was told."""
 API_PATIENCE = 5.0
 """Seconds the API tries to reach the log before it answers 503: its clients ask again by themselves."""
 METRICS_PATIENCE = 1.0
@@ -109,11 +100,8 @@ LEISURE = 0.25
 FAILURE_CHECK = 2.0
 """Seconds between two looks of an idle worker at whether its replica still follows."""
 
-LONGEST_HEARTBEAT_PAUSE = 5.0
-"""Seconds between two heartbeats of a node, less where the grace period is short."""
-HEARTBEATS_PER_GRACE = 4
-CREW_INSPECTION = 0.25
-"""Seconds between two looks at whether the agents' replica is well, and which nodes are wanted."""
+IDENTITIES_MS = 250
+"""Milliseconds between two looks at which nodes of this machine the API is to know."""
 
 _log = structlog.get_logger()
 
@@ -266,6 +254,10 @@ def run_api(settings: Settings) -> None:
     server.application = measured(server.application)
     readings.show(_lag(settings, server.replica), readings.watch_count(server.hub.count))
     keeper.write_kubeconfig(kubeconfig)
+    identities = keeper.identities(data_dir / "nodes", partial(wanted_nodes, settings))
+    identities.look()
+    looking = Repeater("identities", IDENTITIES_MS, identities.look)
+    looking.start()
     with keeper.keeping(kubeconfig, own_log, server.replica, unseal):
         serve(server, listening, keeper.tls)
 
@@ -282,42 +274,8 @@ def heartbeats_of(settings: Settings, name: str) -> Heartbeats:
 
 
 def run_agents(settings: Settings) -> None:
-    """Run the agents of this machine's nodes, which share one process, until SIGTERM; then end their pods.
-
-    Raises what an agent failed with, or the replica that they share; the pods run on then, for the agents that are
-    started next. Where history is lost agents hold still, and that is no failure.
-    """
-    stopping = threading.Event()
-    on_sigterm(stopping.set)
-    runtimes = open_runtimes(with_runtime(settings))
-    log = open_log(settings, "agents", AGENT_PATIENCE)
-    replica = Replica(log, log.snapshot())
-    replica.load()
-    replica.start()
-    beating = heartbeats_of(settings, "agents")
-    unseal = Keyring(settings.keys_dir).unseal
-    control_plane = EventStore(log, replica, beating, edges_of(settings), unseal)
-    readings.show(_lag(settings, replica))
-    runtimes.answer_names(PublishedZone(control_plane))
-    crew = Crew(
-        partial(wanted_nodes, settings), partial(_agent, settings, control_plane, runtimes), stopping.set
-    )
-    server = None
-    if settings.socket_dir.is_dir():
-        server = NodeServer(crew.view, wall_clock, listening_at(settings.socket_dir / SOCKET_NAME))
-    crew.follow()
-    while not stopping.wait(CREW_INSPECTION) and not _is_broken(replica):
-        crew.follow()
-    failures = crew.failures()
-    if _is_broken(replica) and replica.failure is not None:
-        failures.append(replica.failure)
-    crew.stop(None if failures else PODS_GRACE)
-    if server is not None:
-        server.close()
-    replica.stop()
-    runtimes.close()
-    if failures:
-        raise failures[0]
+    """Run the agents of this machine's nodes until SIGTERM. They are not told where the log and the queue are."""
+    run_machine_nodes(replace(settings, log_url="", queue_url="", views_url=""))
 
 
 def run_metrics(settings: Settings) -> None:
@@ -326,12 +284,6 @@ def run_metrics(settings: Settings) -> None:
     on_sigterm(stopping.set)
     serve_on_port(settings.metrics_address, settings.metrics_port, registry_of(settings.socket_dir))
     stopping.wait()
-
-
-def wanted_nodes(settings: Settings) -> Sequence[str]:
-    """Return the nodes that this machine is to play: those of the list, else those that `up` was started with."""
-    names = read_names(settings.data_dir)
-    return settings.node_names if names is None else names
 
 
 def _lag(settings: Settings, replica: Replica) -> readings.Reading:
@@ -345,33 +297,6 @@ def _nodes_of(replica: Replica) -> list[str]:
 def _projected(generations: Generations) -> Position | None:
     found = generations.current()
     return found.position if found else None
-
-
-def _is_broken(replica: Replica) -> bool:
-    return replica.failure is not None and not isinstance(replica.failure, LostHistory)
-
-
-def _agent(settings: Settings, control_plane: EventStore, runtimes: Runtimes, name: str) -> Agent:
-    directory = settings.data_dir / "nodes" / name
-    directory.mkdir(parents=True, exist_ok=True)
-    pause = min(LONGEST_HEARTBEAT_PAUSE, settings.node_grace / 1000 / HEARTBEATS_PER_GRACE)
-    identity = f"{settings.cluster}/{control_plane.log_id()}"
-    directory = directory.resolve()
-    node = NodeSettings(
-        name,
-        directory,
-        identity,
-        address=own_address(identity, name),
-        heartbeat_seconds=pause,
-        network_directory=place_of(directory, NETWORKS) if settings.network_agent else None,
-        server_socket=SOCKET_NAME if settings.socket_dir.is_dir() else "",
-    )
-    return Agent(
-        node,
-        control_plane,
-        partial(runtimes.make, directory),
-        is_wanted=lambda: name in wanted_nodes(settings),
-    )
 
 
 def fitted(controllers: Sequence[Controller[Any]], *own: Controller[Any]) -> tuple[Controller[Any], ...]:

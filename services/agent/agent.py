@@ -126,6 +126,7 @@ class Agent:
         self._reclaims = Reclaims(around)
         self._inspections = Inspections(around)
         self._intake = Intake(around, self._node, self._hosts, self._driver.send)
+        self._intake.recall()
 
     # --- for the program around it
 

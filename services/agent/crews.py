@@ -3,7 +3,7 @@ cluster with a name that goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from services.agent.agent import Agent
 from services.agent.serving.pods import PodView
@@ -14,33 +14,41 @@ PATIENCE = 10.0
 
 class Crew:
     """Used by one thread. `names` returns the nodes that are wanted; `on_end` is called, by an agent's thread, when
-    that has ended and its node has not left."""
+    that has ended and its node has not left; `on_left` with the name of a node that has."""
 
     def __init__(
         self,
         names: Callable[[], Sequence[str]],
         make: Callable[[str], Agent],
         on_end: Callable[[], object],
+        on_left: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._names = names
         self._make = make
         self._on_end = on_end
+        self._on_left = on_left
         self._agents: dict[str, Agent] = {}
+        self._idle: list[Agent] = []
         self._leaving: set[str] = set()
+
+    def gather(self) -> None:
+        """Make the agents that `follow` starts next, which takes a while. Raises what making an agent raises."""
+        self._make_all(self._names())
 
     def follow(self) -> None:
         """Start and let go what the list asks for. A name that comes again goes on with its last agent, or
-        waits until that has left.
+        waits until that has left. Agents that come together are all there before the first of them works.
 
         Raises what making an agent raises.
         """
         for name in [name for name, agent in self._agents.items() if agent.has_left]:
             self._agents.pop(name).join(PATIENCE)
             self._leaving.discard(name)
+            self._on_left(name)
         names = self._names()
-        for name in names:
-            if name not in self._agents:
-                self._agents[name] = self._started(name)
+        self._make_all(names)
+        while self._idle:
+            self._start(self._idle.pop())
         self._leaving -= set(names)
         for name in self._agents.keys() - set(names) - self._leaving:
             self._leaving.add(name)
@@ -62,7 +70,11 @@ class Crew:
         for agent in self._agents.values():
             agent.join((pods_grace or 0.0) + PATIENCE)
 
-    def _started(self, name: str) -> Agent:
-        agent = self._make(name)
+    def _make_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self._agents:
+                self._agents[name] = agent = self._make(name)
+                self._idle.append(agent)
+
+    def _start(self, agent: Agent) -> None:
         agent.start(on_end=lambda: None if agent.has_left else self._on_end())
-        return agent

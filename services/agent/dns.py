@@ -21,10 +21,8 @@ import structlog
 from dnslib import EDNS0, QTYPE, RCODE, RR, SRV, A, DNSError, DNSRecord
 
 from schemas.errors import ChronosetError, Unavailable
-from schemas.positions import Position
-from services.agent.port import ControlPlane
 from services.agent.zones import Zone, zone_of
-from services.headless import DOMAIN
+from services.headless import DOMAIN, Record
 
 ADDRESS = "127.0.0.1"
 TTL = 1
@@ -42,13 +40,16 @@ _log = structlog.get_logger("chronoset.dns")
 
 
 class PublishedZone:
-    """The zone as of now; made anew when it is asked for and the cluster has moved. For one thread at a time."""
+    """The zone as of now; made anew when it is asked for and other names are published. For one thread at a time.
 
-    def __init__(self, control_plane: ControlPlane, domain: str = DOMAIN) -> None:
-        self._control_plane = control_plane
+    `published` is a control plane's, and may raise as that does.
+    """
+
+    def __init__(self, published: Callable[[], tuple[Record, ...]], domain: str = DOMAIN) -> None:
+        self._published = published
         self._domain = domain
         self._lock = threading.Lock()
-        self._position: Position = -1
+        self._records: tuple[Record, ...] | None = None
         self._made_at = 0.0
         self._zone: Zone | None = None
 
@@ -63,10 +64,9 @@ class PublishedZone:
             return self._zone
 
     def _make(self) -> None:
-        position = self._control_plane.wait(0, 0.0)
-        if position != self._position:
-            self._zone = zone_of(self._control_plane.published(), self._domain)
-            self._position = position
+        records = self._published()
+        if records != self._records:
+            self._zone, self._records = zone_of(records, self._domain), records
         self._made_at = time.monotonic()
 
 

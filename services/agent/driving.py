@@ -151,6 +151,7 @@ class Driver:
             if not around.trust.attempt(lambda: around.control_plane.confirm_deleted(work.pod), now):
                 return False
         around.runtime.close(work.uid)
+        around.settings.allotments.release(work.uid)
         del around.works[work.uid]
         around.log.info("the pod has ended", pod=work.title, uid=work.uid)
         return True

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from schemas.errors import LostHistory
+from schemas.errors import LostHistory, Unavailable
 from schemas.kinds import NODE
 from schemas.objects import Object, has_ended, is_terminating, name_of, namespace_of, uid_of, version_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.agent import admission
-from services.agent.addresses import address_of, identity_of
+from services.agent.addresses import identity_of
 from services.agent.hosts import HostsFiles
 from services.agent.lifecycle import Exited, within
 from services.agent.networks import must_wait, sentence_of
 from services.agent.runtimes.port import FoundPod, FoundRun, Refused
 from services.agent.statuses import Place, Remark, rejection_of
 from services.agent.surroundings import HOLD, Surroundings
-from services.agent.works import adopted_work, new_work
+from services.agent.works import adopted_work, new_work, title_of
 
 
 class Intake:
@@ -37,8 +38,21 @@ class Intake:
         self._node = node
         self._hosts = hosts
         self._send = send
+        self._recalled: set[str] = set()
         self._refused: set[str] = set()
         self._held: set[str] = set()
+
+    def recall(self) -> None:
+        """Hold the addresses of the node and of the pods that run already, before any agent of this machine works.
+
+        A runtime that does not answer is asked again when they are adopted.
+        """
+        settings = self._around.settings
+        settings.allotments.hold(settings.name, settings.name, settings.address)
+        with suppress(Unavailable):
+            for found in self._around.runtime.found():
+                self._recalled.add(uid_of(found.pod))
+                self._hold_address(found)
 
     def look(self, pods: Sequence[Object], now: Milliseconds) -> None:
         """Take in what is new among `pods`, those bound to this node; see what changed; let go what is gone."""
@@ -60,7 +74,7 @@ class Intake:
             known = works.get(uid_of(pod))
             if known and pod is not known.pod:
                 known.see(pod, now)
-            elif not known and f"{namespace_of(pod)}/{name_of(pod)}" not in titles:
+            elif not known and title_of(pod) not in titles:
                 self._try_to_take_in(pod, now)
 
     def adopt(self, pods: Sequence[FoundPod], latest: dict[str, Object], now: Milliseconds) -> None:
@@ -70,6 +84,8 @@ class Intake:
             uid = uid_of(found.pod)
             work = adopted_work(found, latest.get(uid), around.settings.address)
             around.works[uid] = work
+            self._recalled.discard(uid)
+            self._hold_address(found)
             for run in found.runs:
                 if run.exit is not None:
                     work.apply(run.container, Exited(run.exit))
@@ -77,6 +93,8 @@ class Intake:
                     around.runtime.watch(uid, run.container)
             around.log.info("adopted a pod", pod=work.title, uid=uid, runs=len(found.runs))
             work.see(work.pod, now)
+        while self._recalled:
+            around.settings.allotments.release(self._recalled.pop())
         self.is_adopted = True
 
     def _recognise(self, seen: Position) -> None:
@@ -118,6 +136,7 @@ class Intake:
         try:
             sandbox = around.runtime.open(pod, self._address_for(pod), now)
         except Refused as refused:
+            around.settings.allotments.release(uid)
             self._reject(pod, admission.Rejection(refused.reason, str(refused)), now)
             return
         place = Place(sandbox.address, around.settings.address, now, sandbox.remarks)
@@ -160,9 +179,12 @@ class Intake:
         settings = self._around.settings
         if pod["spec"].get("hostNetwork") or settings.shares_address:
             return settings.address
-        taken = self._around.control_plane.addresses_of_others(namespace_of(pod), name_of(pod))
-        taken |= {work.place.address for work in self._around.works.values()}
-        return address_of(identity_of(pod, settings.cluster), taken)
+        others = self._around.control_plane.addresses_of_others(namespace_of(pod), name_of(pod))
+        identity = identity_of(pod, settings.cluster)
+        return settings.allotments.take(uid_of(pod), title_of(pod), identity, others)
+
+    def _hold_address(self, found: FoundPod) -> None:
+        self._around.settings.allotments.hold(uid_of(found.pod), title_of(found.pod), found.address)
 
 
 def _no_later(found: FoundPod, now: Milliseconds) -> FoundPod:

@@ -16,6 +16,7 @@ from schemas.storage import STORAGE
 from schemas.taints import DISK_PRESSURE, NOT_READY
 from schemas.times import Milliseconds, rfc3339
 from services.agent.addresses import address_of
+from services.agent.allotments import Allotments
 from services.agent.disks import Disk
 from services.agent.networks import NOT_READY_REASON, UP, Network, sentence_of
 from services.headless import DOMAIN
@@ -47,6 +48,8 @@ class NodeSettings:
     """Whether its pods have the node's own address, as on a machine of many: then their ports must differ."""
     server_socket: str = ""
     """The name of the socket, in the cluster's private directory, at which the node's server is reached."""
+    allotments: Allotments = field(default_factory=Allotments, compare=False, repr=False)
+    """Which addresses are taken: nodes that share a machine share this."""
     server_port: int = 0
     """The TCP port at which it is reached, at the node's address; 0 for none."""
 

@@ -93,7 +93,7 @@ class Work:
 
     @property
     def title(self) -> str:
-        return f"{namespace_of(self.pod)}/{name_of(self.pod)}"
+        return title_of(self.pod)
 
     def plan(self, now: Milliseconds) -> Plan:
         """Return what to do now."""
@@ -175,6 +175,11 @@ class Work:
         if self.deadline is None or deadline < self.deadline:
             self.deadline = deadline
             self.wake_at = 0
+
+
+def title_of(pod: Object) -> str:
+    """Return what people call a pod: `default/db-0`."""
+    return f"{namespace_of(pod)}/{name_of(pod)}"
 
 
 def new_work(pod: Object, place: Place) -> Work:

@@ -20,7 +20,9 @@ from schemas.changes import Change
 from schemas.envelopes import Actor
 from schemas.errors import ChronosetError
 from schemas.objects import Object
+from schemas.times import Milliseconds
 from services.api.identity.authorities import (
+    Authority,
     authority_in,
     client_pem,
     names_of_machine,
@@ -29,7 +31,13 @@ from services.api.identity.authorities import (
 )
 from services.api.identity.bindings import MASTERS
 from services.api.identity.kubeconfigs import encoded, kubeconfig
-from services.api.identity.node_certificates import node_certificate, nodes_authority, renew, tls_of_api
+from services.api.identity.node_certificates import (
+    keep_identity,
+    node_certificate,
+    nodes_authority,
+    renew,
+    tls_of_api,
+)
 from services.api.identity.tokens import Endings
 from services.api.published import Place, publications
 from services.command_protocol import CREDENTIALS
@@ -90,6 +98,10 @@ class Keeper:
         write_private(self.folder / CREDENTIALS, certificate + key)
         write_private(path, kubeconfig(self.url, self._authority.pem, self._cluster, user, credentials))
 
+    def identities(self, folder: Path, nodes: Callable[[], Sequence[str]]) -> Identities:
+        """Return what gives an identity to each of this machine's `nodes`, in its folder below `folder`."""
+        return Identities(self._authority, folder, nodes, self._edges.clock)
+
     def _renew(self, path: Path) -> None:
         self.tls.load_cert_chain(server_pem(self._authority, self._names, self._edges.clock()))
         renew(self.tls_to_nodes, self._nodes, self._edges.clock())
@@ -140,6 +152,37 @@ class Keeper:
             if stopping.wait(EVERY):
                 return
             waited += EVERY
+
+
+class Identities:
+    """Has what the API knows the nodes of its own machine by, as soon as they are on the list, and before it ends."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        folder: Path,
+        nodes: Callable[[], Sequence[str]],
+        clock: Callable[[], Milliseconds],
+    ) -> None:
+        self._authority = authority
+        self._folder = folder
+        self._nodes = nodes
+        self._clock = clock
+        self._known: tuple[str, ...] = ()
+        self._renew_at: Milliseconds = 0
+
+    def look(self) -> None:
+        """Make those that are wanting; the next look tries again what could not be written."""
+        nodes, now = tuple(self._nodes()), self._clock()
+        if nodes == self._known and now < self._renew_at:
+            return
+        try:
+            for node in nodes:
+                keep_identity(self._authority, node, self._folder / node, now)
+        except OSError as error:
+            _log.warning("the identities of nodes could not be written", error=str(error))
+            return
+        self._known, self._renew_at = nodes, now + round(RENEWED_EVERY * 1000)
 
 
 def _commit(decide: Callable[[], list[Change]], committer: Committer) -> None:

@@ -1,7 +1,7 @@
 """How an agent reaches the API: one thread, one pool of connections, whatever the number of watches and requests.
 
-httpx: one library for requests and streams, over TLS and over a unix socket, with the timeouts of each; a stream is a
-coroutine and not a thread. A host that is cut off tells nobody, so idle connections are probed by TCP itself.
+httpx: one library for requests and streams, over TLS, with the timeouts of each; a stream is a coroutine and not a
+thread. A host that is cut off tells nobody, so idle connections are probed by TCP itself.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import orjson
@@ -68,13 +67,26 @@ class Gone(ChronosetError):
     """The position is not at hand any more (410): list again."""
 
 
+class Place(Protocol):
+    """Where the API is."""
+
+    @property
+    def url(self) -> str:
+        """Where it is now. Raises Unavailable where that is not known."""
+        ...
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What to trust, and to show, there; None: plain HTTP. Always the same."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the API is: a URL, what to trust there (None: plain HTTP), or a socket of this machine."""
+    """A Place that never moves."""
 
     url: str
     tls: ssl.SSLContext | None = None
-    socket: Path | None = None
 
 
 class Api:
@@ -85,7 +97,7 @@ class Api:
 
     def __init__(
         self,
-        server: Server,
+        server: Place,
         token: str = "",
         clock: ClusterClock | None = None,
         heard: Callable[[], None] = lambda: None,
@@ -99,7 +111,7 @@ class Api:
         self._headers = {**named, "Authorization": f"Bearer {token}"} if token else named
         self._log_id = ""
         self._loop = asyncio.new_event_loop()
-        self._client = self._loop.run_until_complete(_client_of(server))
+        self._client = self._loop.run_until_complete(_client_of(server.tls))
         self._thread = threading.Thread(target=self._loop.run_forever, name="api-client", daemon=True)
         self._thread.start()
 
@@ -132,8 +144,9 @@ class Api:
         """Yield the lines of an answer that does not end by itself. Raises as `ask`."""
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=None)
         with self._reaching():
+            url = f"{self.server.url}{path}"
             async with self._client.stream(
-                "GET", path, params=dict(query), headers=self._headers, timeout=timeout
+                "GET", url, params=dict(query), headers=self._headers, timeout=timeout
             ) as response:
                 if response.status_code != 200:
                     self._check(response, await response.aread(), 0)
@@ -162,8 +175,9 @@ class Api:
         headers = {**self._headers, "Content-Type": content_type} if content is not None else self._headers
         began = time.monotonic()
         with self._reaching():
+            url = f"{self.server.url}{path}"
             response = await self._client.request(
-                method, path, content=content, params=dict(query), headers=headers
+                method, url, content=content, params=dict(query), headers=headers
             )
         self._check(response, response.content, time.monotonic() - began)
         self._heard()
@@ -226,16 +240,11 @@ def error_of(code: int, content: bytes) -> ChronosetError:
     return _ERRORS.get(code, ChronosetError)(message)
 
 
-async def _client_of(server: Server) -> httpx.AsyncClient:
+async def _client_of(tls: ssl.SSLContext | None) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=60.0)
-    transport = httpx.AsyncHTTPTransport(
-        verify=server.tls or False,
-        uds=str(server.socket) if server.socket else None,
-        limits=limits,
-        socket_options=None if server.socket else _KEEPALIVE,
-    )
+    transport = httpx.AsyncHTTPTransport(verify=tls or False, limits=limits, socket_options=_KEEPALIVE)
     timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-    return httpx.AsyncClient(base_url=server.url, transport=transport, timeout=timeout, trust_env=False)
+    return httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False)
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:

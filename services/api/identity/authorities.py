@@ -105,13 +105,13 @@ def signed_server(
     return made.public_bytes(Encoding.PEM)
 
 
-def client_file(authority: Authority, name: str, now: Milliseconds) -> Path:
-    """Return the file of a client's certificate and key, beside its authority, made anew where it ends soon."""
-    path = authority.path.with_name("client.pem")
+def keep_client(
+    authority: Authority, path: Path, name: str, groups: Sequence[str], now: Milliseconds
+) -> None:
+    """Have a file with a client's certificate and key, for a year; made anew where it ends soon."""
     found = _certificate_in(path)
     if found is None or not (_is_lasting(found, now) and _is_signed(found, authority)):
-        write_private(path, b"".join(client_pem(authority, name, (), timedelta(days=SERVER_DAYS), now)))
-    return path
+        write_private(path, b"".join(client_pem(authority, name, groups, timedelta(days=SERVER_DAYS), now)))
 
 
 def client_pem(

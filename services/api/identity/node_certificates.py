@@ -22,9 +22,10 @@ from cryptography.x509.oid import NameOID
 
 from schemas.errors import BadRequest, Forbidden
 from schemas.times import Milliseconds
-from services.api.identity.authorities import Authority, PublicKey, authority_in, client_file, signed_server
-from services.api.identity.nodes import GROUP
-from services.node_servers import NODES_FOLDER, tls_to_nodes
+from services.api.identity.authorities import Authority, PublicKey, authority_in, keep_client, signed_server
+from services.api.identity.nodes import GROUP, PREFIX
+from services.node_protocol import IDENTITY_FILE
+from services.node_servers import API_FILE, NODES_FOLDER, tls_to_nodes
 
 LARGEST_REQUEST = 1 << 14
 MOST_ADDRESSES = 16
@@ -40,13 +41,19 @@ def nodes_authority(folder: Path, now: Milliseconds) -> Authority:
 
 def tls_of_api(authority: Authority, now: Milliseconds) -> ssl.SSLContext:
     """Return what the API asks nodes by; its certificate is made anew where it ends soon."""
-    client_file(authority, _API, now)
+    _keep(authority, now)
     return tls_to_nodes(authority.path.parent)
 
 
 def renew(tls: ssl.SSLContext, authority: Authority, now: Milliseconds) -> None:
     """Let what asks nodes show a certificate that does not end soon."""
-    tls.load_cert_chain(client_file(authority, _API, now))
+    tls.load_cert_chain(_keep(authority, now))
+
+
+def keep_identity(authority: Authority, node: str, folder: Path, now: Milliseconds) -> None:
+    """Have in a node's folder what the API knows it by, signed by the cluster's authority, as kubelets have."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_client(authority, folder / IDENTITY_FILE, f"{PREFIX}{node}", (GROUP,), now)
 
 
 def node_certificate(
@@ -73,6 +80,13 @@ def node_certificate(
         )
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, GROUP)]
     return signed_server(authority, key, subject, names | wanted, now)
+
+
+def _keep(authority: Authority, now: Milliseconds) -> Path:
+    """Return the file by which nodes' servers know the API."""
+    path = authority.path.with_name(API_FILE)
+    keep_client(authority, path, _API, (), now)
+    return path
 
 
 def _read(request: bytes) -> x509.CertificateSigningRequest:

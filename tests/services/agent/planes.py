@@ -105,7 +105,7 @@ def over_http() -> Iterator[Plane]:
     """The adapter for an agent on another machine, over a real API."""
     log = FrailLog()
     with an_api(log=log) as api:
-        remote = Api(Server(str(api.client.base_url)))
+        remote = Api(Server(str(api.client.base_url).rstrip("/")))
         control_plane = ApiControlPlane(remote, "n1", "a-holder")
         assert control_plane.pods_on("n1") == [] and control_plane.published() == ()
         hands = Hands(log, api.server.replica)

@@ -96,7 +96,7 @@ def test_a_name_is_fresh_within_a_second(tmp_path: Path) -> None:
     ports = [{"name": "http", "containerPort": 8080}]
     pod = a_pod("db-0", a_container(ports=ports), labels={"app": "db"}, hostname="db-0", subdomain="db")
     ready = {"phase": "Running", "podIP": "127.5.5.5", "conditions": [{"type": "Ready", "status": "True"}]}
-    server = NameServer(PublishedZone(control), tmp_path / "dns-port")
+    server = NameServer(PublishedZone(control.published), tmp_path / "dns-port")
     try:
         assert addresses(ask(server, f"db-0.{DB}")) == []
         control.put(with_fields(pod, status=ready))
@@ -116,7 +116,7 @@ def test_a_name_is_fresh_within_a_second(tmp_path: Path) -> None:
 def test_nothing_known_yet_is_a_failure_not_a_no() -> None:
     control = MemoryControlPlane()
     control.refuse_with(Unavailable("gone"))
-    reply = DNSRecord.parse(answer(DNSRecord.question(DB).pack(), PublishedZone(control)))
+    reply = DNSRecord.parse(answer(DNSRecord.question(DB).pack(), PublishedZone(control.published)))
     assert reply.header.rcode == RCODE.SERVFAIL
 
 

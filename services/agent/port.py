@@ -1,4 +1,4 @@
-"""What an agent needs of the control plane: over the event store on its own machine, else over the HTTP API."""
+"""What an agent needs of the control plane: what services.agent.remote has over the HTTP API."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class ControlPlane(Protocol):
         ...
 
     def addresses_of_others(self, namespace: str, name: str) -> set[str]:
-        """Return the addresses in use on this machine, those of the pod of this name aside."""
+        """Return the addresses known to be in use, those of the pod of this name aside; who shares this machine in
+        the same process tells of its own (services.agent.allotments)."""
         ...
 
     def wait(self, after: Position, timeout: float) -> Position:
@@ -63,10 +64,6 @@ class ControlPlane(Protocol):
         """
         ...
 
-    def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
-        """Report several (pod, status) in as few batches as possible; pods that are gone are left out."""
-        ...
-
     def end_pods(self, pods: Sequence[Object]) -> None:
         """Ask the pods of these uids to end, each within its own grace period; those asked already are left alone."""
         ...
@@ -81,27 +78,4 @@ class ControlPlane(Protocol):
 
     def release_volume(self, node: str, volume: Object) -> None:
         """Say that the data of the volume of this uid is removed. Does nothing where that is known already."""
-        ...
-
-
-class BatchControlPlane(ControlPlane, Protocol):
-    """What many simulated nodes need besides: the same in batches, and only what has changed."""
-
-    def register_many(self, nodes: Sequence[Object]) -> None:
-        """Register many nodes."""
-        ...
-
-    def heartbeat_many(self, nodes: Sequence[str]) -> None:
-        """Say that many nodes live."""
-        ...
-
-    def changed_pods(self, after: Position, timeout: float) -> tuple[Position, Sequence[Object]]:
-        """Return as `wait` does, and the pods changed after `after` as they are now; after 0 every pod.
-
-        A pod may be returned again though it did not change; pods that are gone are left out.
-        """
-        ...
-
-    def confirm_many(self, pods: Sequence[Object]) -> None:
-        """Confirm many deletions, as `confirm_deleted` does."""
         ...

@@ -17,13 +17,23 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from events.commit import Committer, Edges, Intent, Proposal, batch_of, prepare
+from events.commit import (
+    REMEMBER_CONTROLLER,
+    REMEMBER_PERSON,
+    Committer,
+    Edges,
+    Intent,
+    Proposal,
+    batch_of,
+    prepare,
+)
 from events.log import Log
 from events.replica import Replica
 from schemas.changes import Create, Delete
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
 from schemas.envelopes import Actor, Origin
 from schemas.errors import ChronosetError, Conflict, Unavailable
+from schemas.kinds import NODE
 from schemas.objects import Key, Object, is_terminating, key_of_object, version_of, with_metadata
 from schemas.positions import Position, stream_id_of
 from schemas.times import Milliseconds
@@ -38,7 +48,7 @@ SUFFIX_LENGTH = 5
 SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """As apimachinery/pkg/util/rand: no vowels, so no words."""
 NAMES_TRIED = 8
-_SYSTEM_NODE = "system:node:"
+_SYSTEM_NODE, _NODE = "system:node:", "node:"
 
 T = TypeVar("T")
 Decide = Callable[["ReplicaSources", Milliseconds], Decided]
@@ -155,9 +165,7 @@ class Writes:
         """Decide here and append; None: that did not succeed, and nothing was appended. Raises Unavailable."""
         try:
             decided = self._decided(decide)
-            prepared = prepare(
-                Proposal(decided.changes, decided.rests_on), self._sources, intent, self._edges
-            )
+            prepared = prepare(_proposal(decided, intent), self._sources, intent, self._edges)
             batch = batch_of(prepared, intent, self._edges.clock())
         except Exception:  # noqa: BLE001 - it is decided again, from what is true then, and told then
             return None
@@ -180,7 +188,7 @@ class Writes:
         self.catch_up(log.last())
         decided = self._decided(decide)
         unsealed = Edges(self._edges.clock, self._edges.new_uid)
-        prepared = prepare(Proposal(decided.changes, decided.rests_on), self._sources, intent, unsealed)
+        prepared = prepare(_proposal(decided, intent), self._sources, intent, unsealed)
         return replace(_written(decided, prepared.changed, 0), tried=True)
 
     def _carry_out(self, decide: Decide, intent: Intent) -> Written:
@@ -190,7 +198,7 @@ class Writes:
         def proposal() -> Proposal:
             nonlocal decided
             decided = self._decided(decide)
-            return Proposal(decided.changes, decided.rests_on)
+            return _proposal(decided, intent)
 
         position = self._replica.position
         try:
@@ -217,6 +225,14 @@ class Writes:
         return found
 
 
+def _proposal(decided: Decided, intent: Intent) -> Proposal:
+    """Return what to commit. What a node tells of others than itself follows from what it was told of them."""
+    is_report = intent.actor.name.startswith(_NODE)
+    known = [each.old for each in decided.changes if is_report and not isinstance(each, Create)]
+    told = (version_of(each) for each in known if each["kind"] != NODE.kind)
+    return Proposal(decided.changes, decided.rests_on, cause=max(told, default=0))
+
+
 def _written(
     decided: Decided, changed: tuple[tuple[Object | None, Object | None], ...], version: Position
 ) -> Written:
@@ -239,14 +255,19 @@ def _written(
 
 
 def intent_of(user: User, caller: Caller) -> Intent:
-    """Return who wants a write, as the log will say it: `user:alice`, `node:n1`; the request is the command."""
+    """Return who wants a write, as the log will say it: `user:alice`, `node:n1`; the request is the command.
+
+    It is remembered as long as others of its kind are: a person's longer than a program's.
+    """
     name = user.name
-    known = f"node:{name.removeprefix(_SYSTEM_NODE)}" if name.startswith(_SYSTEM_NODE) else f"user:{name}"
+    is_node = name.startswith(_SYSTEM_NODE)
+    known = f"{_NODE}{name.removeprefix(_SYSTEM_NODE)}" if is_node else f"user:{name}"
+    remember = REMEMBER_CONTROLLER if is_node else REMEMBER_PERSON
     origin = Origin(user.groups, caller.address, caller.agent[:256])
     actor = Actor(known, user.authenticated)
     if user.impersonator:
         actor = Actor(f"user:{user.impersonator}", user.authenticated, known)
-    return Intent(actor, caller.request, origin=origin)
+    return Intent(actor, caller.request, remember=remember, origin=origin)
 
 
 def decide_delete(key: Key, options: Options, sources: ReplicaSources, now: Milliseconds) -> Decided:

@@ -21,13 +21,13 @@ from pathlib import Path
 import services
 from events.memory import wall_clock
 from schemas.errors import Unavailable
-from services.agent.event_store import BatchEventStore
 from services.agent.nodes import NodeSettings
 from services.agent.simulated_nodes import SimulatedNodes
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats
 from services.clusters import read_record
 from services.connections import connect
+from services.loadtest.event_store import EventStore
 from services.loadtest.traces import traced
 from services.logs import log_to_file
 from services.processes import die_with_parent, end_child, wait_until
@@ -127,7 +127,7 @@ def programs(shape: Shape) -> tuple[Program, ...]:
 def run_nodes(count: int, settings: Settings) -> None:
     """Play the nodes `sim-0` and so on until SIGTERM."""
     heartbeats = Heartbeats(connect(settings.queue_url, "nodes"), Keys(settings.cluster), settings.node_grace)
-    store = BatchEventStore(open_log(settings, "nodes"), heartbeats, edges_of(settings))
+    store = EventStore(open_log(settings, "nodes"), heartbeats, edges_of(settings))
     _play(SimulatedNodes(store, _nodes(count, settings), wall_clock))
     store.close()
 

@@ -26,7 +26,7 @@ from tests.e2e.clusters import (
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server]
-VICTIMS = ("projector", "dispatcher", "worker-1", "worker-2", "agents", "zygote", "queue", "log")
+VICTIMS = ("projector", "dispatcher", "worker-1", "worker-2", "api", "agents", "zygote", "queue", "log")
 tags = cycle(TAGS)
 
 

@@ -132,13 +132,6 @@ class ApiControlPlane:
             raise NotFound(f"{name_of(pod)} with uid {uid_of(pod)} does not exist") from error
         self._feed(_pods_of(pod["spec"]["nodeName"])).put(now)
 
-    def report_many(self, reports: Sequence[tuple[Object, Object]]) -> None:
-        for pod, status in reports:
-            try:
-                self.report(pod, status)
-            except NotFound:
-                continue
-
     def end_pods(self, pods: Sequence[Object]) -> None:
         for pod in pods:
             if not is_terminating(pod):

@@ -1,4 +1,4 @@
-"""Control planes to test with: the fake, and the event store's adapters over a log in memory."""
+"""Control planes to test with: the fake, a real API's, and what load tests have, over a log in memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from schemas.changes import Change, Create, Replace
 from schemas.envelopes import Actor, Event
 from schemas.errors import Unavailable
 from schemas.objects import Object, key_of_object, version_of
-from services.agent.event_store import BatchEventStore, EventStore
 from services.agent.remote.connections import Api, Server
 from services.agent.remote.control_plane import ApiControlPlane
+from services.loadtest.event_store import EventStore
 from tests.events.worlds import a_namespace
 from tests.services.agent.fakes import MemoryControlPlane
 from tests.services.api.apis import an_api
@@ -88,21 +88,8 @@ def in_memory() -> Iterator[Plane]:
 
 
 @contextmanager
-def event_store() -> Iterator[Plane]:
-    """The adapter for the agents of one machine, which share a replica."""
-    log = a_log()
-    replica = Replica(log)
-    replica.load()
-    replica.start()
-    hands = Hands(log, replica)
-    hands.put(a_namespace())
-    yield Plane(EventStore(log, replica, None, Edges()), hands.put, log.break_off)
-    replica.stop()
-
-
-@contextmanager
 def over_http() -> Iterator[Plane]:
-    """The adapter for an agent on another machine, over a real API."""
+    """What agents have, over a real API."""
     log = FrailLog()
     with an_api(log=log) as api:
         remote = Api(Server(str(api.client.base_url).rstrip("/")))
@@ -127,11 +114,11 @@ def _seen(control_plane: ApiControlPlane, obj: Object) -> Object:
 
 
 @contextmanager
-def batch_event_store() -> Iterator[Plane]:
-    """The adapter for many simulated nodes, which has a replica of its own."""
+def event_store() -> Iterator[Plane]:
+    """What many simulated nodes have (a Plane of theirs, no ControlPlane)."""
     log = a_log()
-    store = BatchEventStore(log, None, Edges())
-    hands = Hands(log, store._replica)
+    store = EventStore(log, None, Edges())
+    hands = Hands(log, store.replica)
     hands.put(a_namespace())
     yield Plane(store, hands.put, log.break_off)
     store.close()

@@ -1,4 +1,4 @@
-"""The agent, the controller of volumes and the log together: what a pod's life costs in events, and what it leaves."""
+"""The agent, the API, the controller of volumes and the log: what a pod's life costs in events, and what it leaves."""
 
 from __future__ import annotations
 
@@ -7,23 +7,31 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import fakeredis
 import pytest
 
 from events.commit import Edges
-from events.replica import Replica
+from events.memory import MemoryLog
 from schemas.deletion import deletion_of
 from schemas.objects import Object, key_of_object, name_of
 from services.agent.agent import Agent, wall_clock
-from services.agent.event_store import EventStore
 from services.agent.images import ImageStore
 from services.agent.nodes import NodeSettings
+from services.agent.remote.connections import Api, Server
+from services.agent.remote.control_plane import ApiControlPlane
 from services.agent.runtimes.process import ProcessRuntime
 from services.agent.runtimes.zygotes import Zygote
+from services.api.identity.nodes import GROUP, PREFIX
+from services.api.identity.policies import policy_over
+from services.api.identity.tokens import new_token, secret_of
+from services.api.program import Parts
+from services.broker.keys import Keys
+from services.broker.leases import Heartbeats
 from services.controllers.volumes import VOLUMES
-from tests.events.worlds import a_namespace
 from tests.services.agent.builders import a_container, a_pod, a_volume
 from tests.services.agent.fakes import eventually
-from tests.services.agent.planes import Hands, a_log
+from tests.services.agent.planes import Hands
+from tests.services.api.apis import AnApi, served
 
 pytestmark = pytest.mark.e2e
 
@@ -33,19 +41,20 @@ CONFIRMED = ("PodDeleted", "node:n1")
 class Site:
     """A node with an agent on a log; a controller of volumes that looks at every key again and again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, api: AnApi) -> None:
         self.node = directory / "n1"
         self.images = directory / "images"
         (self.images / "db").mkdir(parents=True)
-        log = a_log()
-        self.replica = Replica(log)
-        self.replica.load()
-        self.replica.start()
-        self.hands = Hands(log, self.replica)
-        self.hands.put(a_namespace())
-        self.store = EventStore(log, self.replica, None, Edges())
+        self.api = api
+        self.replica = api.server.replica
+        self.hands = Hands(api.log, self.replica)
+        token = new_token()
+        self.hands.put(secret_of(token, f"{PREFIX}n1", (GROUP,), 0))
+        self.remote = Api(Server(str(api.client.base_url).rstrip("/")), token)
+        self.plane = ApiControlPlane(self.remote, "n1", "a-holder")
         self.zygote = Zygote()
         self.agent = self.begin()
+        eventually(lambda: self.agent._intake.is_adopted and self.plane.published() == ())
         self.is_over = threading.Event()
         self.controller = threading.Thread(target=self._control, daemon=True)
         self.controller.start()
@@ -53,7 +62,7 @@ class Site:
     def begin(self) -> Agent:
         agent = Agent(
             NodeSettings("n1", self.node),
-            self.store,
+            self.plane,
             lambda on_exit: ProcessRuntime(self.node, ImageStore(self.images), self.zygote, on_exit),
         )
         agent.start()
@@ -64,7 +73,8 @@ class Site:
         self.controller.join()
         self.agent.stop(pods_grace=0.2)
         self.agent.join(10)
-        self.replica.stop()
+        self.plane.close()
+        self.remote.close()
         self.zygote.close()
 
     def now(self, obj: Object) -> Object | None:
@@ -98,9 +108,18 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    yield site
-    site.end()
+    log = MemoryLog()
+    parts = Parts(
+        lambda: log,
+        Edges(),
+        lambda obj: obj,
+        lambda replica: policy_over(replica, lambda obj: obj, wall_clock),
+        heartbeats=Heartbeats(fakeredis.FakeRedis(), Keys("test"), 40_000),
+    )
+    with served(parts, log) as api:
+        site = Site(tmp_path, api)
+        yield site
+        site.end()
 
 
 def test_a_pod_that_starts_at_once_costs_one_event_and_its_end_three(site: Site) -> None:

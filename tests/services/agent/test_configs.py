@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from events.commit import Edges
-from events.replica import Replica
+from events.memory import MemoryLog
 from events.secrets import Keyring
 from schemas.objects import Object, uid_of, with_fields
-from services.agent.event_store import EventStore
-from tests.events.worlds import a_namespace
+from services.agent.remote.connections import Api, Server
+from services.agent.remote.control_plane import ApiControlPlane
+from services.api.program import Parts
 from tests.services.agent.builders import a_container, a_pod
 from tests.services.agent.fakes import eventually
-from tests.services.agent.planes import Hands, a_log
+from tests.services.agent.planes import Hands
 from tests.services.agent.test_agent import Site, processes_of
+from tests.services.api.apis import AnApi, served
 
 pytestmark = pytest.mark.e2e
 
@@ -140,18 +142,22 @@ def test_labels_that_change_are_seen_in_a_downward_file(site: Site) -> None:
 
 
 def test_a_secret_is_opened_for_the_node_and_only_by_its_key(tmp_path: Path) -> None:
-    """The log holds it sealed; the control plane's adapter opens it; without the key it stays sealed."""
-    log, keys = a_log(), Keyring(tmp_path / "keys")
-    replica = Replica(log)
-    replica.load()
-    replica.start()
-    hands = Hands(log, replica, Edges(seal=keys.seal))
-    hands.put(a_namespace())
-    secret = hands.put(a_secret(password="s3cret"))
-    store = EventStore(log, replica, None, Edges(), keys.unseal)
-    assert secret["data"]["password"].startswith("sealed:")
-    opened = store.get("core/secrets", "default", "login") or {}
-    assert opened["data"]["password"] == base64.b64encode(b"s3cret").decode()
-    keys.destroy(uid_of(secret))
-    assert (store.get("core/secrets", "default", "login") or {})["data"] == secret["data"]
-    replica.stop()
+    """The log holds it sealed; the API opens it; without the key it stays sealed."""
+    log, keys = MemoryLog(), Keyring(tmp_path / "keys")
+    edges = Edges(seal=keys.seal)
+    with served(Parts(lambda: log, edges, keys.unseal), log) as api:
+        secret = Hands(log, api.server.replica, edges).put(a_secret(password="s3cret"))
+        assert secret["data"]["password"].startswith("sealed:")
+        assert told_of(api, "login")["password"] == base64.b64encode(b"s3cret").decode()
+        keys.destroy(uid_of(secret))
+        assert told_of(api, "login") == secret["data"]
+
+
+def told_of(api: AnApi, name: str) -> Object:
+    """Return the data of a Secret as a node is told of it."""
+    remote = Api(Server(str(api.client.base_url).rstrip("/")))
+    plane = ApiControlPlane(remote, "n1", "a-holder")
+    found = plane.get("core/secrets", "default", name) or {}
+    plane.close()
+    remote.close()
+    return dict(found["data"])

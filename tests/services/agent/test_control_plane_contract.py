@@ -14,16 +14,12 @@ from schemas.errors import NotFound, Unavailable
 from schemas.objects import Object, labels_of, name_of, uid_of, with_metadata
 from services.agent.nodes import NodeSettings, node_object
 from tests.services.agent.builders import NOW, a_pod, a_volume, terminating
-from tests.services.agent.planes import Plane, batch_event_store, event_store, in_memory, over_http
+from tests.services.agent.planes import Plane, event_store, in_memory, over_http
 
-MAKERS: dict[str, Callable[[], AbstractContextManager[Plane]]] = {
-    "memory": in_memory,
-    "event store": event_store,
-    "over http": over_http,
-    "batch event store": batch_event_store,
-}
-BATCH = ("memory", "batch event store")
-"""Those that are BatchControlPlanes."""
+Makers = dict[str, Callable[[], AbstractContextManager[Plane]]]
+MAKERS: Makers = {"memory": in_memory, "over http": over_http}
+BATCH: Makers = {"memory": in_memory, "event store": event_store}
+"""Those of simulated nodes (services.agent.simulated_nodes)."""
 
 
 @pytest.fixture(params=list(MAKERS))
@@ -32,9 +28,9 @@ def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
         yield plane
 
 
-@pytest.fixture(params=BATCH)
+@pytest.fixture(params=list(BATCH))
 def batch_plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
-    with MAKERS[request.param]() as plane:
+    with BATCH[request.param]() as plane:
         yield plane
 
 
@@ -88,7 +84,6 @@ def test_an_equal_report_appends_nothing(plane: Plane) -> None:
     plane.port.report(pod, {"phase": "Running"})
     before = plane.port.wait(0, 0)
     plane.port.report(pod, {"phase": "Running"})
-    plane.port.report_many([(pod, {"phase": "Running"})])
     assert plane.port.wait(0, 0) == before
 
 
@@ -97,8 +92,6 @@ def test_a_report_of_another_uid_is_not_found(plane: Plane) -> None:
     stranger = {**pod, "metadata": {**pod["metadata"], "uid": "another"}}
     with pytest.raises(NotFound):
         plane.port.report(stranger, {"phase": "Failed"})
-    plane.port.report_many([(stranger, {"phase": "Failed"}), (pod, {"phase": "Running"})])
-    assert plane.port.get("core/pods", "default", "db-0")["status"] == {"phase": "Running"}
 
 
 def test_a_confirmed_deletion_removes_the_pod_of_that_uid_only(plane: Plane) -> None:
@@ -153,14 +146,25 @@ def test_many_are_registered_reported_and_confirmed_at_once(batch_plane: Plane) 
     port, names = batch_plane.port, ["n1", "n2"]
     port.register_many([node_object(NodeSettings(name, Path("/tmp")), "simulated", NOW) for name in names])
     port.heartbeat_many(names)
-    assert {node["metadata"]["name"] for node in port.list("core/nodes")} == set(names)
     pods = [batch_plane.put(a_pod(name)) for name in ("a-0", "b-0")]
+    stranger = {**pods[0], "metadata": {**pods[0]["metadata"], "uid": "another"}}
+    port.report_many([(stranger, {"phase": "Failed"}), *((pod, {"phase": "Running"}) for pod in pods)])
+    position, running = port.changed_pods(0, 0)
+    assert [pod["status"]["phase"] for pod in running] == ["Running", "Running"]
     port.report_many([(pod, {"phase": "Running"}) for pod in pods])
-    assert [pod["status"]["phase"] for pod in port.pods_on("n1")] == ["Running", "Running"]
-    ending = [batch_plane.put(terminating(pod)) for pod in port.pods_on("n1")]
+    assert port.changed_pods(position, 0) == (position, []), "an equal report appends nothing"
+    ending = [batch_plane.put(terminating(pod)) for pod in running]
     port.confirm_many(ending)
     port.confirm_many(ending)
-    assert port.pods_on("n1") == []
+    assert port.changed_pods(0, 0)[1] == []
+
+
+def test_a_batch_that_cannot_be_written_says_so() -> None:
+    with event_store() as plane:
+        pod = plane.put(a_pod())
+        plane.break_off()
+        with pytest.raises(Unavailable):
+            plane.port.report_many([(pod, {"phase": "Running"})])
 
 
 def test_a_node_registers_and_registers_again(plane: Plane) -> None:

@@ -89,8 +89,6 @@ class Settings:
     """What runs containers, one of RUNTIMES; empty: what ran them last time, else plain processes."""
     docker_host: str = ""
     """Where the Docker daemon answers, unix:// or tcp://; empty: at its usual socket."""
-    node_name: str = ""
-    """The node that `run agent` plays; empty: one of this machine's name."""
     api_address: str = DEFAULT_API_ADDRESS
     """The address that the HTTP API listens on."""
     api_names: tuple[str, ...] = ()
@@ -150,7 +148,6 @@ def settings_from(environ: Mapping[str, str], data_dir: Path | None = None) -> S
         network_agent=_flag(value("NETWORK_AGENT", "0"), "CHRONOSET_NETWORK_AGENT"),
         runtime=checked_runtime(value("RUNTIME"), "CHRONOSET_RUNTIME"),
         docker_host=environ.get("DOCKER_HOST", ""),
-        node_name=value("NODE_NAME"),
         api_address=value("API_ADDRESS", DEFAULT_API_ADDRESS),
         api_names=_api_names(value("API_NAMES")),
         health_file=path("HEALTH_FILE"),

@@ -7,11 +7,8 @@ which there is always one, guards the log's room and remembers its end.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 import redis
 
@@ -19,16 +16,11 @@ from schemas.errors import NotFound
 from services.bootstrap import check_log, remember_end
 from services.broker.repeaters import Repeater
 from services.connections import connect
-from services.data_dirs import lock_data_dir
 from services.health_files import clear_health_file
-from services.node_lists import checked_name
 from services.settings import Settings
-from services.shutdowns import finish
-from services.sockets import make_socket_dir, remove_socket_dir
 from services.storage import StorageGuard
 from services.wiring import (
     open_log,
-    run_agents,
     run_api,
     run_dispatcher,
     run_historian,
@@ -44,7 +36,7 @@ def run_alone(name: str, settings: Settings) -> None:
     """Run one of ALONE without `up` over it, after the checks that `up` makes for all, until SIGTERM.
 
     Raises NotFound where there is no log yet (`init` makes it), LostHistory where it is not the one that the data
-    directory knows, AlreadyExists where other agents have the data directory.
+    directory knows.
     """
     if settings.health_file:
         clear_health_file(settings.health_file)
@@ -78,25 +70,11 @@ def run_guarded_dispatcher(settings: Settings) -> None:
         client.close()
 
 
-def run_agent(settings: Settings) -> None:
-    """Run the agent of one node, which has the data directory for itself, until SIGTERM; then end its pods."""
-    name = checked_name(settings.node_name or socket.gethostname().lower())
-    lock = lock_data_dir(settings.data_dir)
-    make_socket_dir(settings.socket_dir)
-    try:
-        run_agents(replace(settings, node_names=(name,)))
-        finish(settings)
-    finally:
-        remove_socket_dir(settings.socket_dir)
-        os.close(lock)
-
-
 ALONE: Mapping[str, Callable[[Settings], None]] = {
     "dispatcher": run_guarded_dispatcher,
     "worker": run_worker,
     "projector": run_projector,
     "historian": run_historian,
     "api": run_api,
-    "agent": run_agent,
 }
 """What `run` runs, in the foreground."""

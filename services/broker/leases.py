@@ -30,15 +30,12 @@ return redis.call('DEL', KEYS[1])
 """
 
 RENEW_NODE = """
-local heard, held = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
-if heard and not held then return 'an agent of the control plane' end
+local held = redis.call('GET', KEYS[2])
 if held and held ~= ARGV[3] then return held end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])
 return ''
 """
-UNNAMED = "an agent of the control plane"
-"""Who holds a node whose agent writes its heartbeats itself."""
 
 
 class Lease:
@@ -136,9 +133,7 @@ class Heartbeats:
     @reaching_the_queue()
     def holder(self, node: str) -> str:
         """Return which agent is the node; empty where none was heard within the TTL."""
-        keys = [self.keys.heartbeat(node), self.keys.holder(node)]
-        heard, held = self.client.mget(keys)
-        return "" if heard is None else UNNAMED if held is None else _text(held)
+        return _text(self.client.get(self.keys.holder(node)) or "")
 
     @reaching_the_queue()
     def read(self, nodes: Sequence[str]) -> dict[str, Milliseconds]:

@@ -13,7 +13,6 @@ import typer
 
 from schemas.positions import stream_id_of
 from services.cli.options import DataDir
-from services.node_lists import checked_name
 from services.settings import Settings, checked_port, joined, settings_from
 
 
@@ -25,17 +24,10 @@ class ProgramName(StrEnum):
     PROJECTOR = "projector"
     HISTORIAN = "historian"
     API = "api"
-    AGENT = "agent"
 
 
 def run(
     program: Annotated[ProgramName, typer.Argument(metavar="PROGRAM", help=", ".join(ProgramName))],
-    node: Annotated[
-        str,
-        typer.Option(
-            "--node", metavar="NAME", help="The node that an agent plays (default: this host's name)."
-        ),
-    ] = "",
     health_file: Annotated[
         Path | None,
         typer.Option("--health-file", metavar="FILE", help="Touched each second while the log answers."),
@@ -49,23 +41,19 @@ def run(
 
     Where the log and the queue are, the environment says (CHRONOSET_LOG_URL, CHRONOSET_QUEUE_URL). SIGTERM ends it in
     good order. It ends with 70 where history is lost, and with another code than 0 where it cannot go on: start it
-    again. Several of each may run, of agents one for a node.
+    again. Several of each may run. A node's agent joins over the API: `chronoset agent join`.
 
     \b
     Example:
       chronoset run worker
-      chronoset run agent --node n1 --data-dir /var/lib/chronoset
+      chronoset run api --data-dir /var/lib/chronoset
     """
     from services.programs import run_in_foreground
 
     settings = joined(settings_from(os.environ, data_dir))
     if metrics:
         settings = replace(settings, metrics_port=checked_port(metrics, "--metrics"))
-    settings = replace(
-        settings,
-        node_name=checked_name(node) if node else settings.node_name,
-        health_file=health_file or settings.health_file,
-    )
+    settings = replace(settings, health_file=health_file or settings.health_file)
     raise typer.Exit(run_in_foreground(partial(_run_alone, program.value), program.value, settings))
 
 

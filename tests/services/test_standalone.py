@@ -133,20 +133,11 @@ def test_a_log_that_is_away_makes_a_program_unwell_and_its_return_makes_it_well(
     assert chronoset.end(projector)[0] == 0
 
 
-def test_two_agents_do_not_share_a_data_directory(chronoset: Supervised) -> None:
-    assert chronoset.run("init")[0] == 0
-    agent = chronoset.start("run", "agent", "--node", "n7", "--health-file", str(chronoset.health))
-    until(chronoset.health.exists)
-    code, printed = chronoset.run("run", "agent", "--node", "n8")
-    assert (code, "already" in printed) == (2, True)
-    assert chronoset.end(agent)[0] == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (("run", "scheduler"), "'scheduler' is not one of 'dispatcher'"),
-        (("run", "agent", "--node", "../n1"), "'../n1' is no name for a node"),
+        (("run", "agent"), "'agent' is not one of 'dispatcher'"),
         (("run", "worker", "--health-file", "/nowhere/health"), "/nowhere/health cannot be made"),
     ],
 )

@@ -26,9 +26,12 @@ class Machine:
         self.names = ["n1"]
         self.control = MemoryControlPlane()
         self.ended = 0
-        self.crew = Crew(lambda: tuple(self.names), self.make, self.end)
+        self.made: list[str] = []
+        self.left: list[str] = []
+        self.crew = Crew(lambda: tuple(self.names), self.make, self.end, self.left.append)
 
     def make(self, name: str) -> Agent:
+        self.made.append(name)
         settings = NodeSettings(name, self.directory / name, heartbeat_seconds=0.05)
         return Agent(
             settings,
@@ -86,6 +89,23 @@ def test_a_name_that_comes_again_waits_until_its_last_agent_has_left(machine: Ma
     machine.crew.follow()
     machine.names.append("n2")
     machine.follow_until(["n1", "n2"])
+
+
+def test_agents_that_are_gathered_do_not_work_before_they_are_followed(machine: Machine) -> None:
+    machine.names.append("n2")
+    machine.crew.gather()
+    machine.crew.gather()
+    assert machine.made == ["n1", "n2"] and machine.nodes() == []
+    machine.follow_until(["n1", "n2"])
+    assert machine.made == ["n1", "n2"]
+
+
+def test_who_shared_something_with_a_node_is_told_once_it_has_left(machine: Machine) -> None:
+    machine.names.append("n2")
+    machine.follow_until(["n1", "n2"])
+    machine.remove("n2")
+    machine.follow_until(["n1"])
+    eventually(lambda: machine.crew.follow() or machine.left == ["n2"])
 
 
 def test_an_agent_that_ends_by_itself_is_a_failure(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import fakeredis
 import httpx
 import pytest
 
-from events.commit import Edges
+from events.commit import REMEMBER_CONTROLLER, REMEMBER_PERSON, Edges
 from events.memory import MemoryLog, wall_clock
 from schemas.canonical import canonical
 from schemas.errors import (
@@ -40,6 +40,8 @@ from services.api.identity.node_certificates import node_certificate, nodes_auth
 from services.api.identity.policies import policy_over
 from services.api.identity.tokens import BOOTSTRAPPERS, new_token, secret_of
 from services.api.program import Parts
+from services.api.requests import Caller, User
+from services.api.writes import intent_of
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats
 from services.joining import Invitation, certify, join, read_membership
@@ -320,6 +322,25 @@ def test_a_log_that_is_shorter_than_what_was_seen_is_said(world: World) -> None:
         with pytest.raises(LostHistory, match="shorter than this node has seen"):
             until(lambda: plane.wait(1 << 62, 0.05) and False)
         assert len(plane.pods_on("n1")) == 1
+
+
+def test_a_watch_that_the_api_cannot_go_on_with_begins_anew_with_a_list(world: World) -> None:
+    world.put(a_pod("a-0"))
+    with world.plane("n1") as plane:
+        plane.register(a_node())
+        until(lambda: plane.pods_on("n1"))
+        feed = next(feed for source, feed in plane._feeds.items() if "pods" in source.path)
+        feed._following.cancel()
+        world.put(a_pod("b-0"))
+        world.api.server.hub.ring.floor = world.hands.log.last()
+        feed._following = plane._api.spawn(feed._follow())
+        until(lambda: len(plane.pods_on("n1")) == 2)
+
+
+def test_what_a_node_writes_is_remembered_as_long_as_what_controllers_write() -> None:
+    caller = Caller(address="127.0.0.1", request="r")
+    assert intent_of(User("system:node:n1", ("system:nodes",)), caller).remember == REMEMBER_CONTROLLER
+    assert intent_of(User("alice"), caller).remember == REMEMBER_PERSON
 
 
 def test_a_node_whose_clock_is_an_hour_off_reports_in_the_clusters_time(world: World) -> None:

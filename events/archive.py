@@ -34,7 +34,7 @@ from events.segments import (
     unpack_footer,
 )
 from events.snapshots import unpack_state
-from events.state import State
+from events.state import Facts
 from events.stores import Store
 from schemas.errors import LostHistory, NotFound, Unavailable
 from schemas.objects import Key, resource_of
@@ -281,7 +281,7 @@ class Archive:
         rows = self._manifest.snapshots_until(until)
         return rows[-1].position if rows else 0
 
-    def snapshot(self, until: Position | None = None) -> State | None:
+    def snapshot(self, until: Position | None = None) -> Facts | None:
         """Return the newest state that was kept, of a position up to `until`; None where there is none."""
         manifest = self._manifest
         rows = manifest.snapshots if until is None else manifest.snapshots_until(until)

@@ -146,7 +146,7 @@ class History:
         if has_snapshot or self.log.gap(0, second):
             after = self.state_at(second, resources)
         else:
-            after = replay(self.log, second, before.copy())
+            after = replay(self.log, second, before.facts())
         found = differences(before, after) if one <= other else differences(after, before)
         return [each for each in found if resources is None or resource_of(each.key) in resources]
 

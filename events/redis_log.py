@@ -10,7 +10,9 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -20,14 +22,15 @@ from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
 from events.lines import Line, Part, script_of
-from events.log import Appended, Batch, Gap, Remembered, Sealed
+from events.log import Appended, Batch, Gap, Remembered, Sealed, attempted
 from events.memory import check_limits, clock_skew, wall_clock
 from events.pipes import Pipe
-from events.state import State
+from events.state import Facts
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
+    ChronosetError,
     CommandReused,
     Conflict,
     Forbidden,
@@ -94,6 +97,14 @@ class RedisLog:
         call = self._call(batch)
         return self._result(batch, self._insist(lambda: self._line.run(_APPEND, *call)))
 
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        answers: list[Any] = [None] * len(batches)
+        if len(batches) > 1:
+            with suppress(ChronosetError, redis.RedisError):
+                answers = self._line.call_all([_APPEND.called(*self._call(batch)) for batch in batches])
+        each = zip(batches, answers, strict=True)
+        return [attempted(partial(self._came_of, batch, answer)) for batch, answer in each]
+
     async def append_at_once(self, batch: Batch) -> Appended | None:
         self._known = self._known or await asyncio.to_thread(self.log_id)
         answer = await self._asked(*_APPEND.called(*self._call(batch)))
@@ -153,7 +164,7 @@ class RedisLog:
         self._heard()
         return [_entry(each) for each in found[0][1]] if found else []
 
-    def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+    def snapshot(self, until: Position | None = None) -> Facts | None:  # noqa: ARG002 - it has kept none
         return None
 
     def gap(self, after: Position, until: Position) -> Gap | None:  # noqa: ARG002 - what it has is whole
@@ -232,6 +243,13 @@ class RedisLog:
             return None
         self._heard()
         return answer
+
+    def _came_of(self, batch: Batch, answer: Any) -> Appended:
+        """Return what an answer says; where it is none, ask again as `append` does: a command happens once."""
+        if not isinstance(answer, list):
+            return RedisLog.append(self, batch)
+        self._heard()
+        return self._result(batch, answer)
 
     def _result(self, batch: Batch, answer: list[Any]) -> Appended:
         if answer[0] == b"appended":

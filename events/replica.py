@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from events.codec import Entry, decode
 from events.fold import apply, whole_batches
 from events.log import Log
-from events.state import Objects, State
+from events.state import Facts, Objects, State
 from schemas.envelopes import Event
 from schemas.errors import ChronosetError, LostHistory, NotFound, Unavailable
 from schemas.objects import Key, Object
@@ -57,7 +57,7 @@ class Replica:
     def __init__(
         self,
         log: Log,
-        state: State | None = None,
+        state: Facts | None = None,
         on_applied: Callable[[Sequence[Applied]], None] | None = None,
         every: float | None = None,
         pause: float = 0.0,
@@ -66,7 +66,7 @@ class Replica:
         self.unreachable = ""
         self.wakes = 0
         self._log = log
-        self._state = state or State()
+        self._state = State.of(state or Facts())
         self._on_applied = on_applied
         self._every = every
         self._pause = pause

@@ -54,9 +54,9 @@ from schemas.times import Milliseconds
 CHUNK = 1000
 FEWEST_EVENTS = 5_000
 """Events between two snapshots, at least."""
-SNAPSHOT_SHARE = 2
-"""A snapshot is due when the log since the last one is half as large: a state is then read in as little time as its
-snapshot takes, once more."""
+SNAPSHOT_SHARE = 3
+"""A snapshot is due when the log since the last one is a third as large: what is folded behind it
+takes less time than it does itself, also where it is a segment more."""
 KEPT_MANIFESTS = 10
 """Also those that a log server that lost its last second would name again."""
 

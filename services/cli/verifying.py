@@ -216,7 +216,7 @@ def _snapshots(log: Log) -> list[Any]:
 
 def _kept_state(log: Log, row: Snapshot) -> State:
     assert isinstance(log, ArchivedLog)
-    return unpack_state(log.archive.content(row.name, row.digest), row.name)
+    return State.of(unpack_state(log.archive.content(row.name, row.digest), row.name))
 
 
 def _check_snapshot(report: Report, verifier: Verifier, log: Log, row: Any) -> None:

@@ -12,7 +12,7 @@ import typer
 from schemas.errors import Damaged, Unavailable
 from schemas.positions import stream_id_of, time_of
 from schemas.times import rfc3339
-from services.cli.options import DataDir, WriteFormat, WriteOutput
+from services.cli.options import DataDir, Group, WriteFormat, WriteOutput
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside, show_json
 from services.cli.tables import table
@@ -24,6 +24,7 @@ CLOCKS_APART = 60_000
 """Milliseconds that the log server's clock may be ahead of ours."""
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,

@@ -50,6 +50,7 @@ def kubeconfig(
         typer.Option(
             "--namespace",
             "-n",
+            metavar="NAMESPACE",
             help="Where they may; everywhere if left out.",
             autocompletion=complete_namespace,
         ),

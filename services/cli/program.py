@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NamedTuple
 
 import typer
@@ -40,7 +41,7 @@ class Place(NamedTuple):
 
 COMMANDS: dict[str, Place] = {
     "apply": Place("writes", "apply", "create or change objects from manifests"),
-    "patch": Place("writes", "patch", "change an object by a JSON patch or a merge patch"),
+    "patch": Place("writes", "patch", "change an object by a patch"),
     "scale": Place("writes", "scale", "set the number of replicas"),
     "delete": Place("writes", "delete", "delete objects"),
     "rollout": Place("rollouts", "app", "undo, restart, status and history of rollouts"),
@@ -96,6 +97,11 @@ class _Listed(NamedTuple):
 
 class _Commands(TyperGroup):
     _is_listing = False
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        names: Any = dict.fromkeys(COMMANDS)
+        self.commands = names  # of which the nearest to a mistyped one is told
 
     def list_commands(self, _ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -167,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, an error's own (schemas.errors), 2 for bad usage."""
     if os.environ.get(COMPLETE):
         return _complete()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without an arrow shows "?" for it
     try:
         result = get_command(app).main(
             args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False

@@ -32,7 +32,9 @@ def get(
     ],
     namespace: Namespace = "default",
     everywhere: AllNamespaces = False,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, as app=web,tier!=cache.")] = "",
+    selector: Annotated[
+        str, typer.Option("--selector", "-l", metavar="SELECTOR", help="Labels, as app=web,tier!=cache.")
+    ] = "",
     output: ReadFormat = ReadOutput.TABLE,
     at_least: Annotated[
         str, typer.Option(metavar="POSITION", help="Wait until the projections show this position.")

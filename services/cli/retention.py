@@ -11,7 +11,7 @@ from schemas.kinds import kind_named
 from schemas.positions import stream_id_of, time_of
 from schemas.retention import ACCEPTED, KEY, name_in_policy, parse_period
 from schemas.times import rfc3339
-from services.cli.options import ActorName, CommandId, DataDir, WriteFormat, WriteOutput
+from services.cli.options import ActorName, CommandId, DataDir, Group, WriteFormat, WriteOutput
 from services.cli.references import parse_references
 from services.cli.session import open_session
 from services.cli.streams import aside, show_json
@@ -22,6 +22,7 @@ from services.commands.commands import Retain
 Kinds = Annotated[str, typer.Argument(metavar="KIND[,KIND...]", help="As pods,events.")]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import BadRequest, Unavailable
-from services.cli.options import DataDir
+from services.cli.options import DataDir, count_from
 from services.clusters import ClusterRecord
 from services.programs import Program
 from services.settings import Settings
@@ -32,7 +32,9 @@ def up(
     nodes: Annotated[
         int | None,
         typer.Option(
-            help="How many nodes this machine plays: n1, n2, ... (default: those of last time, or 3)."
+            parser=count_from(0),
+            metavar="N",
+            help="How many nodes this machine plays: n1, n2, ... (default: those of last time, or 3).",
         ),
     ] = None,
     manifests: Annotated[

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from events.archive import Archive
+from events.archive import Archive, Thinning
 from events.archive_index import ArchiveIndex
 from events.archived_log import ArchivedLog
 from events.codec import Entry, decode
@@ -66,6 +66,10 @@ class History:
         """Return an object as it was where its thinned part ends; None where it was not there, or all is kept."""
         until = self._archive.refresh().thinned_until(key) if self._archive else 0
         return replay(self.log, until).get(key) if until else None
+
+    def thinned(self) -> tuple[Thinning, ...]:
+        """Return of which resources events are dropped by now, and up to where."""
+        return self._archive.refresh().thinned if self._archive else ()
 
     def events_between(self, after: Position, until: Position) -> Iterator[Event]:
         """Yield the events behind `after` up to and including `until`, in order."""

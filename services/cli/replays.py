@@ -40,6 +40,7 @@ from services.cli.session import Session, now_ms, open_session
 from services.cli.shown_events import clock_time
 from services.cli.streams import aside, show_json
 from services.cli.telling import (
+    broken_off,
     chain_record,
     chain_text,
     event_head,
@@ -308,6 +309,8 @@ def why(
         case Format.CSV:
             rows = [{**record, "actor": record["actor"]} for record in chain_record(chain)["chain"]]
             show(csv_text(rows, ("because", *_EVENT_COLUMNS)))
+            if not chain.whole:
+                aside(broken_off(chain))
         case _:
             show(document(chain_record(chain), output))
 

@@ -253,7 +253,13 @@ def test_an_object_of_which_no_event_is_left_is_not_said_never_to_have_been(thin
     assert (kept.code, told.code, told.out.strip()) == (0, 0, "")
     assert "core/namespaces is thinned up to" in told.err
     why = chronoset("replay", "why", "ns/default")
-    assert why.code == 2 and "thinned: of namespaces no events are kept up to" in why.err
+    assert why.code == 0 and why.out.startswith("namespace/default is as it is (now)\n")
+    assert "what led to that is dropped: no events of configmaps and namespaces are kept up to" in why.out
+    of_csv = chronoset("replay", "why", "ns/default", "-o", "csv")
+    assert of_csv.out.count("\n") == 1 and "what led to that is dropped" in of_csv.err
+    record = chronoset("replay", "why", "ns/default", "-o", "json").json
+    assert not record["complete"] and record["chain"] == []
+    assert record["dropped"]["kinds"] == ["core/configmaps", "core/namespaces"]
     other = chronoset("replay", "history", "ns/other")
     assert other.code == 2 and "thinned: of namespaces no events are kept up to" in other.err
     assert "there never was a pod/other" in chronoset("replay", "history", "pod/other").err

@@ -47,7 +47,7 @@ from services.bootstrap import prepare_log
 from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
-from services.broker.streams import StreamsBroker
+from services.broker.streams import Limits, StreamsBroker
 from services.clusters import remember_cluster
 from services.command_protocol import Place, answering, answers_since, log_of
 from services.connections import connect, reaching
@@ -79,7 +79,7 @@ from services.scheduler.controller import scheduler
 from services.servers import check_durability
 from services.settings import API_FOLDER, DEFAULT_FINISHED_PODS, KUBECONFIG, Settings
 from services.shutdowns import PODS_GRACE
-from services.worker import Reconciler
+from services.worker import TOGETHER, Reconciler
 
 CONTROLLERS: tuple[Controller[Any], ...] = (
     STATEFULSET,
@@ -187,7 +187,8 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     ours = fitted(controllers, finished(settings.finished_pods), heartbeats(partial(listen, heard)))
     reconciler = Reconciler(log, replica, hints, ours, edges_of(settings), stopping.set)
     readings.show(_lag(settings, replica))
-    worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
+    broker = StreamsBroker(client, keys, middleware=[], limits=Limits(together=TOGETHER))
+    worker = dramatiq_worker(broker, reconciler.look)
     worker.start()
     try:
         while not stopping.wait(FAILURE_CHECK) and replica.failure is None:
@@ -380,8 +381,8 @@ def fitted(controllers: Sequence[Controller[Any]], *own: Controller[Any]) -> tup
     return tuple(by_name.get(each.name, each) for each in controllers)
 
 
-def dramatiq_worker(broker: StreamsBroker, look: Callable[[str, str], None]) -> dramatiq.Worker:
-    """Return a dramatiq worker of one thread that gives every hint to `look`."""
+def dramatiq_worker(broker: StreamsBroker, look: Callable[..., None]) -> dramatiq.Worker:
+    """Return a dramatiq worker of one thread that gives every hint to `look`: controller and key, or more of these."""
     dramatiq.actor(actor_name="reconcile", queue_name="hints", broker=broker)(look)
     return dramatiq.Worker(broker, queues={"hints"}, worker_threads=1, worker_timeout=2_000)
 

@@ -101,6 +101,44 @@ def test_what_an_event_loop_appends_is_what_threads_would(log: Log) -> None:
     assert {each.key for each in log.read(genesis, 100)} == {"taken", *(f"a{number}" for number in range(20))}
 
 
+def test_batches_that_are_appended_together_are_each_taken_or_refused_by_themselves(log: Log) -> None:
+    log.create()
+    genesis = log.last()
+    known = log.append(a_batch("a"))
+    together = [
+        a_batch("b", "c", command="c2"),
+        a_batch("a", command="c3"),
+        a_batch("d", "c", command="c4", expected={"d": 0}),
+        a_batch("a"),
+        a_batch("e", command="c1", digest="other"),
+        a_batch(*map(str, range(MAX_EVENTS + 1)), command="too many"),
+        a_batch("f", command="c5"),
+    ]
+    made, taken, moved, again, reused, refused, last = log.append_all(together)
+    assert isinstance(made, Appended) and isinstance(moved, Appended) and isinstance(last, Appended)
+    assert (made.count, moved.count, last.count) == (2, 2, 1)
+    assert isinstance(taken, Conflict) and taken.key == "a"
+    assert again == replace(known, repeated=True)
+    assert isinstance(reused, CommandReused)
+    assert isinstance(refused, BadRequest)
+    assert [each.key for each in log.read(genesis, 10)] == ["a", "b", "c", "d", "c", "f"]
+    assert log.append_all([]) == []
+
+
+def test_batches_are_appended_together_on_a_server_that_has_hung_up_and_forgotten_the_script(
+    log: Log,
+) -> None:
+    log.create()
+    log.append(a_batch("a"))
+    if isinstance(log, RedisLog):
+        log._client.script_flush()
+        if not isinstance(log._client, fakeredis.FakeRedis):
+            log._client.client_kill_filter(_type="normal", skipme=True)
+    results = log.append_all([a_batch("b", command="c2"), a_batch("c", command="c3")])
+    assert [each.count for each in results if isinstance(each, Appended)] == [1, 1]
+    assert [each.key for each in log.read(log.read(0, 1)[0].position, 10)] == ["a", "b", "c"]
+
+
 def test_heads_move_to_the_end_of_the_batch_and_vanish_with_the_object(log: Log) -> None:
     log.create()
     done = log.append(a_batch("a", "b", guards=("guard/x",)))

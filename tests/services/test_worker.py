@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from events.codec import decode
 from events.log import Batch
@@ -67,11 +67,11 @@ def test_an_event_whose_mark_is_taken_is_seen_though_it_came_after_the_log_was_r
     cluster.settle()
     take = cluster.queue.take
 
-    def take_late(controller: str, key: str, meanwhile: Callable[[], object]) -> Run:
-        run = take(controller, key, meanwhile)
+    def take_late(hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object]) -> list[Run]:
+        (run,) = take(hints, meanwhile)
         old = cluster.state.objects[WEB]
         cluster.commit(Replace(old, {**old, "spec": {**old["spec"], "replicas": 2}}))
-        return Run(run.hint, run.token, cluster.log.last())
+        return [Run(run.hint, run.token, cluster.log.last())]
 
     cluster.queue.take = take_late  # type: ignore[method-assign]
     cluster.workers[0].look(*HINT)

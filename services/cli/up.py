@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.counts import counted
 from schemas.errors import BadRequest, Unavailable
 from services.cli.options import DataDir, count_from
 from services.clusters import ClusterRecord
@@ -170,7 +171,7 @@ class Announcer:
         if record.ready and not self._is_up and record.members and len(running) == len(record.members):
             self._is_up = True
             self.say(
-                f"cluster {record.cluster} is up in {self.place}: {self.nodes} nodes, "
+                f"cluster {record.cluster} is up in {self.place}: {counted(self.nodes, 'node')}, "
                 f"{len(record.members)} processes. Ctrl-C stops it."
             )
             join = "" if self.place == "./.chronoset" else f" --data-dir {self.place}"

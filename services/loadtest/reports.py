@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from schemas.counts import counted
 from services.cli.tables import table
 from services.loadtest.comparisons import Row
 from services.loadtest.runs import Result
@@ -49,11 +50,11 @@ def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
 def headline(result: Result) -> str:
     """Return what was run, in a sentence."""
     plan, profile = result.plan, result.plan.profile
-    daemons = f", {profile.daemonsets} DaemonSets" if profile.daemonsets else ""
+    daemons = f", {counted(profile.daemonsets, 'DaemonSet')}" if profile.daemonsets else ""
+    sets = f"{counted(profile.sets, 'set')} ({profile.scenario}) of {profile.replicas}{daemons}"
     return (
-        f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, profile {profile.name}: {profile.sets} sets "
-        f"({profile.scenario}) of {profile.replicas}{daemons} on {profile.nodes} nodes, {plan.durability}; load "
-        f"average {result.load:.2f} at the start"
+        f"{counted(plan.workers, 'worker')}, profile {profile.name}: {sets} on {counted(profile.nodes, 'node')}, "
+        f"{plan.durability}; load average {result.load:.2f} at the start"
     )
 
 
@@ -132,8 +133,8 @@ def _lines(result: Result) -> Iterator[str]:
         yield table(header, rows)
     yield ""
     killed = sum(result.killed.values())
-    yield f"{result.conflicts} conflicts, {result.retries} retries" + (
-        f", {killed} workers killed" if killed else ""
+    yield f"{counted(result.conflicts, 'conflict')}, {result.retries} retries" + (
+        f", {counted(killed, 'worker')} killed" if killed else ""
     )
     yield from verdict(result)
 

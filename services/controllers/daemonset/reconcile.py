@@ -93,8 +93,7 @@ def _changes(
     owner = situation.owner
     deletions = [deletion_of(each.pod.raw, now) for each in plan.delete]
     removed = {name_of(each.old) for each in deletions if isinstance(each, Delete)}
-    collisions = derivation.workload.get("status", {}).get("collisionCount")
-    status = status_of(situation, plan, removed, now, collisions)
+    status = status_of(situation, plan, removed, derivation.workload.get("status", {}), now)
     changes: list[Change] = [*deletions, *_pods(situation, plan)]
     changes += derivation.changes or _truncation(situation, derivation)
     if status != owner.status:

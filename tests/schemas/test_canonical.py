@@ -141,7 +141,7 @@ def test_a_daemonset_gets_the_defaults_of_kubernetes() -> None:
 )
 def test_a_status_that_nobody_has_written_has_the_numbers_that_go_writes(obj: Any, status: Any) -> None:
     assert stored(obj)["status"] == status
-    assert stored({**obj, "status": {**status, "observedGeneration": 3}})["status"]["observedGeneration"] == 3
+    assert stored({**obj, "status": {}})["status"] == status
 
 
 @pytest.mark.parametrize(

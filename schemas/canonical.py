@@ -47,8 +47,8 @@ def canonical(
 ) -> Canonical:
     """Return the canonical form of an object whose apiVersion and kind are known. The input is not edited.
 
-    Of one that is to take the place of `stored`, what is left alone stays as it is (schemas.untouched); a spec or status
-    that is the very object that is stored there is not looked at.
+    Of one that is to take the place of `stored`, what is left alone stays as it is (schemas.untouched); a spec or
+    status that is the very object that is stored there is not looked at.
 
     Unknown fields are causes (Strict), warnings (Warn) or silently dropped (Ignore); nulls and empty optional values
     are dropped, quantities written canonically, defaults applied (apiserver/pkg/endpoints/handlers/rest.go).

@@ -93,6 +93,8 @@ class Snapshot:
 class Thinning:
     """Of a resource only the states at snapshots are kept up to `until`, which is one's position.
 
+    Of `snapshots` (schemas.retention.SNAPSHOTS) themselves: up to there some are dropped.
+
     policy   the position of the event that said so (schemas.retention)
     keep     for how long it keeps everything
     at       when this was done, by the historian's clock
@@ -115,6 +117,8 @@ class Manifest:
     segments: tuple[Segment, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     thinned: tuple[Thinning, ...] = ()
+    sparse: Thinning | None = None
+    """Up to where not all snapshots are kept (events.sparseness)."""
 
     @property
     def end(self) -> Position:
@@ -176,6 +180,8 @@ def pack_manifest(manifest: Manifest) -> bytes:
             del segment["original"], segment["dropped"]
     if not manifest.thinned:
         del content["thinned"]
+    if not manifest.sparse:
+        del content["sparse"]
     return orjson.dumps({"format": THINNED_FORMAT if manifest.thinned else FORMAT, **content})
 
 
@@ -196,6 +202,7 @@ def unpack_manifest(content: bytes, name: str) -> Manifest:
         tuple(Segment(**each) for each in found["segments"]),
         tuple(Snapshot(**each) for each in found["snapshots"]),
         tuple(Thinning(**each) for each in found.get("thinned", ())),
+        Thinning(**found["sparse"]) if "sparse" in found else None,
     )
 
 

@@ -27,7 +27,7 @@ from events.snapshots import states_differ, unpack_state
 from events.state import Facts
 from schemas.errors import LostHistory
 from schemas.positions import Position, time_of
-from schemas.retention import Retention, is_kept
+from schemas.retention import SNAPSHOTS, Retention, is_kept
 from schemas.times import Milliseconds
 
 SNAPSHOTS_KEPT_WHOLE = 2
@@ -62,7 +62,7 @@ def due_stretch(
         resources = frozenset(
             resource
             for resource, period in retention.keep.items()
-            if done.get(resource, 0) < end and time_of(end) <= now - period
+            if resource != SNAPSHOTS and done.get(resource, 0) < end and time_of(end) <= now - period
         )
         if resources:
             return Stretch(begin, end, resources)

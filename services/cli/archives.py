@@ -109,10 +109,11 @@ def thin(data_dir: DataDir = None) -> None:
 
     session = open_session(data_dir)
     with _sealing(session, limits_of(session.settings)) as sealer:
+        snapshots = len(sealer.manifest.snapshots)
         count = sealer.thin(retention_of(session.history), min(now_ms(), sealer.sealed_time))
-    rows = sealer.manifest.thinned
-    print(f"dropped {count:,} events")
-    for row in rows:
+        snapshots -= len(sealer.manifest.snapshots)
+    print(f"dropped {count:,} events" + (f" and {snapshots} snapshots" if snapshots else ""))
+    for row in sealer.manifest.thinned:
         aside(f"{row.resource} is thinned up to {stream_id_of(row.until)} ({rfc3339(time_of(row.until))})")
 
 

@@ -23,7 +23,7 @@ from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position, position_of, stream_id_of, time_of
 from schemas.retention import KEY as RETENTION
-from schemas.retention import periods_of
+from schemas.retention import SNAPSHOTS, periods_of
 from schemas.times import rfc3339
 from services.cli.options import DataDir
 from services.cli.pasts import place_of_words
@@ -184,7 +184,7 @@ def _check_policies(report: Report, session: Session) -> None:
         return
     said = {each.event.position: periods_of(each.new) for each in versions}
     moments = {each.position for each in manifest.snapshots}
-    for row in manifest.thinned:
+    for row in (*manifest.thinned, *([manifest.sparse] if manifest.sparse else ())):
         what = f"{row.resource} is thinned up to {stream_id_of(row.until)}"
         if any(end < row.policy <= seen for end, seen in given_up):
             report.skipped.append(
@@ -194,7 +194,7 @@ def _check_policies(report: Report, session: Session) -> None:
             report.found("archive", f"{what}, which the policy at {stream_id_of(row.policy)} does not say")
         elif time_of(row.until) > row.at - row.keep or row.at > now_ms() + MAX_CLOCK_SKEW_MS:
             report.found("archive", f"{what}, before its time: {rfc3339(time_of(row.until) + row.keep)}")
-        elif row.until not in moments:
+        elif row.until not in moments and row.resource != SNAPSHOTS:
             report.found("archive", f"{what}, where no state is kept")
     until = max((row.until for row in manifest.thinned), default=0)
     report.thinned = {row.resource: row.until for row in manifest.thinned}

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from schemas.changes import Change, Create, Replace
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
 from schemas.errors import BadRequest, Cause, Invalid
-from schemas.kinds import BY_RESOURCE, STATEFUL_SET, kind_named
+from schemas.kinds import STATEFUL_SET
 from schemas.objects import Object, split_key
-from schemas.retention import ACCEPTED, parse_period, with_periods
+from schemas.retention import ACCEPTED, SNAPSHOTS, parse_period, resource_named, with_periods
 from schemas.retention import KEY as RETENTION
 from schemas.times import Milliseconds
 from services.commands.admission import check_deletion
@@ -125,16 +125,16 @@ def _decide_switch(command: Switch, sources: Sources) -> Change:
 
 
 def _decide_retention(command: Retain, sources: Sources) -> Change:
-    kinds = []
+    resources = []
     for name in command.kinds:
-        kind = kind_named(name)
-        if kind is None or kind.resource not in BY_RESOURCE:
-            raise BadRequest(f"KIND: {name!r} is no kind that is kept in the log")
-        kinds.append(kind)
-    if not kinds:
+        resource = resource_named(name)
+        if not resource:
+            raise BadRequest(f"KIND: {name!r} is no kind that is kept in the log, nor {SNAPSHOTS}")
+        resources.append(resource)
+    if not resources:
         raise BadRequest("KIND: is missing; write one, as pods")
     if command.period and parse_period(command.period) is None:
         raise BadRequest(f"--keep: {command.period[:40]!r} is no period; write {ACCEPTED}")
     found = sources.get(RETENTION)
-    new = with_periods(found, kinds, command.period)
+    new = with_periods(found, resources, command.period)
     return Create(new) if found is None else Replace(found, new)

@@ -184,7 +184,7 @@ def _node(subject: Subject) -> list[Part]:
     rows = [(name, amount, str(allocatable.get(name, ""))) for name, amount in sorted(capacity.items())]
     return [
         ("Taints", [_taint(each) for each in spec.get("taints") or ()]),
-        ("Unschedulable", str(bool(spec.get("unschedulable")))),
+        ("Unschedulable", "true" if spec.get("unschedulable") else "false"),
         ("Addresses", [f"{each['type']} {each['address']}" for each in status.get("addresses") or ()]),
         ("System", pairs(_told(status.get("nodeInfo") or {}), " ")),
         Section("Resources", table(("NAME", "CAPACITY", "ALLOCATABLE"), rows).splitlines() if rows else ()),
@@ -357,8 +357,11 @@ def _dependents(subject: Subject) -> list[Part]:
 
 
 def _pods(subject: Subject) -> Section:
+    """Return the pods as a table; with their namespaces where the object has none."""
+    spans = not namespace_of(subject.obj)
     rows = [
         (
+            *((namespace_of(pod),) if spans else ()),
             name_of(pod),
             pod_status(pod),
             labels_of(pod).get(_REVISION, ""),
@@ -368,7 +371,8 @@ def _pods(subject: Subject) -> Section:
         )
         for pod in in_order(subject.pods)
     ]
-    lines = table(("NAME", "STATUS", "REVISION", "IP", "NODE", "CREATED"), rows).splitlines()
+    header = (*(("NAMESPACE",) if spans else ()), "NAME", "STATUS", "REVISION", "IP", "NODE", "CREATED")
+    lines = table(header, rows).splitlines()
     return Section("Pods", lines if rows else ["none"])
 
 

@@ -385,6 +385,12 @@ _BINDING = (
 
 _COLUMNS: Mapping[str, Sequence[Column]] = {
     kinds.STATEFUL_SET.resource: (_NAME, READY_OF_SET, AGE, CONTAINERS, IMAGES),
+    kinds.SCALED.resource: (
+        _NAME,
+        _counted("Desired", "spec", "replicas"),
+        _counted("Available", "status", "replicas"),
+        AGE,
+    ),
     kinds.DAEMON_SET.resource: _DAEMON_SET,
     kinds.CONTROLLER_REVISION.resource: (
         _NAME,

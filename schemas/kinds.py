@@ -92,6 +92,11 @@ SUBRESOURCES: Mapping[str, Subresource] = {
     )
 }
 
+SCALED = Kind(
+    "Scale", "autoscaling", "v1", "scales", "scale", (), True, SUBRESOURCES["scale"].definition, verbs=()
+)
+"""What travels under `scale`; nothing is served under its own name."""
+
 _APPS = "io.k8s.api.apps.v1."
 _CORE = "io.k8s.api.core.v1."
 _RBAC = "io.k8s.api.rbac.v1."
@@ -257,6 +262,13 @@ KINDS: tuple[Kind, ...] = (
 )
 
 _NO_REPLICAS = "Chronoset runs no {}: make it a StatefulSet (its pods have names and order) or a DaemonSet"
+_NO_RUNS = "Chronoset runs no {}: a Pod with restartPolicy OnFailure runs to its end once"
+_NO_ROUTES = (
+    "Chronoset routes no traffic: clients reach the pods themselves, by the names of a headless Service"
+)
+_NO_DEFINITIONS = "Chronoset has the kinds that it has: `kubectl api-resources` lists them"
+_BARE = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"
+"""The schema of what is refused whatever stands in it: an object with metadata."""
 _AUTHENTICATION = "authentication.k8s.io"
 _AUTHORIZATION = "authorization.k8s.io"
 
@@ -269,6 +281,15 @@ def _refused(kind: str, group: str, short: str, definition: str) -> Kind:
     )
 
 
+def _unknown(kind: str, group: str, plural: str, short: tuple[str, ...], refusal: str) -> Kind:
+    """A kind that clients ask for without being asked to (`apply --prune`, `apply` of what they do not know)."""
+    namespaced = kind != "CustomResourceDefinition"
+    categories = _ALL if group == "batch" else ()
+    return Kind(
+        kind, group, "v1", plural, kind.lower(), short, namespaced, _BARE, (), categories, refusal=refusal
+    )
+
+
 def _review(kind: str, group: str, namespaced: bool = False, version: str = "v1") -> Kind:
     definition = f"io.k8s.api.{group.partition('.')[0]}.v1.{kind}"
     name = kind.lower()
@@ -278,6 +299,16 @@ def _review(kind: str, group: str, namespaced: bool = False, version: str = "v1"
 DEPLOYMENT = _refused("Deployment", "apps", "deploy", _APPS + "Deployment")
 REPLICA_SET = _refused("ReplicaSet", "apps", "rs", _APPS + "ReplicaSet")
 REPLICATION_CONTROLLER = _refused("ReplicationController", "", "rc", _CORE + "ReplicationController")
+JOB = _unknown("Job", "batch", "jobs", (), _NO_RUNS.format("Jobs"))
+CRON_JOB = _unknown("CronJob", "batch", "cronjobs", ("cj",), _NO_RUNS.format("CronJobs"))
+INGRESS = _unknown("Ingress", "networking.k8s.io", "ingresses", ("ing",), _NO_ROUTES)
+DEFINITION = _unknown(
+    "CustomResourceDefinition",
+    "apiextensions.k8s.io",
+    "customresourcedefinitions",
+    ("crd", "crds"),
+    _NO_DEFINITIONS,
+)
 EVENT_OF_EVENTS = Kind(
     "Event",
     "events.k8s.io",
@@ -303,6 +334,10 @@ ANSWERED: tuple[Kind, ...] = (
     DEPLOYMENT,
     REPLICA_SET,
     REPLICATION_CONTROLLER,
+    JOB,
+    CRON_JOB,
+    INGRESS,
+    DEFINITION,
     EVENT_OF_EVENTS,
     BINDING,
     TOKEN_REVIEW,

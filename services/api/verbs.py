@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from schemas.changes import Replace
 from schemas.errors import AlreadyExists, BadRequest, Cause, ChronosetError, NotFound
-from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, VOLUME
+from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SCALED, SECRET, SERVICE, SERVICE_ACCOUNT, VOLUME
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of, with_metadata
 from schemas.positions import Position
 from schemas.selectors import parse_selector
@@ -430,7 +430,7 @@ def _written(asked: Asked, tools: Tools, written: Written, code: int) -> Respons
 def _response(asked: Asked, tools: Tools, written: Written, form: Form, code: int = 200) -> Response:
     target, obj = asked.target, written.object
     if target.subresource == SCALE:
-        body = orjson.dumps(scale_of(obj))
+        body = tools.renderer.object(SCALED, scale_of(obj), form, target.options.include, stored=False)
     else:
         body = tools.renderer.object(target.kind, obj, form, target.options.include, not written.tried)
     return Response(body, code, media_type=form.media_type)

@@ -41,6 +41,7 @@ def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
             "conflicts": result.conflicts,
             "retries": result.retries,
             "killed": dict(result.killed),
+            "restarts": dict(result.restarts),
             "samples": [asdict(sample) for sample in result.samples],
         }
         for result in results
@@ -97,6 +98,7 @@ def sections(result: Result) -> list[tuple[Sequence[str], list[tuple[str, ...]]]
             ("SERVER", "MEMORY MB", "COMMANDS/EVENT"),
             [(name, _mb(memory), f"{commands:.1f}") for name, (memory, commands) in result.servers.items()],
         ),
+        *([(("KILLED", "BACK AFTER S"), list(_restarts(result)))] if result.restarts else []),
     ]
 
 
@@ -169,6 +171,11 @@ def _paces(result: Result) -> Iterator[tuple[str, ...]]:
             f"{pace.pods / seconds:.0f}" if pace.pods else "-",
             f"{pace.seconds / pace.pods * 1000:.1f}" if pace.pods else "-",
         )
+
+
+def _restarts(result: Result) -> Iterator[tuple[str, ...]]:
+    for name, seconds in result.restarts.items():
+        yield name, f"{seconds:.1f}"
 
 
 def _mb(size: int) -> str:

@@ -132,11 +132,29 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    from schemas.envelopes import SCHEMA_VERSION
+
+    try:
+        number = version(PROGRAM)
+    except PackageNotFoundError:
+        number = "of these sources, not installed"
+    print(f"{PROGRAM} {number}; log format {SCHEMA_VERSION}")
+    raise typer.Exit
+
+
 @app.callback()
 def chronoset(
     data_dir: str = typer.Option("", metavar="DIR", help="The cluster's directory (default .chronoset)."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours, as NO_COLOR=1."),
     direct: bool = typer.Option(False, "--direct", help="Write to the log, though an API answers for it."),
+    version: bool = typer.Option(  # noqa: ARG001
+        False, "--version", is_eager=True, callback=_show_version, help="Print the version and exit."
+    ),
 ) -> None:
     """StatefulSets and DaemonSets without Kubernetes, on an event log that remembers everything.
 

@@ -97,6 +97,12 @@ def test_what_a_terminal_has_no_letter_for_is_a_question_mark() -> None:
     assert done.stdout.endswith(b"0 ?\n")
 
 
+def test_the_version_is_that_of_the_package_and_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("chronoset ") and said.endswith("; log format 1\n")
+
+
 def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["aplly", "-f", "x"]) == 2
     assert "Did you mean 'apply'?" in capsys.readouterr().err

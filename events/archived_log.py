@@ -79,15 +79,6 @@ class ArchivedLog:
     def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
         return self._log.append_all(batches)
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        return await self._log.append_at_once(batch)
-
-    async def last_at_once(self) -> Position | None:
-        return await self._log.last_at_once()
-
-    def leave_loop(self) -> None:
-        self._log.leave_loop()
-
     def command(self, command: str) -> Remembered | None:
         return self._log.command(command)
 

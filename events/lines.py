@@ -36,6 +36,11 @@ def script_of(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+def reader_of(error_of: Callable[[str], Exception]) -> hiredis.Reader:
+    """Return what makes answers of bytes, `...` while one is not whole; `error_of` makes exceptions of errors."""
+    return hiredis.Reader(protocolError=redis.InvalidResponse, replyError=error_of, notEnoughData=...)
+
+
 class Wire(NamedTuple):
     """How to send commands over a connection, and how to wait for the next answer."""
 
@@ -173,7 +178,7 @@ def _asked(wire: Wire, command: tuple[Part, ...]) -> Any:
 
 def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Wire:
     """Return how to ask over a socket; `error_of` makes redis-py's exception of what the server says."""
-    reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=error_of, notEnoughData=...)
+    reader = reader_of(error_of)
 
     def send(*commands: tuple[Part, ...]) -> None:
         try:

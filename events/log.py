@@ -112,15 +112,6 @@ class Log(Protocol):
     def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
         """Append several batches, each by itself, in one round trip; what `append` would raise is in its place."""
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        """As `append`, on an event loop, and without trying again; None: nobody knows, so `append` it again."""
-
-    async def last_at_once(self) -> Position | None:
-        """As `last`, on an event loop; None: `last` has to ask."""
-
-    def leave_loop(self) -> None:
-        """Let go of what an event loop has of this log, on it, before it ends."""
-
     def command(self, command: str) -> Remembered | None:
         """Return what an earlier command came to, while it is remembered."""
 

@@ -95,15 +95,6 @@ class MemoryLog:
             self._grown.notify_all()
             return result
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        return self.append(batch)
-
-    async def last_at_once(self) -> Position | None:
-        return self.last()
-
-    def leave_loop(self) -> None:
-        """There is nothing that a loop has of it."""
-
     def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
         return [attempted(partial(self.append, batch)) for batch in batches]
 

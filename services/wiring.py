@@ -17,6 +17,7 @@ import structlog
 from events.archived_log import ArchivedLog
 from events.commit import Edges
 from events.files import write_private
+from events.piped_log import PipedLog
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.sealing import Sealer
@@ -66,7 +67,7 @@ from services.health_files import telling
 from services.historian import LEASE_TTL_MS, Historian
 from services.metrics import readings
 from services.metrics.gathering import registry_of
-from services.metrics.logs import MeasuredLog
+from services.metrics.logs import MeasuredLog, MeasuredPipedLog
 from services.metrics.serving import serve_on_port
 from services.node_lists import read_names
 from services.programs import Program
@@ -131,6 +132,13 @@ def open_stream(settings: Settings, name: str, patience: float = LOG_PATIENCE) -
     client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
     log = MeasuredLog if settings.metrics_port else RedisLog
     return log(client, settings.cluster, patience, heard=heard)
+
+
+def open_pipe(settings: Settings, name: str) -> PipedLog:
+    """Return the log as an event loop asks it, counting as `open_stream`'s does."""
+    client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
+    log = MeasuredPipedLog if settings.metrics_port else PipedLog
+    return log(client, settings.cluster, heard)
 
 
 def edges_of(settings: Settings) -> Edges:
@@ -261,6 +269,7 @@ def run_api(settings: Settings) -> None:
             nodes=NodeAccess(settings.socket_dir, keeper.tls_to_nodes),
             of_values=Keyring(settings.keys_dir).digest,
             revisions=partial(Views, connect(settings.views_url, "api"), settings.cluster),
+            at_once=open_pipe(settings, "api"),
             answering=partial(answering, folder, Place(keeper.url, log_of(settings))),
         )
     )

@@ -1,4 +1,4 @@
-"""A log on Redis that counts what is appended to it."""
+"""Logs on Redis that count what is appended to them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from events.log import Appended, Batch
+from events.piped_log import PipedLog
 from events.redis_log import RedisLog
 from schemas.envelopes import LOG_KEY
 from schemas.errors import ChronosetError, Conflict
@@ -35,9 +36,13 @@ class MeasuredLog(RedisLog):
                 tell(result)
         return results
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
+
+class MeasuredPipedLog(PipedLog):
+    """As PipedLog, and tells the same."""
+
+    async def append(self, batch: Batch) -> Appended | None:
         with _telling(batch) as tell:
-            return tell(await super().append_at_once(batch))
+            return tell(await super().append(batch))
 
 
 @contextmanager

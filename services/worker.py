@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import structlog
@@ -72,22 +73,29 @@ class Causes:
     """
 
     def __init__(self, replica: Replica) -> None:
-        self._recent: tuple[tuple[Applied, dict[str, frozenset[Key]]], ...] = ()
+        self._recent: tuple[Applied, ...] = ()
+        self._newest: dict[str, dict[Key, Position]] = {}
+        self._asked: dict[str, Position] = {}
         replica.tell(self._note)
 
     def of(self, controller: Controller[Any], key: Key, state: State) -> Position:
         """Return the position of the newest event that makes a controller look at a key; 0 where it was long ago."""
-        for each, answers in reversed(self._recent):
-            keys = answers.get(controller.name)
-            if keys is None:
-                keys = answers[controller.name] = frozenset(controller.triggers(state, each.old, each.new))
-            if key in keys:
-                return each.event.position
-        return 0
+        recent, name = self._recent, controller.name
+        if not recent:
+            return 0
+        oldest, asked = recent[0].event.position, self._asked.get(name, 0)
+        newest = self._newest.setdefault(name, {})
+        fresh = list(takewhile(lambda each: each.event.position > asked, reversed(recent)))
+        for each in reversed(fresh):
+            newest.update(dict.fromkeys(controller.triggers(state, each.old, each.new), each.event.position))
+        self._asked[name] = recent[-1].event.position
+        if len(newest) > 2 * EVENTS_REMEMBERED:
+            newest = self._newest[name] = {each: at for each, at in newest.items() if at >= oldest}
+        found = newest.get(key, 0)
+        return found if found >= oldest else 0
 
     def _note(self, applied: Sequence[Applied]) -> None:
-        concerning = (each for each in applied if each.old is not None or each.new is not None)
-        fresh: list[tuple[Applied, dict[str, frozenset[Key]]]] = [(each, {}) for each in concerning]
+        fresh = (each for each in applied if each.old is not None or each.new is not None)
         self._recent = (*self._recent, *fresh)[-EVENTS_REMEMBERED:]
 
 

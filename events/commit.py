@@ -34,6 +34,7 @@ from schemas.envelopes import (
 )
 from schemas.errors import (
     BadRequest,
+    Cause,
     ChronosetError,
     CommandReused,
     Conflict,
@@ -293,7 +294,14 @@ class _Preparation:
         if is_terminating(found):
             raise Forbidden(
                 f"{key_of_object(obj)}: unable to create new content in namespace {namespace} "
-                "because it is being terminated"
+                "because it is being terminated",
+                (
+                    Cause(
+                        "metadata.namespace",
+                        f"namespace {namespace} is being terminated",
+                        "NamespaceTerminating",
+                    ),
+                ),
             )
         self.expect(key, version_of(found))
 

@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.files import write_once
 from schemas.errors import Unavailable
-from schemas.objects import Object, uid_of, with_metadata
+from schemas.objects import LAST_APPLIED, Object, uid_of, with_metadata
 
 SEALED = "sealed:v1:"
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _NONCE = 12
 _COMMANDS = "commands"
 """The name of the key by which commands that carry values are digested."""

@@ -41,11 +41,12 @@ class Kind:
 
     `definition` is the key of its schema in `schemas/kubernetes-1.36.json`. `subresources` are keys of `SUBRESOURCES`.
 
-    Of a kind in `ANSWERED` one of three things is true, and its row says which:
+    Of a kind in `ANSWERED` one of four things is true, and its row says which:
 
     * `refusal` is set: its lists and watches are empty, a get is NotFound, and a create is refused with that sentence;
     * `stored_as` is set: it is another name (and another shape) of the stored kind with that resource;
-    * neither: its only verb is `create`, and the answer to it is computed (reviews, bindings).
+    * `derived_from` is set: what there is of it follows from the stored kind with that resource, and is only read;
+    * none of these: its only verb is `create`, and the answer to it is computed (reviews, bindings).
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Kind:
     verbs: tuple[str, ...] = VERBS
     refusal: str = ""
     stored_as: str = ""
+    derived_from: str = ""
 
     @property
     def api_version(self) -> str:
@@ -320,6 +322,19 @@ EVENT_OF_EVENTS = Kind(
     "io.k8s.api.events.v1.Event",
     stored_as=EVENT.resource,
 )
+ENDPOINTS = Kind(
+    "Endpoints",
+    "",
+    "v1",
+    "endpoints",
+    "endpoints",
+    ("ep",),
+    True,
+    _CORE + "Endpoints",
+    verbs=("get", "list"),
+    derived_from=ENDPOINT_SLICE.resource,
+)
+"""Read by `kubectl describe service` before 1.31, and by `apply --prune`."""
 BINDING = Kind("Binding", "", "v1", "bindings", "binding", (), True, _CORE + "Binding", verbs=CREATE)
 TOKEN_REVIEW = _review("TokenReview", _AUTHENTICATION)
 SELF_REVIEW = _review("SelfSubjectReview", _AUTHENTICATION)
@@ -339,6 +354,7 @@ ANSWERED: tuple[Kind, ...] = (
     INGRESS,
     DEFINITION,
     EVENT_OF_EVENTS,
+    ENDPOINTS,
     BINDING,
     TOKEN_REVIEW,
     SELF_REVIEW,
@@ -349,6 +365,9 @@ ANSWERED: tuple[Kind, ...] = (
     LOCAL_ACCESS_REVIEW,
 )
 SERVED: tuple[Kind, ...] = (*KINDS, *ANSWERED)
+
+WORKLOADS: tuple[Kind, ...] = (STATEFUL_SET, DAEMON_SET)
+"""What has pods of a template, its revisions, and rollouts."""
 
 BY_PATH: dict[tuple[str, str, str], Kind] = {(kind.group, kind.version, kind.plural): kind for kind in SERVED}
 """By (group, version, plural), as they stand in `/apis/apps/v1/.../statefulsets`; the core group is empty."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from schemas import kinds
 from schemas.envelopes import Event
 from schemas.objects import (
+    LAST_APPLIED,
     Object,
     controller_of,
     is_terminating,
@@ -24,6 +25,7 @@ from schemas.objects import (
 )
 from schemas.pod_columns import pod_status
 from schemas.positions import Position, stream_id_of
+from schemas.revisions import REVISION_LABEL
 from schemas.storage import trouble_of
 from schemas.times import Milliseconds
 from services.cli.columns import Layout, Setting, in_order, table_of
@@ -33,11 +35,8 @@ from services.cli.printing import yaml_text
 from services.cli.rollouts import history_table
 from services.cli.tables import table
 
-_HIDDEN_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)
 if TYPE_CHECKING:
     from services.projections.reader import Change
-
-_REVISION = "controller-revision-hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,7 @@ def description(subject: Subject) -> str:
 
 def _metadata(subject: Subject) -> list[Part]:
     obj, metadata = subject.obj, subject.obj["metadata"]
-    notes = {
-        name: text
-        for name, text in (metadata.get("annotations") or {}).items()
-        if name not in _HIDDEN_ANNOTATIONS
-    }
+    notes = {name: text for name, text in (metadata.get("annotations") or {}).items() if name != LAST_APPLIED}
     owner = controller_of(obj)
     return [
         ("Name", name_of(obj)),
@@ -155,7 +150,7 @@ def _pod(subject: Subject) -> list[Part]:
     spec, status = pod["spec"], pod.get("status") or {}
     now = subject.now
     return [
-        ("Revision", labels_of(pod).get(_REVISION, "")),
+        ("Revision", labels_of(pod).get(REVISION_LABEL, "")),
         ("Node", spec.get("nodeName", "") or "none yet"),
         ("Status", pod_status(pod)),
         ("Phase", words(status.get("phase", "Pending"), status.get("reason", ""))),
@@ -364,7 +359,7 @@ def _pods(subject: Subject) -> Section:
             *((namespace_of(pod),) if spans else ()),
             name_of(pod),
             pod_status(pod),
-            labels_of(pod).get(_REVISION, ""),
+            labels_of(pod).get(REVISION_LABEL, ""),
             (pod.get("status") or {}).get("podIP", ""),
             pod["spec"].get("nodeName", ""),
             moment(pod["metadata"].get("creationTimestamp", ""), subject.now),

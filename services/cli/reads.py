@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BadRequest
-from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
+from schemas.kinds import WORKLOADS, Kind
 from schemas.objects import Object, labels_of
 from schemas.selectors import parse_selector
 from services.cli.columns import Layout, Setting
@@ -19,8 +19,6 @@ from services.cli.printing import listing_text, object_text, position_line, show
 from services.cli.references import Reference, checked_namespace, parse_references
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
-
-_WORKLOADS = (STATEFUL_SET, DAEMON_SET)
 
 
 def get(
@@ -110,7 +108,7 @@ def _found(session: Session, reference: Reference, namespace: str) -> tuple[Kind
 
 def _setting(session: Session, listing: list[tuple[Kind, list[Object]]], output: ReadOutput) -> Setting:
     tables = output in (ReadOutput.TABLE, ReadOutput.WIDE)
-    asks = tables and any(kind in _WORKLOADS for kind, _ in listing)
+    asks = tables and any(kind in WORKLOADS for kind, _ in listing)
     return Setting(now_ms(), session.waiting() if asks else {})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from schemas.changes import Replace
 from schemas.counts import counted
 from schemas.errors import BadRequest
-from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, STATEFUL_SET
+from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, WORKLOADS
 from schemas.objects import Key, Object, name_of, namespace_of, split_key, uid_of
 from schemas.revisions import go_json, revision_data, revisions_of, template_of
 from schemas.times import Milliseconds, rfc3339
@@ -16,7 +16,7 @@ from services.commands.sources import Sources, existing, subject_of
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
-_WORKLOADS = (STATEFUL_SET.resource, DAEMON_SET.resource)
+_WORKLOADS = tuple(kind.resource for kind in WORKLOADS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from schemas.objects import Object, split_key
 from schemas.retention import ACCEPTED, SNAPSHOTS, parse_period, resource_named, with_periods
 from schemas.retention import KEY as RETENTION
 from schemas.times import Milliseconds
+from schemas.workload_rules import MOST_REPLICAS
 from services.commands.admission import check_deletion
 from services.commands.commands import (
     Apply,
@@ -37,7 +38,6 @@ from services.commands.sources import Sources, existing, subject_of
 
 _PROPAGATIONS = {"background": BACKGROUND, "foreground": FOREGROUND, "orphan": ORPHAN}
 CASCADES = tuple(_PROPAGATIONS)
-_MOST_REPLICAS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
 def _decide_scale(command: Scale, sources: Sources) -> Change:
     if split_key(command.key)[0] != STATEFUL_SET.resource:
         raise BadRequest(f"{subject_of(command.key)} has no replicas to scale; name a statefulset")
-    if not 0 <= command.replicas <= _MOST_REPLICAS:
-        problem = f"Invalid value: {command.replicas}: must be a whole number from 0 to {_MOST_REPLICAS}"
+    if not 0 <= command.replicas <= MOST_REPLICAS:
+        problem = f"Invalid value: {command.replicas}: must be a whole number from 0 to {MOST_REPLICAS}"
         raise Invalid(subject_of(command.key), (Cause("spec.replicas", problem),))
     old = existing(sources, command.key)
     return Replace(old, {**old, "spec": {**old["spec"], "replicas": command.replicas}})

@@ -142,7 +142,7 @@ def test_every_row_is_whole(kind: Kind) -> None:
 
 def test_what_is_only_answered_says_how_and_is_not_stored() -> None:
     for kind in ANSWERED:
-        ways = (bool(kind.refusal), bool(kind.stored_as), kind.verbs == ("create",))
+        ways = (bool(kind.refusal), bool(kind.stored_as), bool(kind.derived_from), kind.verbs == ("create",))
         assert sum(ways) == 1, kind
         assert not kind.is_stored
     assert all(kind.is_stored and not kind.refusal and not kind.stored_as for kind in KINDS)

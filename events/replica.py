@@ -11,8 +11,8 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from events.codec import Entry, decode
@@ -47,6 +47,26 @@ class Applied:
     new: Object | None
 
 
+class _Held:
+    """A replica's state while nobody moves it; made once, since it is entered a dozen times for each request."""
+
+    __slots__ = ("_replica",)
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def __enter__(self) -> State:
+        replica = self._replica
+        replica._moved.acquire()
+        if replica.failure:
+            replica._moved.release()
+            raise replica.failure
+        return replica._state
+
+    def __exit__(self, *_: object) -> None:
+        self._replica._moved.release()
+
+
 class Replica:
     """Follows a log. `on_applied` is called after each chunk, outside the lock, by the thread that has read it.
 
@@ -74,6 +94,7 @@ class Replica:
         self._pending: list[Event] = []
         self._being_read = threading.Lock()
         self._moved = threading.Condition(threading.RLock())
+        self._held = _Held(self)
         self._stopping = threading.Event()
         follow = self._follow if every is None else self._follow_at_leisure
         self._thread = threading.Thread(target=follow, name="replica", daemon=True)
@@ -87,13 +108,9 @@ class Replica:
         """The id of the log that was folded; empty before its genesis was."""
         return self._state.log_id
 
-    @contextmanager
-    def reading(self) -> Iterator[State]:
+    def reading(self) -> AbstractContextManager[State]:
         """Hold the state still. Raises its failure where the replica has stopped."""
-        with self._moved:
-            if self.failure:
-                raise self.failure
-            yield self._state
+        return self._held
 
     def get(self, key: Key) -> Object | None:
         """Return the object under `key` as of now, or None (events.commit.Reader)."""

@@ -85,7 +85,8 @@ def get(
         _text(listing, references, output, Layout(namespaces=everywhere), _setting(session, listing, output))
     )
     if not listing and output not in (ReadOutput.JSON, ReadOutput.YAML):
-        aside("No resources found" + (f" in namespace {place}" if place else ""))
+        spans = not place or not any(reference.kind.namespaced for reference in references)
+        aside("No resources found" + ("" if spans else f" in namespace {place}"))
     aside(position_line(position))
 
 

@@ -16,7 +16,7 @@ from services.cli.completions import complete_target
 from services.cli.moments import parse_position
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput
 from services.cli.printing import listing_text, object_text, position_line, show
-from services.cli.references import Reference, checked_namespace, parse_references
+from services.cli.references import Reference, checked_namespace, none_found, parse_references
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
 
@@ -85,8 +85,7 @@ def get(
         _text(listing, references, output, Layout(namespaces=everywhere), _setting(session, listing, output))
     )
     if not listing and output not in (ReadOutput.JSON, ReadOutput.YAML):
-        spans = not place or not any(reference.kind.namespaced for reference in references)
-        aside("No resources found" + ("" if spans else f" in namespace {place}"))
+        aside(none_found(references, place))
     aside(position_line(position))
 
 

@@ -120,4 +120,5 @@ def test_get_selects_by_label_and_namespace(chronoset: CommandLine) -> None:
     nothing = chronoset("get", "cm", "-l", "app=cache")
     assert (nothing.code, nothing.out) == (0, "")
     assert nothing.err.startswith("No resources found in namespace default\nas of position ")
-    assert chronoset("get", "pv").err.startswith("No resources found\nas of position ")
+    for command in ("get", "describe"):
+        assert chronoset(command, "pv").err.startswith("No resources found\nas of position ")

@@ -102,10 +102,10 @@ def state_in(archive: Archive, wanted: Position) -> State:
     manifest = archive.manifest
     first, end = manifest.segments[0].first, manifest.end
     if not first <= wanted <= end:
-        raise BadRequest(
-            f"{stream_id_of(wanted)} is not in the backup, which reaches from {stream_id_of(first)} "
-            f"({rfc3339(time_of(first))}) to {stream_id_of(end)} ({rfc3339(time_of(end))})"
+        asked, begins, ends = (
+            f"{stream_id_of(each)} ({rfc3339(time_of(each))})" for each in (wanted, first, end)
         )
+        raise BadRequest(f"{asked} is not in the backup, which reaches from {begins} to {ends}")
     return replay(ArchivedLog(MemoryLog(manifest.cluster), archive), wanted)
 
 

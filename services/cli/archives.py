@@ -130,9 +130,10 @@ def check(data_dir: DataDir = None) -> None:
     manifest = archive.refresh()
     wrong = list(archive.check())
     for sentence in wrong:
-        aside(sentence)
+        aside(str(sentence))
     if wrong:
-        raise Damaged(f"{len(wrong)} of the archive's files are missing or damaged, first: {wrong[0]}")
+        what = "a file of the archive is" if len(wrong) == 1 else f"{len(wrong)} of the archive's files are"
+        raise Damaged(f"{what} missing or damaged, first: {wrong[0]}", wrong[0].position)
     print(
         f"{len(manifest.segments)} segments and {len(manifest.snapshots)} snapshots are as they were written"
     )

@@ -55,8 +55,10 @@ class Report:
     skipped: list[str] = field(default_factory=list)
 
     def found(self, part: str, why: LostHistory | str, position: Position = 0) -> None:
-        """Add what is wrong with a part."""
-        self.findings.append((part, why.position if isinstance(why, LostHistory) else position, str(why)))
+        """Add what is wrong with a part; once."""
+        finding = (part, why.position if isinstance(why, LostHistory) else position, str(why))
+        if finding not in self.findings:
+            self.findings.append(finding)
 
 
 def verify(
@@ -89,7 +91,9 @@ def verify(
     if report.findings:
         part, position, why = min(report.findings, key=lambda each: (not each[1], each[1]))
         where = f"first at {stream_id_of(position)}, " if position else ""
-        raise Damaged(f"{len(report.findings)} things are wrong, {where}in the {part}: {why}", position)
+        count = len(report.findings)
+        wrong = "something is wrong" if count == 1 else f"{count} things are wrong"
+        raise Damaged(f"{wrong}, {where}in the {part}: {why}", position)
 
 
 def check(session: Session, begin: Position, projections: bool) -> Report:
@@ -120,7 +124,9 @@ def _check_archive(report: Report, log: Log) -> None:
         report.segments = len(manifest.segments)
         for why in log.archive.check():
             report.found("archive", why)
-    except (LostHistory, Unavailable) as why:
+    except LostHistory as why:
+        report.found("archive", why)
+    except Unavailable as why:
         report.found("archive", str(why))
 
 

@@ -87,6 +87,14 @@ SUBRESOURCES: Mapping[str, Subresource] = {
         ),
         Subresource("eviction", CREATE, "Eviction", "policy", "v1", "io.k8s.api.policy.v1.Eviction"),
         Subresource("binding", CREATE, "Binding", "", "v1", "io.k8s.api.core.v1.Binding"),
+        Subresource(
+            "token",
+            CREATE,
+            "TokenRequest",
+            "authentication.k8s.io",
+            "v1",
+            "io.k8s.api.authentication.v1.TokenRequest",
+        ),
         Subresource("log", ("get",)),
         Subresource("exec", ("create", "get"), "PodExecOptions", "", "v1"),
         Subresource("attach", ("create", "get"), "PodAttachOptions", "", "v1"),
@@ -187,7 +195,15 @@ ENDPOINT_SLICE = Kind(
     "io.k8s.api.discovery.v1.EndpointSlice",
 )
 SERVICE_ACCOUNT = Kind(
-    "ServiceAccount", "", "v1", "serviceaccounts", "serviceaccount", ("sa",), True, _CORE + "ServiceAccount"
+    "ServiceAccount",
+    "",
+    "v1",
+    "serviceaccounts",
+    "serviceaccount",
+    ("sa",),
+    True,
+    _CORE + "ServiceAccount",
+    ("token",),
 )
 BUDGET = Kind(
     "PodDisruptionBudget",

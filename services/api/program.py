@@ -30,6 +30,8 @@ from services.api.app import Api
 from services.api.commands import CommandPath, CommandSources, NoRevisions, Revisions
 from services.api.connections import Connection
 from services.api.hub import Hub
+from services.api.identity.token_requests import PART as TOKENS
+from services.api.identity.token_requests import TokenRequests
 from services.api.limits import InFlight, Limits
 from services.api.node_leases import PLACE, NodeLeases
 from services.api.node_paths import PATHS, Certify, NodePaths
@@ -131,8 +133,10 @@ class Server:
             parts.authority,
             parts.certify,
         )
+        tokens = TokenRequests(writes, parts.edges.clock)
         return replace(
             policy,
+            parts={**policy.parts, TOKENS: tokens},
             paths={**policy.paths, **paths.handlers()},
             open_paths=policy.open_paths | set(PATHS),
             places={**policy.places, PLACE: leases} if leases else policy.places,

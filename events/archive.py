@@ -34,7 +34,7 @@ from events.segments import (
     unpack_footer,
 )
 from events.snapshots import unpack_state
-from events.state import State
+from events.state import Facts
 from events.stores import Store
 from schemas.errors import LostHistory, NotFound, Unavailable
 from schemas.objects import Key, resource_of
@@ -93,6 +93,8 @@ class Snapshot:
 class Thinning:
     """Of a resource only the states at snapshots are kept up to `until`, which is one's position.
 
+    Of `snapshots` (schemas.retention.SNAPSHOTS) themselves: up to there some are dropped.
+
     policy   the position of the event that said so (schemas.retention)
     keep     for how long it keeps everything
     at       when this was done, by the historian's clock
@@ -115,6 +117,8 @@ class Manifest:
     segments: tuple[Segment, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     thinned: tuple[Thinning, ...] = ()
+    sparse: Thinning | None = None
+    """Up to where not all snapshots are kept (events.sparseness)."""
 
     @property
     def end(self) -> Position:
@@ -176,6 +180,8 @@ def pack_manifest(manifest: Manifest) -> bytes:
             del segment["original"], segment["dropped"]
     if not manifest.thinned:
         del content["thinned"]
+    if not manifest.sparse:
+        del content["sparse"]
     return orjson.dumps({"format": THINNED_FORMAT if manifest.thinned else FORMAT, **content})
 
 
@@ -196,6 +202,7 @@ def unpack_manifest(content: bytes, name: str) -> Manifest:
         tuple(Segment(**each) for each in found["segments"]),
         tuple(Snapshot(**each) for each in found["snapshots"]),
         tuple(Thinning(**each) for each in found.get("thinned", ())),
+        Thinning(**found["sparse"]) if "sparse" in found else None,
     )
 
 
@@ -281,7 +288,7 @@ class Archive:
         rows = self._manifest.snapshots_until(until)
         return rows[-1].position if rows else 0
 
-    def snapshot(self, until: Position | None = None) -> State | None:
+    def snapshot(self, until: Position | None = None) -> Facts | None:
         """Return the newest state that was kept, of a position up to `until`; None where there is none."""
         manifest = self._manifest
         rows = manifest.snapshots if until is None else manifest.snapshots_until(until)
@@ -300,11 +307,10 @@ class Archive:
         with self._lock:
             if found := self._footers.get(segment.name):
                 return found
-        tail = self.part(segment.name, -FIRST_READ, FIRST_READ)
-        length = footer_length(tail, segment.name)
-        if length > len(tail):
-            tail = self.part(segment.name, -length, length)
-        footer = unpack_footer(tail, segment.name)
+        try:
+            footer = self._read_footer(segment.name)
+        except LostHistory as why:
+            raise LostHistory(str(why), segment.first) from why
         if (footer.log, footer.first, footer.last) != (self._manifest.log, segment.first, segment.last):
             raise LostHistory(f"segment {segment.name} is not the one that the manifest names", segment.first)
         with self._lock:
@@ -312,6 +318,11 @@ class Archive:
             if len(self._footers) > _KEPT_FOOTERS:
                 self._footers.popitem(last=False)
         return footer
+
+    def _read_footer(self, name: str) -> Footer:
+        tail = self.part(name, -FIRST_READ, FIRST_READ)
+        length = footer_length(tail, name)
+        return unpack_footer(tail if length <= len(tail) else self.part(name, -length, length), name)
 
     def contents(self, segment: Segment) -> Contents:
         """Return which objects and actors are where in a segment. Raises LostHistory."""
@@ -324,7 +335,10 @@ class Archive:
             if found := self._blocks.get((segment.name, number)):
                 return found
         place = self.footer(segment).blocks[number]
-        entries = unpack_block(self.part(segment.name, place.start, place.length), segment.name)
+        try:
+            entries = unpack_block(self.part(segment.name, place.start, place.length), segment.name)
+        except LostHistory as why:
+            raise LostHistory(str(why), place.first) from why
         with self._lock:
             self._blocks[segment.name, number] = entries
             if len(self._blocks) > _KEPT_BLOCKS:
@@ -345,27 +359,32 @@ class Archive:
             raise LostHistory(f"{name} in the archive {self.store.place} is damaged: its digest is another")
         return content
 
-    def check(self) -> Iterator[str]:
-        """Read every file that the manifest names, and yield what is wrong with them."""
+    def check(self) -> Iterator[LostHistory]:
+        """Read every file that the manifest names, and yield what is wrong with them, with its first position."""
         before = Manifest(self._manifest.log, "")
         for segment in self._manifest.segments:
-            try:
-                content = self._get(segment.name)
-                if digest_of(content) != segment.digest:
-                    yield f"segment {segment.name} is damaged: its digest is another"
-                elif unpack_footer(content, segment.name).previous != before.digest:
-                    yield f"segment {segment.name} does not follow the one before it"
-                if segment.after != before.end:
-                    yield f"entries are missing between {stream_id_of(before.end)} and {stream_id_of(segment.first)}"
-            except LostHistory as why:
-                yield str(why)
+            for why in self._problems(segment, before):
+                yield LostHistory(why, segment.first)
             before = before.with_segment(segment)
         for snapshot in self._manifest.snapshots:
             try:
                 if digest_of(self._get(snapshot.name)) != snapshot.digest:
-                    yield f"snapshot {snapshot.name} is damaged: its digest is another"
-            except LostHistory as why:
-                yield str(why)
+                    why = f"snapshot {snapshot.name} is damaged: its digest is another"
+                    yield LostHistory(why, snapshot.position)
+            except LostHistory as error:
+                yield LostHistory(str(error), snapshot.position)
+
+    def _problems(self, segment: Segment, before: Manifest) -> Iterator[str]:
+        try:
+            content = self._get(segment.name)
+            if digest_of(content) != segment.digest:
+                yield f"segment {segment.name} is damaged: its digest is another"
+            elif unpack_footer(content, segment.name).previous != before.digest:
+                yield f"segment {segment.name} does not follow the one before it"
+            if segment.after != before.end:
+                yield f"entries are missing between {stream_id_of(before.end)} and {stream_id_of(segment.first)}"
+        except LostHistory as why:
+            yield str(why)
 
     def _behind(self, entries: list[Entry], after: Position) -> list[Entry]:
         if entries[0].position > after:

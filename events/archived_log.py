@@ -7,12 +7,13 @@ does not hold them either, what was found is returned as it is, and whoever fold
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from events.archive import Archive
 from events.codec import Entry
 from events.log import Appended, Batch, Gap, Log, Remembered
-from events.state import State
-from schemas.errors import LostHistory, Unavailable
+from events.state import Facts
+from schemas.errors import ChronosetError, LostHistory, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -24,11 +25,17 @@ class ArchivedLog:
         self.cluster = log.cluster
         self.archive = archive
         self._log = log
+        self._begin: Position = 0
+        """Behind which the log is known to have begun: it only ever loses more of its beginning."""
 
     def read(self, after: Position, limit: int, until: Position | None = None) -> list[Entry]:
+        if after < self._begin and (archived := self._archived(after, limit, until)):
+            return archived
         entries = self._log.read(after, limit, until)
         if self._is_whole(entries, after, until):
             return entries
+        if entries:
+            self._begin = max(self._begin, entries[0].after)
         return self._archived(after, limit, until) or self._log.read(after, limit, until)
 
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
@@ -37,7 +44,7 @@ class ArchivedLog:
             return entries
         return self._archived(after, limit, None) or entries
 
-    def snapshot(self, until: Position | None = None) -> State | None:
+    def snapshot(self, until: Position | None = None) -> Facts | None:
         """As the protocol says. Without the archive a fold begins at the beginning: if that needs it, it will tell."""
         try:
             self.archive.refresh()
@@ -69,14 +76,8 @@ class ArchivedLog:
     def append(self, batch: Batch) -> Appended:
         return self._log.append(batch)
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        return await self._log.append_at_once(batch)
-
-    async def last_at_once(self) -> Position | None:
-        return await self._log.last_at_once()
-
-    def leave_loop(self) -> None:
-        self._log.leave_loop()
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        return self._log.append_all(batches)
 
     def command(self, command: str) -> Remembered | None:
         return self._log.command(command)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from events.admission import admitted_pod
 from events.codec import Entry, decode, encode
@@ -32,7 +32,16 @@ from schemas.envelopes import (
     Event,
     Origin,
 )
-from schemas.errors import BadRequest, CommandReused, Conflict, Forbidden, LostHistory, NotFound
+from schemas.errors import (
+    BadRequest,
+    Cause,
+    ChronosetError,
+    CommandReused,
+    Conflict,
+    Forbidden,
+    LostHistory,
+    NotFound,
+)
 from schemas.event_types import changed_type, created_type, deleted_type
 from schemas.kinds import CONTROLLER_REVISION, NAMESPACE, POD
 from schemas.objects import (
@@ -285,7 +294,14 @@ class _Preparation:
         if is_terminating(found):
             raise Forbidden(
                 f"{key_of_object(obj)}: unable to create new content in namespace {namespace} "
-                "because it is being terminated"
+                "because it is being terminated",
+                (
+                    Cause(
+                        "metadata.namespace",
+                        f"namespace {namespace} is being terminated",
+                        "NamespaceTerminating",
+                    ),
+                ),
             )
         self.expect(key, version_of(found))
 
@@ -401,6 +417,20 @@ Decide = Callable[[], Proposal]
 """Reads and decides. Called again after a conflict."""
 
 
+class Wish(NamedTuple):
+    """A decision to be taken and committed, and who wants it."""
+
+    decide: Decide
+    intent: Intent
+
+
+class _Ready(NamedTuple):
+    """What a decision came to, and what of it is to be appended."""
+
+    prepared: Prepared
+    batch: Batch | None
+
+
 class Committer:
     """Commits decisions to a log, and decides again, with jitter, when another writer was faster.
 
@@ -416,24 +446,75 @@ class Committer:
         self._catch_up = catch_up
         self._edges = edges or Edges()
 
+    def commit_all(self, wishes: Sequence[Wish]) -> list[Committed | Exception]:
+        """Carry out several decisions, each as by `commit` and by itself; what goes wrong with one is its result.
+
+        All are taken on what the reader shows at first, and appended in one round trip; those that another writer was
+        faster with are taken again one by one.
+        """
+        ready = [self._ready(wish) for wish in wishes]
+        answers = iter(
+            self._log.append_all([each.batch for each in ready if isinstance(each, _Ready) and each.batch])
+        )
+        return [self._outcome(wish, each, answers) for wish, each in zip(wishes, ready, strict=True)]
+
+    def _ready(self, wish: Wish) -> _Ready | Exception:
+        try:
+            prepared = prepare(wish.decide(), self._reader, wish.intent, self._edges)
+            return _Ready(prepared, self._batch(prepared, wish.intent))
+        except Exception as error:  # noqa: BLE001 - the boundary of a decision among several
+            return error
+
+    def _outcome(
+        self, wish: Wish, ready: _Ready | Exception, answers: Iterator[Appended | ChronosetError]
+    ) -> Committed | Exception:
+        try:
+            if isinstance(ready, Exception):
+                error = ready
+            elif ready.batch is None:
+                return Committed(NOTHING, ())
+            else:
+                answer = next(answers)
+                if isinstance(answer, Appended):
+                    return self._committed(ready.prepared, answer)
+                error = answer
+            if not isinstance(error, Conflict):
+                return error
+            self._lost(error, 1)
+            return self.commit(wish.decide, wish.intent, ATTEMPTS - 1)
+        except Exception as error:  # noqa: BLE001 - the boundary of a decision among several
+            return error
+
     def commit(self, decide: Decide, intent: Intent, attempts: int = ATTEMPTS) -> Committed:
         """Carry out what `decide` concludes, once. Raises Conflict when it lost `attempts` times in a row."""
         for attempt in range(1, attempts + 1):
             try:
                 return self.append(prepare(decide(), self._reader, intent, self._edges), intent)
             except Conflict as conflict:
-                self.conflicts += 1
                 if attempt == attempts:
+                    self.conflicts += 1
                     raise
-                self._catch_up(max(conflict.actual, conflict.expected))
-                time.sleep(random.uniform(0, 0.002 * 2**attempt))
+                self._lost(conflict, attempt)
         raise AssertionError("unreachable")
+
+    def _lost(self, conflict: Conflict, attempt: int) -> None:
+        """Wait until another try can come to something else."""
+        self.conflicts += 1
+        self._catch_up(max(conflict.actual, conflict.expected))
+        time.sleep(random.uniform(0, 0.002 * 2**attempt))
 
     def append(self, prepared: Prepared, intent: Intent) -> Committed:
         """Append what was prepared. Nothing to do is remembered only for commands of people."""
+        batch = self._batch(prepared, intent)
+        return Committed(NOTHING, ()) if batch is None else self._committed(prepared, self._log.append(batch))
+
+    def _batch(self, prepared: Prepared, intent: Intent) -> Batch | None:
+        """Return what is to be appended, if anything is."""
         if not prepared.events and intent.remember != REMEMBER_PERSON:
-            return Committed(NOTHING, ())
-        appended = self._log.append(batch_of(prepared, intent, self._edges.clock()))
+            return None
+        return batch_of(prepared, intent, self._edges.clock())
+
+    def _committed(self, prepared: Prepared, appended: Appended) -> Committed:
         if appended.repeated:
             return Committed(appended, self.events_of(appended))
         events = tuple(

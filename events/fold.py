@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from events.codec import Entry, decode
-from events.state import Failure, State, daemon_place
+from events.state import Facts, Failure, daemon_place
 from schemas.daemon_pods import FORGET_FAILURES_AFTER, target_node_of
 from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, LOG_KEY, READER_VERSION, REPLACE, UPDATE, Event
 from schemas.errors import LostHistory
@@ -22,7 +22,7 @@ _POD_PREFIX = "core/pods/"
 _LOG_OPS = (GENESIS, EPOCH)
 
 
-def apply(state: State, event: Event) -> None:
+def apply(state: Facts, event: Event) -> None:
     """Move `state` forward by one event. Raises LostHistory where the event does not follow from the state.
 
     After that the state is not to be used any more: the event may have been applied in part.
@@ -35,7 +35,7 @@ def apply(state: State, event: Event) -> None:
         raise _lost(event, repr(error)) from error
 
 
-def _apply(state: State, event: Event) -> None:
+def _apply(state: Facts, event: Event) -> None:
     if event.after != state.position or event.position <= state.position:
         raise _lost(event, f"it follows {stream_id_of(event.after)}, not {stream_id_of(state.position)}")
     if event.min_reader > READER_VERSION:
@@ -63,7 +63,7 @@ def _apply(state: State, event: Event) -> None:
     state.position = event.position
 
 
-def apply_entries(state: State, entries: Iterable[Entry]) -> None:
+def apply_entries(state: Facts, entries: Iterable[Entry]) -> None:
     """Fold entries as they come from the log. The last one should end a batch (`whole_batches`)."""
     for entry in entries:
         apply(state, decode(entry))
@@ -116,7 +116,7 @@ def folded(event: Event, old: Object | None) -> Object:
     return new
 
 
-def _apply_log_event(state: State, event: Event) -> None:
+def _apply_log_event(state: Facts, event: Event) -> None:
     if event.key != LOG_KEY or (event.op == GENESIS) is not (state.position == 0):
         raise _lost(event, "a log has one genesis, at its beginning")
     if event.op == GENESIS:
@@ -125,7 +125,7 @@ def _apply_log_event(state: State, event: Event) -> None:
         raise _lost(event, f"the epoch belongs to log {event.uid}, not {state.log_id}")
 
 
-def _remember_pod(state: State, old: Object | None, new: Object) -> None:
+def _remember_pod(state: Facts, old: Object | None, new: Object) -> None:
     status = new.get("status")
     if status is None or (old is not None and old.get("status") is status):
         return
@@ -137,7 +137,7 @@ def _remember_pod(state: State, old: Object | None, new: Object) -> None:
                 state.failures.pop((owner["uid"], new["metadata"]["name"]), None)
 
 
-def _forget_pod(state: State, old: Object, event: Event) -> None:
+def _forget_pod(state: Facts, old: Object, event: Event) -> None:
     state.ever_ready.discard(event.uid)
     if old.get("status", {}).get("phase") != "Failed":
         return
@@ -152,7 +152,7 @@ def _forget_pod(state: State, old: Object, event: Event) -> None:
     state.failures[which] = Failure((earlier.count if earlier else 0) + 1, event.at)
 
 
-def _count_daemon(state: State, owner: Object, old: Object, event: Event) -> None:
+def _count_daemon(state: Facts, owner: Object, old: Object, event: Event) -> None:
     """Count a daemon's failure for its node, within one generation (failedPodsBackoffKey, daemon_controller.go)."""
     found = state.objects.get(key_of(DAEMON_SET.resource, namespace_of(old), owner["name"]))
     if found is None or found["metadata"]["uid"] != owner["uid"]:
@@ -170,7 +170,7 @@ def _count_daemon(state: State, owner: Object, old: Object, event: Event) -> Non
     state.failures[which] = Failure(count + 1, event.at, generation)
 
 
-def _forget_owner(state: State, old: Object) -> None:
+def _forget_owner(state: Facts, old: Object) -> None:
     """Forget the failures of an owner's pods, or of the daemons on a node, that is gone."""
     metadata = old["metadata"]
     place = daemon_place(metadata["name"]) if old["kind"] == NODE.kind else ""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
-from events.archive import Archive
+from events.archive import Archive, Thinning
 from events.archive_index import ArchiveIndex
 from events.archived_log import ArchivedLog
 from events.codec import Entry, decode
@@ -66,6 +66,10 @@ class History:
         """Return an object as it was where its thinned part ends; None where it was not there, or all is kept."""
         until = self._archive.refresh().thinned_until(key) if self._archive else 0
         return replay(self.log, until).get(key) if until else None
+
+    def thinned(self) -> tuple[Thinning, ...]:
+        """Return of which resources events are dropped by now, and up to where."""
+        return self._archive.refresh().thinned if self._archive else ()
 
     def events_between(self, after: Position, until: Position) -> Iterator[Event]:
         """Yield the events behind `after` up to and including `until`, in order."""
@@ -146,7 +150,7 @@ class History:
         if has_snapshot or self.log.gap(0, second):
             after = self.state_at(second, resources)
         else:
-            after = replay(self.log, second, before.copy())
+            after = replay(self.log, second, before.facts())
         found = differences(before, after) if one <= other else differences(after, before)
         return [each for each in found if resources is None or resource_of(each.key) in resources]
 

@@ -36,10 +36,15 @@ def script_of(text: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-class Wire(NamedTuple):
-    """How to send a command over a connection, and how to wait for its answer."""
+def reader_of(error_of: Callable[[str], Exception]) -> hiredis.Reader:
+    """Return what makes answers of bytes, `...` while one is not whole; `error_of` makes exceptions of errors."""
+    return hiredis.Reader(protocolError=redis.InvalidResponse, replyError=error_of, notEnoughData=...)
 
-    send: Callable[[tuple[Part, ...]], None]
+
+class Wire(NamedTuple):
+    """How to send commands over a connection, and how to wait for the next answer."""
+
+    send: Callable[..., None]
     receive: Callable[[], Any]
 
 
@@ -67,6 +72,22 @@ class Line:
                 )
             except redis.exceptions.ResponseError:
                 raise
+            except BaseException:
+                self._hang_up()
+                raise
+
+    def call_all(self, commands: Sequence[tuple[Part, ...]]) -> list[Any]:
+        """Send commands together; return the answers, in their places those that are errors of the server.
+
+        Raises what redis-py raises where the connection fails: nothing is sent again, and some may have been done.
+        """
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            try:
+                wire = self._wire or self._connected()
+                wire.send(*commands)
+                return [_answered(wire) for _ in commands]
             except BaseException:
                 self._hang_up()
                 raise
@@ -143,6 +164,13 @@ class Line:
         self._connection.disconnect()
 
 
+def _answered(wire: Wire) -> Any:
+    try:
+        return wire.receive()
+    except redis.exceptions.ResponseError as error:
+        return error
+
+
 def _asked(wire: Wire, command: tuple[Part, ...]) -> Any:
     wire.send(command)
     return wire.receive()
@@ -150,15 +178,15 @@ def _asked(wire: Wire, command: tuple[Part, ...]) -> Any:
 
 def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Wire:
     """Return how to ask over a socket; `error_of` makes redis-py's exception of what the server says."""
-    reader = hiredis.Reader(protocolError=redis.InvalidResponse, replyError=error_of, notEnoughData=...)
+    reader = reader_of(error_of)
 
-    def send(command: tuple[Part, ...]) -> None:
+    def send(*commands: tuple[Part, ...]) -> None:
         try:
-            handle.sendall(pack(command))
+            handle.sendall(b"".join(map(pack, commands)))
         except TimeoutError as error:
-            raise redis.TimeoutError(f"{command[0]!r} cannot be sent in time") from error
+            raise redis.TimeoutError(f"{commands[0][0]!r} cannot be sent in time") from error
         except OSError as error:
-            raise redis.ConnectionError(f"{command[0]!r}: {error}") from error
+            raise redis.ConnectionError(f"{commands[0][0]!r}: {error}") from error
 
     def receive() -> Any:
         try:
@@ -179,4 +207,8 @@ def _over(handle: socket.socket, error_of: Callable[[str], Exception]) -> Wire:
 
 
 def _through(connection: Any) -> Wire:
-    return Wire(lambda command: connection.send_command(*command), connection.read_response)
+    def send(*commands: tuple[Part, ...]) -> None:
+        for command in commands:
+            connection.send_command(*command)
+
+    return Wire(send, connection.read_response)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from events.codec import Entry
-from events.state import State
+from events.state import Facts
+from schemas.errors import ChronosetError
 from schemas.objects import Key
 from schemas.positions import Position
 
@@ -79,6 +80,14 @@ class Gap(NamedTuple):
     behind: Position
 
 
+def attempted(append: Callable[[], Appended]) -> Appended | ChronosetError:
+    """Return what an append comes to, its error as a value (Log.append_all)."""
+    try:
+        return append()
+    except ChronosetError as error:
+        return error
+
+
 class Log(Protocol):
     """An append-only sequence of entries with optimistic concurrency by heads.
 
@@ -100,14 +109,8 @@ class Log(Protocol):
         Forbidden (the log refuses writes for now; the message says why), BadRequest (clock skew, limits).
         """
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        """As `append`, on an event loop, and without trying again; None: nobody knows, so `append` it again."""
-
-    async def last_at_once(self) -> Position | None:
-        """As `last`, on an event loop; None: `last` has to ask."""
-
-    def leave_loop(self) -> None:
-        """Let go of what an event loop has of this log, on it, before it ends."""
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        """Append several batches, each by itself, in one round trip; what `append` would raise is in its place."""
 
     def command(self, command: str) -> Remembered | None:
         """Return what an earlier command came to, while it is remembered."""
@@ -127,8 +130,11 @@ class Log(Protocol):
     def follow(self, after: Position, limit: int, timeout: float) -> list[Entry]:
         """As `read`, but wait up to `timeout` seconds for the first entry."""
 
-    def snapshot(self, until: Position | None = None) -> State | None:
-        """Return the newest state that was kept, of a position up to `until`, to begin a fold with; else None."""
+    def snapshot(self, until: Position | None = None) -> Facts | None:
+        """Return the newest state that was kept, of a position up to `until`, to begin a fold with; else None.
+
+        It has no indexes yet: `State.of` makes them.
+        """
 
     def gap(self, after: Position, until: Position) -> Gap | None:
         """Return what of the events behind `after` up to `until` a retention policy has dropped; None: nothing."""

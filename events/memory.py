@@ -6,8 +6,9 @@ import bisect
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
@@ -20,12 +21,14 @@ from events.log import (
     Gap,
     Remembered,
     Sealed,
+    attempted,
 )
-from events.state import State
+from events.state import Facts
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
+    ChronosetError,
     CommandReused,
     Conflict,
     Forbidden,
@@ -92,14 +95,8 @@ class MemoryLog:
             self._grown.notify_all()
             return result
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        return self.append(batch)
-
-    async def last_at_once(self) -> Position | None:
-        return self.last()
-
-    def leave_loop(self) -> None:
-        """There is nothing that a loop has of it."""
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        return [attempted(partial(self.append, batch)) for batch in batches]
 
     def command(self, command: str) -> Remembered | None:
         found = self._commands.get(command)
@@ -127,7 +124,7 @@ class MemoryLog:
             self._grown.wait_for(lambda: self._has_grown(after) or self._interruptions != before, timeout)
         return self.read(after, limit)
 
-    def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+    def snapshot(self, until: Position | None = None) -> Facts | None:  # noqa: ARG002 - it has kept none
         return None
 
     def gap(self, after: Position, until: Position) -> Gap | None:  # noqa: ARG002 - what it has is whole

@@ -12,10 +12,9 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-import hiredis
 import redis
 
-from events.lines import Part, pack
+from events.lines import Part, pack, reader_of
 
 PATIENCE = 5.0
 """Seconds that an answer may take."""
@@ -79,11 +78,7 @@ class _Answers(asyncio.Protocol):
 
     def __init__(self, pool: Any, connection: Any) -> None:
         self._pool, self._connection = pool, connection
-        self._reader = hiredis.Reader(
-            protocolError=redis.InvalidResponse,
-            replyError=connection._parser.parse_error,
-            notEnoughData=...,
-        )
+        self._reader = reader_of(connection._parser.parse_error)
         self._transport: Any = None
         self._waiting: deque[asyncio.Future[Any]] = deque()
 

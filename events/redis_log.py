@@ -6,32 +6,31 @@ answered or the patience is over.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
 import redis
 
+from events.appending import APPEND, call_of, result_of
 from events.codec import Entry, encode
 from events.genesis import GENESIS_TYPE, genesis_event
 from events.keys import command_key, heads_key, log_key
 from events.lines import Line, Part, script_of
-from events.log import Appended, Batch, Gap, Remembered, Sealed
-from events.memory import check_limits, clock_skew, wall_clock
-from events.pipes import Pipe
-from events.state import State
+from events.log import Appended, Batch, Gap, Remembered, Sealed, attempted
+from events.memory import wall_clock
+from events.state import Facts
 from schemas.envelopes import LOG_KEY, Actor
 from schemas.errors import (
     AlreadyExists,
     BadRequest,
-    CommandReused,
-    Conflict,
+    ChronosetError,
     Forbidden,
-    LostHistory,
     NotFound,
     Unavailable,
 )
@@ -40,7 +39,6 @@ from schemas.positions import Position, position_of, stream_id_of
 T = TypeVar("T")
 
 _CREATE = script_of(files("events").joinpath("create.lua").read_text())
-_APPEND = script_of(files("events").joinpath("append.lua").read_text())
 _SWITCH = script_of(files("events").joinpath("switch.lua").read_text())
 _TRIM = script_of(files("events").joinpath("trim.lua").read_text())
 _TRANSIENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError, ConnectionError)
@@ -69,7 +67,6 @@ class RedisLog:
         self._log, self._heads = log_key(cluster), heads_key(cluster)
         self._line = Line(client)
         self._following = Line(client)
-        self._pipe = Pipe(client)
 
     def create(self) -> str:
         log_id = uuid.uuid4().hex
@@ -92,19 +89,16 @@ class RedisLog:
 
     def append(self, batch: Batch) -> Appended:
         call = self._call(batch)
-        return self._result(batch, self._insist(lambda: self._line.run(_APPEND, *call)))
+        answer = self._insist(lambda: self._line.run(APPEND, *call))
+        return result_of(answer, batch, self._known)
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
-        self._known = self._known or await asyncio.to_thread(self.log_id)
-        answer = await self._asked(*_APPEND.called(*self._call(batch)))
-        return None if answer is None else self._result(batch, answer)
-
-    async def last_at_once(self) -> Position | None:
-        tail = await self._asked("HGET", self._heads, "tail")
-        return None if tail is None else position_of(tail)
-
-    def leave_loop(self) -> None:
-        self._pipe.close()
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        answers: list[Any] = [None] * len(batches)
+        if len(batches) > 1:
+            with suppress(ChronosetError, redis.RedisError):
+                answers = self._line.call_all([APPEND.called(*self._call(batch)) for batch in batches])
+        each = zip(batches, answers, strict=True)
+        return [attempted(partial(self._came_of, batch, answer)) for batch, answer in each]
 
     def command(self, command: str) -> Remembered | None:
         found = self._insist(lambda: self._line.call("GET", command_key(self.cluster, command)))
@@ -153,7 +147,7 @@ class RedisLog:
         self._heard()
         return [_entry(each) for each in found[0][1]] if found else []
 
-    def snapshot(self, until: Position | None = None) -> State | None:  # noqa: ARG002 - it has kept none
+    def snapshot(self, until: Position | None = None) -> Facts | None:  # noqa: ARG002 - it has kept none
         return None
 
     def gap(self, after: Position, until: Position) -> Gap | None:  # noqa: ARG002 - what it has is whole
@@ -200,57 +194,17 @@ class RedisLog:
             case other:
                 raise BadRequest(f"the log refused its historian: {' '.join(map(str, other))}")
 
-    def _arguments(self, batch: Batch) -> list[Any]:
-        args: list[Any] = [
-            self._known,
-            batch.clock,
-            batch.digest,
-            batch.remember,
-            len(batch.expected),
-            len(batch.drafts),
-            len(batch.guards),
-        ]
-        for key, position in batch.expected.items():
-            args += (key, stream_id_of(position))
-        for draft in batch.drafts:
-            args += (draft.key, draft.type, draft.data, "1" if draft.ends else "0")
-        args += batch.guards
-        return args
-
-    def _call(self, batch: Batch) -> tuple[list[str], list[Any]]:
+    def _call(self, batch: Batch) -> tuple[list[Part], list[Part]]:
         """Return the keys and arguments of an append. Raises BadRequest, NotFound."""
-        check_limits(batch)
         self._known = self._known or self.log_id()
-        keys = [self._log, self._heads, command_key(self.cluster, batch.command)]
-        return keys, self._arguments(batch)
+        return call_of(batch, self.cluster, self._known)
 
-    async def _asked(self, *command: Part) -> Any:
-        """Return an answer; None where there is no good one: then a thread asks again, which knows why and how long."""
-        try:
-            answer = await self._pipe.ask(*command)
-        except redis.RedisError:
-            return None
+    def _came_of(self, batch: Batch, answer: Any) -> Appended:
+        """Return what an answer says; where it is none, ask again as `append` does: a command happens once."""
+        if not isinstance(answer, list):
+            return RedisLog.append(self, batch)
         self._heard()
-        return answer
-
-    def _result(self, batch: Batch, answer: list[Any]) -> Appended:
-        if answer[0] == b"appended":
-            return Appended(position_of(answer[1]), position_of(answer[2]), answer[3], False)
-        match [part.decode() if isinstance(part, bytes) else part for part in answer]:
-            case ["repeated", first, last, count]:
-                return Appended(position_of(first), position_of(last), int(count), True)
-            case ["conflict", key, expected, actual]:
-                raise Conflict(key, position_of(expected), position_of(actual))
-            case ["reused"]:
-                raise CommandReused(f"command id {batch.command} was used before with other content")
-            case ["foreign", found]:
-                raise LostHistory(f"the log on this server is {found or 'empty'}, not {self._known}")
-            case ["clock", theirs]:
-                raise clock_skew(batch.clock, int(theirs))
-            case ["refused", reason]:
-                raise Forbidden(f"the log refuses writes: {reason}")
-            case other:
-                raise BadRequest(f"the log refused a batch: {' '.join(map(str, other))}")
+        return result_of(answer, batch, self._known)
 
     def _insist(self, call: Callable[[], T]) -> T:
         """Call, and again while the server is away, with jitter, until the patience is over."""

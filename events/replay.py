@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from events.codec import decode
-from events.fold import apply, whole_batches
+from events.fold import apply
 from events.log import Gap, Log
 from events.snapshots import collecting_nothing
-from events.state import State
+from events.state import Facts, State
 from schemas.envelopes import Event
 from schemas.errors import BadRequest, LostHistory, Thinned
 from schemas.positions import Position, end_of_time, stream_id_of, time_of
@@ -35,12 +35,12 @@ def events_between(log: Log, after: Position, until: Position) -> Iterator[Event
 def replay(
     log: Log,
     until: Position,
-    beginning: State | None = None,
+    beginning: Facts | None = None,
     resources: frozenset[str] | None = None,
 ) -> State:
     """Return the state at `until`. A position inside a batch stands for the end of the batch before it.
 
-    The fold begins with the newest snapshot before, or with `beginning`, which it moves: an empty State checks all.
+    The fold begins with the newest snapshot before, or with `beginning`, which it moves: empty Facts check all.
     Where a retention policy has dropped the events of some resources, and all that is asked for (`resources`) are
     others, the state has only objects of others, and no guards or counts that can be relied on.
 
@@ -48,36 +48,40 @@ def replay(
     LostHistory where the log does not fold.
     """
     with collecting_nothing():
-        state = beginning or log.snapshot(until) or State()
-        gap = log.gap(state.position, until)
-        if gap is not None:
-            if resources is None or gap.resources & resources:
-                raise _thinned_state(gap, until, resources)
-            return _others(log, until, state, gap)
-        pending: list[Event] = []
-        for event in events_between(log, state.position, until):
-            pending.append(event)
-            if whole_batches(pending):
-                for each in pending:
-                    apply(state, each)
-                pending = []
-    if state.position == 0:
-        first = log.read(0, 1)
-        began = f"it began at {stream_id_of(first[0].position)}" if first else "it is empty"
-        raise BadRequest(f"{stream_id_of(until)} is before the log: {began}")
-    return state
+        facts = beginning or log.snapshot(until) or Facts()
+        gap = log.gap(facts.position, until)
+        if gap is None:
+            _fold(log, until, facts)
+        elif resources is None or gap.resources & resources:
+            raise _thinned_state(gap, until, resources)
+        else:
+            _fold_others(log, until, facts, gap)
+        if facts.position == 0:
+            first = log.read(0, 1)
+            began = f"it began at {stream_id_of(first[0].position)}" if first else "it is empty"
+            raise BadRequest(f"{stream_id_of(until)} is before the log: {began}")
+        return State.of(facts)
 
 
-def _others(log: Log, until: Position, state: State, gap: Gap) -> State:
-    """Return the objects at `until` of all resources but those whose events are gone."""
-    for key, obj in list(state.objects.items()):
+def _fold(log: Log, until: Position, facts: Facts) -> None:
+    pending: list[Event] = []
+    for event in events_between(log, facts.position, until):
+        pending.append(event)
+        if event.offset == event.size - 1:
+            for each in pending:
+                apply(facts, each)
+            pending.clear()
+
+
+def _fold_others(log: Log, until: Position, facts: Facts, gap: Gap) -> None:
+    """Move to the objects at `until` of all resources but those whose events are gone."""
+    for key, obj in list(facts.objects.items()):
         if not is_kept(key, gap.resources):
-            state.remove(key, obj)
-    for event in _linked(log, state.position, until, gap):
+            facts.remove(key, obj)
+    for event in _linked(log, facts.position, until, gap):
         if event.resource_version <= until:
-            apply(state, event)
-    state.position = until
-    return state
+            apply(facts, event)
+    facts.position = until
 
 
 def foldable_events(log: Log, after: Position, until: Position, resources: frozenset[str]) -> Iterator[Event]:

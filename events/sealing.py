@@ -44,6 +44,7 @@ from events.log import MAX_EVENTS, Sealable, Sealed
 from events.replay import replay
 from events.segments import digest_of, entries_of, pack_segment
 from events.snapshots import pack_state, unpack_state
+from events.sparseness import neighbours, surplus_snapshots, without_snapshots
 from events.stores import Folder, Store
 from events.thinning import Stretch, check_stretch, due_stretch, thinned_segment, with_thinned
 from schemas.errors import LostHistory, NotFound, Unavailable
@@ -54,9 +55,9 @@ from schemas.times import Milliseconds
 CHUNK = 1000
 FEWEST_EVENTS = 5_000
 """Events between two snapshots, at least."""
-SNAPSHOT_SHARE = 2
-"""A snapshot is due when the log since the last one is half as large: a state is then read in as little time as its
-snapshot takes, once more."""
+SNAPSHOT_SHARE = 3
+"""A snapshot is due when the log since the last one is a third as large: what is folded behind it
+takes less time than it does itself, also where it is a segment more."""
 KEPT_MANIFESTS = 10
 """Also those that a log server that lost its last second would name again."""
 
@@ -127,14 +128,24 @@ class Sealer:
         return count
 
     def thin(self, retention: Retention, now: Milliseconds, go_on: Callable[[], bool] = lambda: True) -> int:
-        """Thin what a policy does not keep in full any more `now`; return how many events were dropped.
+        """Thin what a policy does not keep in full any more `now`, snapshots too; return how many events were dropped.
 
         Raises as `look` does; LostHistory also where a snapshot is not what a fold gives. Nothing is lost then.
         """
         count = 0
         while go_on() and (stretch := due_stretch(self._manifest, retention, self._log.held()[0], now)):
             count += self._thin(stretch, retention, now)
+        if surplus := surplus_snapshots(self._manifest, retention, now):
+            self._drop(surplus, retention, now)
         return count
+
+    def _drop(self, surplus: Sequence[Snapshot], retention: Retention, now: Milliseconds) -> None:
+        """Let the manifest name some snapshots no more. Those beside them are as they were written, or none goes."""
+        after = without_snapshots(self._manifest, surplus, retention, now)
+        for row in neighbours(after, surplus):
+            self.archive.content(row.name, row.digest)
+        self._switch(after)
+        self._unnamed += [(self._manifest.number, each.name) for each in surplus]
 
     def _thin(self, stretch: Stretch, retention: Retention, now: Milliseconds) -> int:
         before = self._manifest

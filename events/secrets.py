@@ -1,7 +1,7 @@
 """Secrets' values are encrypted before they enter the log, which forgets nothing.
 
-Each Secret has a key of its own, apart from the log and on disk before the append. Destroying the key erases every
-version of the Secret from history, without touching the log. Encrypted are the values of `data` and the annotation
+Each Secret has a key of its own, apart from the log and on disk before the append: without it no version of the Secret
+can be read, so history can forget it without a change of the log. Encrypted are the values of `data` and the annotation
 that repeats them; names and types stay readable. A value reads `sealed:v1:<base64 of nonce and AES-256-GCM text>`,
 bound to the Secret's uid and the value's name.
 """
@@ -19,10 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from events.files import write_once
 from schemas.errors import Unavailable
-from schemas.objects import Object, uid_of, with_metadata
+from schemas.objects import LAST_APPLIED, Object, uid_of, with_metadata
 
 SEALED = "sealed:v1:"
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _NONCE = 12
 _COMMANDS = "commands"
 """The name of the key by which commands that carry values are digested."""
@@ -36,7 +35,7 @@ class Keyring:
         self._known: dict[str, AESGCM] = {}
 
     def key(self, uid: str) -> AESGCM | None:
-        """Return the key of a Secret, or None where there is none (it was destroyed, or is kept elsewhere)."""
+        """Return the key of a Secret, or None where there is none (it is gone, or kept elsewhere)."""
         if uid not in self._known and (content := self._read(uid)) is not None:
             self._known[uid] = AESGCM(content)
         return self._known.get(uid)
@@ -46,11 +45,6 @@ class Keyring:
         if uid not in self._known:
             self._known[uid] = AESGCM(self._read_or_made(uid))
         return self._known[uid]
-
-    def destroy(self, uid: str) -> None:
-        """Destroy the key of a Secret: no version of it can be read any more, by anyone."""
-        self._known.pop(uid, None)
-        self._path(uid).unlink(missing_ok=True)
 
     def digest(self, content: bytes) -> str:
         """Return a digest of what holds a Secret's values: nobody without the keys can try out what it was made of."""

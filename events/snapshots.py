@@ -1,4 +1,4 @@
-"""A State as bytes, and back, exactly: with it a fold need not begin at the log's beginning.
+"""A State as bytes, and its facts back, exactly: with them a fold need not begin at the log's beginning.
 
     magic, length of the header (8 bytes, big endian), header, chunks (each: length, zstd frame)
 
@@ -21,7 +21,7 @@ import msgpack
 import orjson
 import zstandard
 
-from events.state import Failure, State
+from events.state import Facts, Failure
 from schemas.errors import LostHistory
 from schemas.objects import resource_of
 from schemas.patching import strictly_equal
@@ -45,7 +45,7 @@ class Header(NamedTuple):
     digest: str
 
 
-def pack_state(state: State) -> bytes:
+def pack_state(state: Facts) -> bytes:
     """Return a snapshot of a state that stands at the end of a batch."""
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     facts = {
@@ -71,30 +71,29 @@ def pack_state(state: State) -> bytes:
     return b"".join((MAGIC, _LENGTH.pack(len(header)), header, body))
 
 
-def unpack_state(content: bytes, name: str) -> State:
-    """Return the state of a snapshot. Raises LostHistory where it is damaged, or newer than this program."""
+def unpack_state(content: bytes, name: str) -> Facts:
+    """Return the facts of a snapshot. Raises LostHistory where it is damaged, or newer than this program."""
     header, start = _header_of(content, name)
     if hashlib.sha256(memoryview(content)[start:]).hexdigest() != header.digest:
         raise LostHistory(f"snapshot {name} is damaged: its digest is another")
-    state = State()
-    state.log_id, state.position = header.log, header.position
+    facts = Facts()
+    facts.log_id, facts.position = header.log, header.position
     try:
         with collecting_nothing():
             chunks = _chunks(content, start)
-            facts = next(chunks)
+            others = next(chunks)
             for objects in chunks:
-                for key, obj in objects.items():
-                    state.put(key, None, obj)
+                facts.objects.update(objects)
     except Exception as error:
         raise LostHistory(f"snapshot {name} is damaged: {error!r}") from error
-    state.guards = facts["guards"]
-    state.ever_ready = set(facts["ready"])
-    state.failures = {(owner, pod): Failure(*numbers) for owner, pod, *numbers in facts["failures"]}
-    state.ended = dict.fromkeys(facts["ended"])
-    return state
+    facts.guards = others["guards"]
+    facts.ever_ready = set(others["ready"])
+    facts.failures = {(owner, pod): Failure(*numbers) for owner, pod, *numbers in others["failures"]}
+    facts.ended = dict.fromkeys(others["ended"])
+    return facts
 
 
-def states_differ(one: State, other: State, without: frozenset[str] = frozenset()) -> str:
+def states_differ(one: Facts, other: Facts, without: frozenset[str] = frozenset()) -> str:
     """Return what two states of one position differ in, the first by key; empty where in nothing.
 
     Objects of the resources `without` are not compared, and then no more than objects are.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
+from typing import NamedTuple
 
 from schemas.objects import Key, Object, controller_of, has_ended, split_key
 from schemas.positions import Position
@@ -85,8 +86,19 @@ class _Owned:
         return other
 
 
-class State:
-    """Objects by key, with indexes by kind and namespace, owner and node, and facts that only a fold can know.
+class _Place(NamedTuple):
+    """The objects of one resource and namespace, while indexes are made."""
+
+    resource: str
+    namespace: str
+    objects: dict[Key, Object]
+    is_adoptable: bool
+
+
+class Facts:
+    """Objects by key, and what only a fold can know: all that a State is, but the indexes, which follow from it.
+
+    A fold through a stretch of the past at which nobody looks meanwhile is done with these, in half the time.
 
     position      the last event folded; readers see it only at the end of a batch
     guards        guard -> the position that last advanced it
@@ -95,22 +107,7 @@ class State:
     ended         keys of the pods that have Succeeded or Failed
     """
 
-    __slots__ = (
-        "_by_kind",
-        "_by_mark",
-        "_by_node",
-        "_by_owner",
-        "_moved",
-        "_moves",
-        "_orphans",
-        "ended",
-        "ever_ready",
-        "failures",
-        "guards",
-        "log_id",
-        "objects",
-        "position",
-    )
+    __slots__ = ("ended", "ever_ready", "failures", "guards", "log_id", "objects", "position")
 
     def __init__(self) -> None:
         self.position: Position = 0
@@ -120,6 +117,43 @@ class State:
         self.ever_ready: set[str] = set()
         self.failures: dict[tuple[str, str], Failure] = {}
         self.ended: dict[Key, None] = {}
+
+    def put(self, key: Key, old: Object | None, new: Object) -> None:  # noqa: ARG002 - for the indexes of a State
+        """Set the object under `key`. For the fold only."""
+        self.objects[key] = new
+        if key.startswith("core/pods/"):
+            if has_ended(new):
+                self.ended[key] = None
+            elif self.ended:
+                self.ended.pop(key, None)
+
+    def remove(self, key: Key, old: Object) -> None:  # noqa: ARG002 - for the indexes of a State
+        """Remove the object under `key`. For the fold only."""
+        del self.objects[key]
+        self.ended.pop(key, None)
+
+    def facts(self) -> Facts:
+        """Return what can be moved forward without moving this. The objects are shared."""
+        other = Facts()
+        self._tell(other)
+        return other
+
+    def _tell(self, other: Facts) -> None:
+        other.position, other.log_id = self.position, self.log_id
+        other.objects = dict(self.objects)
+        other.guards = dict(self.guards)
+        other.ever_ready = set(self.ever_ready)
+        other.failures = dict(self.failures)
+        other.ended = dict(self.ended)
+
+
+class State(Facts):
+    """Facts with indexes: by kind and namespace, owner and node."""
+
+    __slots__ = ("_by_kind", "_by_mark", "_by_node", "_by_owner", "_moved", "_moves", "_orphans")
+
+    def __init__(self) -> None:
+        super().__init__()
         self._by_kind: dict[str, dict[str, dict[Key, Object]]] = {}
         self._by_owner: dict[str, _Owned] = {}
         self._by_node: dict[str, dict[Key, None]] = {}
@@ -127,6 +161,53 @@ class State:
         self._orphans: dict[tuple[str, str], dict[Key, None]] = {}
         self._moved: dict[str, int] = {}
         self._moves = 0
+
+    @classmethod
+    def of(cls, facts: Facts) -> State:
+        """Return the State of some facts, which are of no more use themselves; a State is returned as it is.
+
+        All its indexes are made at once, in a third of the time that it takes to put each object.
+        """
+        if isinstance(facts, State):
+            return facts
+        state = cls()
+        state.position, state.log_id, state.objects = facts.position, facts.log_id, facts.objects
+        state.guards, state.ever_ready = facts.guards, facts.ever_ready
+        state.failures, state.ended = facts.failures, facts.ended
+        state._moves = 1
+        places: dict[str, _Place] = {}
+        for key, obj in facts.objects.items():
+            prefix = key.rpartition("/")[0]
+            place = places.get(prefix)
+            if place is None:
+                place = places[prefix] = state._place(key)
+            place.objects[key] = obj
+            owners = obj["metadata"].get("ownerReferences")
+            if owners:
+                state._own_all(place.resource, key, owners)
+            if place.is_adoptable and (not owners or controller_of(obj) is None):
+                state._orphans.setdefault((place.resource, place.namespace), {})[key] = None
+            if place.resource == "core/pods":
+                state._by_node.setdefault(obj["spec"].get("nodeName", UNSCHEDULED), {})[key] = None
+            elif place.resource == "core/nodes":
+                state._moved[obj["metadata"]["name"]] = 1
+            elif place.resource in _MARKED:
+                state._mark(key, None, obj)
+        state._moved |= dict.fromkeys(filter(None, state._by_node), 1)
+        return state
+
+    def _place(self, key: Key) -> _Place:
+        resource, namespace, _ = split_key(key)
+        objects = self._by_kind.setdefault(resource, {}).setdefault(namespace, {})
+        return _Place(resource, namespace, objects, resource in _ADOPTABLE)
+
+    def _own_all(self, resource: str, key: Key, owners: Objects) -> None:
+        for reference in owners:
+            uid = reference["uid"]
+            owned = self._by_owner.get(uid)
+            if owned is None:
+                owned = self._by_owner[uid] = _Owned(0)
+            owned.keys.setdefault(resource, {})[key] = 1
 
     def get(self, key: Key) -> Object | None:
         """Return the object under `key`, or None."""
@@ -195,12 +276,7 @@ class State:
     def copy(self) -> State:
         """Return a State that can be moved forward without moving this one. The objects are shared."""
         other = State()
-        other.position, other.log_id = self.position, self.log_id
-        other.objects = dict(self.objects)
-        other.guards = dict(self.guards)
-        other.ever_ready = set(self.ever_ready)
-        other.failures = dict(self.failures)
-        other.ended = dict(self.ended)
+        self._tell(other)
         other._by_kind = {
             resource: {namespace: dict(objects) for namespace, objects in namespaces.items()}
             for resource, namespaces in self._by_kind.items()

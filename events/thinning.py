@@ -24,10 +24,10 @@ from events.codec import Entry
 from events.replay import replay
 from events.segments import digest_of, entries_of, pack_thinned, unpack_footer
 from events.snapshots import states_differ, unpack_state
-from events.state import State
+from events.state import Facts
 from schemas.errors import LostHistory
 from schemas.positions import Position, time_of
-from schemas.retention import Retention, is_kept
+from schemas.retention import SNAPSHOTS, Retention, is_kept
 from schemas.times import Milliseconds
 
 SNAPSHOTS_KEPT_WHOLE = 2
@@ -62,7 +62,7 @@ def due_stretch(
         resources = frozenset(
             resource
             for resource, period in retention.keep.items()
-            if done.get(resource, 0) < end and time_of(end) <= now - period
+            if resource != SNAPSHOTS and done.get(resource, 0) < end and time_of(end) <= now - period
         )
         if resources:
             return Stretch(begin, end, resources)
@@ -77,7 +77,7 @@ def check_stretch(log: ArchivedLog, stretch: Stretch) -> None:
     for position in (stretch.begin, stretch.end):
         row = rows.get(position)
         content = log.archive.content(row.name, row.digest) if row else b""
-        states.append(unpack_state(content, row.name) if row else State())
+        states.append(unpack_state(content, row.name) if row else Facts())
     gap = log.gap(stretch.begin, stretch.end)
     folded = replay(log, stretch.end, states[0], frozenset())
     if what := states_differ(folded, states[1], gap.resources if gap else frozenset()):

@@ -14,9 +14,7 @@ from typing import Any
 from schemas.definitions import Shape, shape_of
 from schemas.errors import BadRequest
 from schemas.kinds import Kind
-from schemas.objects import Object
-
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+from schemas.objects import LAST_APPLIED, Object
 
 _FREE = Shape()
 """A value of which nothing is known: objects merge, all else is replaced."""

@@ -24,6 +24,8 @@ from schemas.untouched import with_untouched
 _TIMES = {"Time": 0, "MicroTime": 6}
 """Definitions of times, and how many digits of a second they have."""
 
+_PARTS = ("spec", "status")
+
 FieldValidation = Literal["Strict", "Warn", "Ignore"]
 
 
@@ -45,7 +47,8 @@ def canonical(
 ) -> Canonical:
     """Return the canonical form of an object whose apiVersion and kind are known. The input is not edited.
 
-    Of one that is to take the place of `stored`, what is left alone stays as it is (schemas.untouched).
+    Of one that is to take the place of `stored`, what is left alone stays as it is (schemas.untouched); a spec or
+    status that is the very object that is stored there is not looked at.
 
     Unknown fields are causes (Strict), warnings (Warn) or silently dropped (Ignore); nulls and empty optional values
     are dropped, quantities written canonically, defaults applied (apiserver/pkg/endpoints/handlers/rest.go).
@@ -56,7 +59,9 @@ def canonical(
         raise BadRequest(f"apiVersion, kind: {obj.get('apiVersion')!r}, {obj.get('kind')!r} is unknown")
     cleaning = _Cleaning()
     shape = shape_of(kind.definition)
-    cleaned = cleaning.struct(obj, shape)
+    kept = _kept(obj, stored) if stored is not None else {}
+    asked = {name: value for name, value in obj.items() if name not in kept} if kept else obj
+    cleaned = {**cleaning.struct(asked, shape), **kept}
     unknown = [_unknown(path, known) for path, known in cleaning.unknown]
     paths = tuple(path for path, _ in cleaning.unknown)
     causes = [*cleaning.causes, *shape_causes(cleaned, kind)]
@@ -69,12 +74,18 @@ def canonical(
         if field_validation == "Warn"
         else []
     )
-    complete = with_defaults(cleaned)
-    warnings += [*_unused(complete), *_doubts(complete)]
+    complete = {**with_defaults(cleaned), **kept}
+    if "spec" not in kept:
+        warnings += [*_unused(complete), *_doubts(complete)]
     if stored is not None:
         today = cache(lambda: with_defaults(_Cleaning().struct(stored, shape)))
         complete = with_untouched(stored, obj, complete, today, shape)
     return Canonical(complete, tuple(warnings), unknown=paths)
+
+
+def _kept(obj: Object, stored: Object) -> Object:
+    """Return the parts of an object that are the very objects stored there: what else is written concerns neither."""
+    return {name: obj[name] for name in _PARTS if name in obj and obj[name] is stored.get(name)}
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from schemas.event_types import condition_of
 from schemas.kinds import Kind
 from schemas.objects import Object, controller_of, is_terminating, labels_of, name_of
 from schemas.pod_columns import pod_ready, pod_restarts, pod_status, readiness_gates
+from schemas.storage import is_default
 from schemas.times import Milliseconds, age, parse_rfc3339
 
 NONE = "<none>"
@@ -244,6 +245,19 @@ def _slice_addresses(endpoints: Object) -> str:
     return _few([text for each in endpoints.get("endpoints") or () for text in each.get("addresses") or ()])
 
 
+def _endpoints(obj: Object) -> str:
+    """Return the ready addresses with their ports, three of them (printers.go formatEndpoints)."""
+    subsets = obj.get("subsets") or ()
+    found = [
+        f"{address['ip']}:{port['port']}" if port else address["ip"]
+        for subset in subsets
+        for port in subset.get("ports") or (None,)
+        for address in subset.get("addresses") or ()
+    ]
+    more = f" + {len(found) - 3} more..." if len(found) > 3 else ""
+    return ",".join(found[:3]) + more if subsets else NONE
+
+
 def _bound_role(binding: Object) -> str:
     role = binding.get("roleRef") or {}
     return f"{role.get('kind', '')}/{role.get('name', '')}"
@@ -261,13 +275,7 @@ def _subjects(kind: str) -> Cell:
 
 
 def _storage_class_name(obj: Object) -> str:
-    annotations = obj["metadata"].get("annotations") or {}
-    marks = (
-        "storageclass.kubernetes.io/is-default-class",
-        "storageclass.beta.kubernetes.io/is-default-class",
-    )
-    is_default = any(annotations.get(mark) == "true" for mark in marks)
-    return f"{name_of(obj)} (default)" if is_default else name_of(obj)
+    return f"{name_of(obj)} (default)" if is_default(obj) else name_of(obj)
 
 
 def _flag(name: str) -> Cell:
@@ -385,6 +393,12 @@ _BINDING = (
 
 _COLUMNS: Mapping[str, Sequence[Column]] = {
     kinds.STATEFUL_SET.resource: (_NAME, READY_OF_SET, AGE, CONTAINERS, IMAGES),
+    kinds.SCALED.resource: (
+        _NAME,
+        _counted("Desired", "spec", "replicas"),
+        _counted("Available", "status", "replicas"),
+        AGE,
+    ),
     kinds.DAEMON_SET.resource: _DAEMON_SET,
     kinds.CONTROLLER_REVISION.resource: (
         _NAME,
@@ -412,6 +426,7 @@ _COLUMNS: Mapping[str, Sequence[Column]] = {
     ),
     kinds.EVENT.resource: _EVENT,
     kinds.LEASE.resource: (_NAME, Column("Holder", field("spec", "holderIdentity")), AGE),
+    kinds.ENDPOINTS.resource: (_NAME, Column("Endpoints", _text(_endpoints)), AGE),
     kinds.ENDPOINT_SLICE.resource: (
         _NAME,
         Column("AddressType", field("addressType")),

@@ -34,6 +34,15 @@ _MODE: Part = {"defaultMode": 0o644}
 _EXPIRATION: Part = {"expirationSeconds": 3600}
 _AZURE_DISK: Part = {"cachingMode": "ReadWrite", "fsType": "ext4", "kind": "Shared", "readOnly": False}
 _RBAC_GROUP = "rbac.authorization.k8s.io"
+_NO_REPLICAS: Part = {"availableReplicas": 0, "replicas": 0}
+_NO_DAEMONS: Part = {
+    "currentNumberScheduled": 0,
+    "desiredNumberScheduled": 0,
+    "numberMisscheduled": 0,
+    "numberReady": 0,
+}
+_NO_DISRUPTIONS: Part = {"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}
+"""Statuses before a controller has written any: the numbers that Go writes though they are 0 (no omitempty)."""
 _RBD: Part = {"keyring": "/etc/ceph/keyring", "pool": "rbd", "user": "admin"}
 
 
@@ -61,7 +70,8 @@ def stateful_set_defaults(obj: Object) -> Object:
         spec["volumeClaimTemplates"] = [
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim"} | claim for claim in claims
         ]
-    return obj | {"spec": spec | {"template": _template(spec["template"])}}
+    status = _NO_REPLICAS | obj.get("status", {})
+    return obj | {"spec": spec | {"template": _template(spec["template"])}, "status": status}
 
 
 def daemon_set_defaults(obj: Object) -> Object:
@@ -71,7 +81,8 @@ def daemon_set_defaults(obj: Object) -> Object:
     if strategy["type"] == "RollingUpdate":
         rolling = {"maxSurge": 0, "maxUnavailable": 1} | strategy.get("rollingUpdate", {})
         strategy = strategy | {"rollingUpdate": rolling}
-    return obj | {"spec": spec | {"template": _template(spec["template"]), "updateStrategy": strategy}}
+    spec = spec | {"template": _template(spec["template"]), "updateStrategy": strategy}
+    return obj | {"spec": spec, "status": _NO_DAEMONS | obj.get("status", {})}
 
 
 def pod_defaults(obj: Object) -> Object:
@@ -108,7 +119,7 @@ def service_defaults(obj: Object) -> Object:
         spec = {"externalTrafficPolicy": "Cluster"} | spec
     if "clusterIP" in spec:
         spec = {"clusterIPs": [spec["clusterIP"]]} | spec
-    return obj | {"spec": spec}
+    return obj | {"spec": spec, "status": {"loadBalancer": {}} | obj.get("status", {})}
 
 
 def claim_defaults(obj: Object) -> Object:
@@ -291,6 +302,11 @@ def _service_port(port: Part) -> Part:
     return result if result.get("targetPort") else result | {"targetPort": port["port"]}
 
 
+def budget_defaults(obj: Object) -> Object:
+    """A PodDisruptionBudget that nobody has counted yet."""
+    return obj | {"status": _NO_DISRUPTIONS | obj.get("status", {})}
+
+
 def storage_class_defaults(obj: Object) -> Object:
     """SetDefaults_StorageClass (pkg/apis/storage/v1/defaults.go)."""
     return {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"} | obj
@@ -327,6 +343,7 @@ _BY_KIND: dict[str, Callable[[Object], Object]] = {
     "Namespace": namespace_defaults,
     "Node": node_defaults,
     "Secret": secret_defaults,
+    "PodDisruptionBudget": budget_defaults,
     "StorageClass": storage_class_defaults,
     "PriorityClass": priority_class_defaults,
     "EndpointSlice": endpoint_slice_defaults,

@@ -22,7 +22,7 @@ import yaml
 
 from schemas.errors import BadRequest
 from schemas.kinds import BY_NAME, KINDS
-from schemas.objects import Object
+from schemas.objects import Object, type_name
 
 MAX_BYTES = 3 * 1024 * 1024
 MAX_DEPTH = 100
@@ -126,12 +126,12 @@ def _read_either(text: str) -> list[tuple[int, Any]]:
 def _objects_of(value: Any, number: int) -> list[Object]:
     if not isinstance(value, dict):
         raise _Refused(
-            f"document {number}: is a {_type_name(value)}; write an object with apiVersion and kind"
+            f"document {number}: is a {type_name(value)}; write an object with apiVersion and kind"
         )
     if value.get("kind") == "List" and value.get("apiVersion") == "v1":
         items = value.get("items")
         if not isinstance(items, list):
-            raise _Refused(f"document {number}: items: is a {_type_name(items)}; write a list of objects")
+            raise _Refused(f"document {number}: items: is a {type_name(items)}; write a list of objects")
         return [obj for item in items for obj in _objects_of(item, number)]
     _check_identity(value, number)
     return [value]
@@ -340,7 +340,7 @@ class _YamlReader:
                 continue
             key = self.value(event, (*path, "?"))
             if not isinstance(key, str):
-                raise self.refusal(path, f"the key {key!r} is a {_type_name(key)}; put it in quotes")
+                raise self.refusal(path, f"the key {key!r} is a {type_name(key)}; put it in quotes")
             if key in result:
                 raise self.refusal((*path, key), "is written twice in one object; write each key once")
             result[key] = self.value(self.loader.get_event(), (*path, key))
@@ -353,7 +353,7 @@ class _YamlReader:
         sources = source if isinstance(source, list) else [source]
         for fields in sources:
             if not isinstance(fields, dict):
-                raise self.refusal((*path, "<<"), f"is a {_type_name(fields)}; write an alias of an object")
+                raise self.refusal((*path, "<<"), f"is a {type_name(fields)}; write an alias of an object")
             for key, value in fields.items():
                 result.setdefault(key, value)
 
@@ -405,9 +405,4 @@ def _dotted(path: _Path) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "is missing" if value is None else f"{str(value)[:60]!r} is a {_type_name(value)}"
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), "null")
+    return "is missing" if value is None else f"{str(value)[:60]!r} is a {type_name(value)}"

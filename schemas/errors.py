@@ -115,6 +115,10 @@ class Forbidden(ChronosetError):
     exit_code = 3
     reason = "Forbidden"
 
+    def __init__(self, message: str, causes: Sequence[Cause] = ()) -> None:
+        self.causes = tuple(causes)
+        super().__init__(message)
+
 
 class PreconditionFailed(ChronosetError):
     """The object is not the one that the writer means: its uid or resourceVersion is another."""

@@ -41,11 +41,12 @@ class Kind:
 
     `definition` is the key of its schema in `schemas/kubernetes-1.36.json`. `subresources` are keys of `SUBRESOURCES`.
 
-    Of a kind in `ANSWERED` one of three things is true, and its row says which:
+    Of a kind in `ANSWERED` one of four things is true, and its row says which:
 
     * `refusal` is set: its lists and watches are empty, a get is NotFound, and a create is refused with that sentence;
     * `stored_as` is set: it is another name (and another shape) of the stored kind with that resource;
-    * neither: its only verb is `create`, and the answer to it is computed (reviews, bindings).
+    * `derived_from` is set: what there is of it follows from the stored kind with that resource, and is only read;
+    * none of these: its only verb is `create`, and the answer to it is computed (reviews, bindings).
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Kind:
     verbs: tuple[str, ...] = VERBS
     refusal: str = ""
     stored_as: str = ""
+    derived_from: str = ""
 
     @property
     def api_version(self) -> str:
@@ -85,12 +87,25 @@ SUBRESOURCES: Mapping[str, Subresource] = {
         ),
         Subresource("eviction", CREATE, "Eviction", "policy", "v1", "io.k8s.api.policy.v1.Eviction"),
         Subresource("binding", CREATE, "Binding", "", "v1", "io.k8s.api.core.v1.Binding"),
+        Subresource(
+            "token",
+            CREATE,
+            "TokenRequest",
+            "authentication.k8s.io",
+            "v1",
+            "io.k8s.api.authentication.v1.TokenRequest",
+        ),
         Subresource("log", ("get",)),
         Subresource("exec", ("create", "get"), "PodExecOptions", "", "v1"),
         Subresource("attach", ("create", "get"), "PodAttachOptions", "", "v1"),
         Subresource("portforward", ("create", "get"), "PodPortForwardOptions", "", "v1"),
     )
 }
+
+SCALED = Kind(
+    "Scale", "autoscaling", "v1", "scales", "scale", (), True, SUBRESOURCES["scale"].definition, verbs=()
+)
+"""What travels under `scale`; nothing is served under its own name."""
 
 _APPS = "io.k8s.api.apps.v1."
 _CORE = "io.k8s.api.core.v1."
@@ -180,7 +195,15 @@ ENDPOINT_SLICE = Kind(
     "io.k8s.api.discovery.v1.EndpointSlice",
 )
 SERVICE_ACCOUNT = Kind(
-    "ServiceAccount", "", "v1", "serviceaccounts", "serviceaccount", ("sa",), True, _CORE + "ServiceAccount"
+    "ServiceAccount",
+    "",
+    "v1",
+    "serviceaccounts",
+    "serviceaccount",
+    ("sa",),
+    True,
+    _CORE + "ServiceAccount",
+    ("token",),
 )
 BUDGET = Kind(
     "PodDisruptionBudget",
@@ -257,6 +280,13 @@ KINDS: tuple[Kind, ...] = (
 )
 
 _NO_REPLICAS = "Chronoset runs no {}: make it a StatefulSet (its pods have names and order) or a DaemonSet"
+_NO_RUNS = "Chronoset runs no {}: a Pod with restartPolicy OnFailure runs to its end once"
+_NO_ROUTES = (
+    "Chronoset routes no traffic: clients reach the pods themselves, by the names of a headless Service"
+)
+_NO_DEFINITIONS = "Chronoset has the kinds that it has: `kubectl api-resources` lists them"
+_BARE = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata"
+"""The schema of what is refused whatever stands in it: an object with metadata."""
 _AUTHENTICATION = "authentication.k8s.io"
 _AUTHORIZATION = "authorization.k8s.io"
 
@@ -269,6 +299,15 @@ def _refused(kind: str, group: str, short: str, definition: str) -> Kind:
     )
 
 
+def _unknown(kind: str, group: str, plural: str, short: tuple[str, ...], refusal: str) -> Kind:
+    """A kind that clients ask for without being asked to (`apply --prune`, `apply` of what they do not know)."""
+    namespaced = kind != "CustomResourceDefinition"
+    categories = _ALL if group == "batch" else ()
+    return Kind(
+        kind, group, "v1", plural, kind.lower(), short, namespaced, _BARE, (), categories, refusal=refusal
+    )
+
+
 def _review(kind: str, group: str, namespaced: bool = False, version: str = "v1") -> Kind:
     definition = f"io.k8s.api.{group.partition('.')[0]}.v1.{kind}"
     name = kind.lower()
@@ -278,6 +317,16 @@ def _review(kind: str, group: str, namespaced: bool = False, version: str = "v1"
 DEPLOYMENT = _refused("Deployment", "apps", "deploy", _APPS + "Deployment")
 REPLICA_SET = _refused("ReplicaSet", "apps", "rs", _APPS + "ReplicaSet")
 REPLICATION_CONTROLLER = _refused("ReplicationController", "", "rc", _CORE + "ReplicationController")
+JOB = _unknown("Job", "batch", "jobs", (), _NO_RUNS.format("Jobs"))
+CRON_JOB = _unknown("CronJob", "batch", "cronjobs", ("cj",), _NO_RUNS.format("CronJobs"))
+INGRESS = _unknown("Ingress", "networking.k8s.io", "ingresses", ("ing",), _NO_ROUTES)
+DEFINITION = _unknown(
+    "CustomResourceDefinition",
+    "apiextensions.k8s.io",
+    "customresourcedefinitions",
+    ("crd", "crds"),
+    _NO_DEFINITIONS,
+)
 EVENT_OF_EVENTS = Kind(
     "Event",
     "events.k8s.io",
@@ -289,6 +338,19 @@ EVENT_OF_EVENTS = Kind(
     "io.k8s.api.events.v1.Event",
     stored_as=EVENT.resource,
 )
+ENDPOINTS = Kind(
+    "Endpoints",
+    "",
+    "v1",
+    "endpoints",
+    "endpoints",
+    ("ep",),
+    True,
+    _CORE + "Endpoints",
+    verbs=("get", "list"),
+    derived_from=ENDPOINT_SLICE.resource,
+)
+"""Read by `kubectl describe service` before 1.31, and by `apply --prune`."""
 BINDING = Kind("Binding", "", "v1", "bindings", "binding", (), True, _CORE + "Binding", verbs=CREATE)
 TOKEN_REVIEW = _review("TokenReview", _AUTHENTICATION)
 SELF_REVIEW = _review("SelfSubjectReview", _AUTHENTICATION)
@@ -303,7 +365,12 @@ ANSWERED: tuple[Kind, ...] = (
     DEPLOYMENT,
     REPLICA_SET,
     REPLICATION_CONTROLLER,
+    JOB,
+    CRON_JOB,
+    INGRESS,
+    DEFINITION,
     EVENT_OF_EVENTS,
+    ENDPOINTS,
     BINDING,
     TOKEN_REVIEW,
     SELF_REVIEW,
@@ -314,6 +381,9 @@ ANSWERED: tuple[Kind, ...] = (
     LOCAL_ACCESS_REVIEW,
 )
 SERVED: tuple[Kind, ...] = (*KINDS, *ANSWERED)
+
+WORKLOADS: tuple[Kind, ...] = (STATEFUL_SET, DAEMON_SET)
+"""What has pods of a template, its revisions, and rollouts."""
 
 BY_PATH: dict[tuple[str, str, str], Kind] = {(kind.group, kind.version, kind.plural): kind for kind in SERVED}
 """By (group, version, plural), as they stand in `/apis/apps/v1/.../statefulsets`; the core group is empty."""

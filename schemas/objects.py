@@ -14,8 +14,16 @@ from schemas.positions import Position
 Object = dict[str, Any]
 Key = str
 """`apps/statefulsets/default/web`, or `core/nodes/n1` for kinds without a namespace."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""The annotation by which `apply` remembers the manifest."""
 ENDED_PHASES = ("Failed", "Succeeded")
 """The phases that a pod never leaves."""
+
+
+def type_name(value: Any) -> str:
+    """Return what JSON calls the type of a value: object, list, string, boolean, number or null."""
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
 
 
 def key_of(resource: str, namespace: str, name: str) -> Key:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import BadRequest, PatchFailed
+from schemas.objects import type_name
 
 Json = Any
 """dict, list, str, int, float, bool or None."""
@@ -127,7 +128,7 @@ def apply_json_patch(document: Json, patch: Sequence[Json]) -> Json:
     are no operations.
     """
     if not isinstance(patch, list):
-        raise BadRequest(f"JSON patch: a {_type_name(patch)} was given; write a list of operations")
+        raise BadRequest(f"JSON patch: a {type_name(patch)} was given; write a list of operations")
     for number, operation in enumerate(patch):
         try:
             document = _apply_operation(document, operation)
@@ -142,7 +143,7 @@ class _BadOperation(Exception):
 
 def _summary(operation: Json) -> str:
     if not isinstance(operation, dict):
-        return _type_name(operation)
+        return type_name(operation)
     return f"{operation.get('op')} {operation.get('path')}"
 
 
@@ -195,7 +196,7 @@ def _existing(container: Json, step: str, above: Sequence[str]) -> Any:
     if isinstance(container, list):
         return _index(step, len(container))
     if not isinstance(container, dict):
-        raise _BadOperation(f"/{'/'.join(above)} is a {_type_name(container)}, which has no member {step!r}")
+        raise _BadOperation(f"/{'/'.join(above)} is a {type_name(container)}, which has no member {step!r}")
     if step not in container:
         raise _BadOperation(f"/{'/'.join([*above, step])} does not exist")
     return step
@@ -206,7 +207,7 @@ def _edit(document: Json, steps: Sequence[str], change: Callable[[Json, str], Js
     if depth == len(steps) - 1:
         if not isinstance(document, dict | list):
             above = "/".join(steps[:depth])
-            raise _BadOperation(f"/{above} is a {_type_name(document)}, which has no member {steps[depth]!r}")
+            raise _BadOperation(f"/{above} is a {type_name(document)}, which has no member {steps[depth]!r}")
         return change(document.copy(), steps[depth])
     key = _existing(document, steps[depth], steps[:depth])
     result = document.copy()
@@ -281,11 +282,6 @@ def _same(a: Json, b: Json) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_same, a, b))
     return bool(a == b)
-
-
-def _type_name(value: Json) -> str:
-    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
-    return names.get(type(value), "null")
 
 
 _OPERATIONS: dict[str, Callable[[Json, dict[str, Json]], Json]] = {

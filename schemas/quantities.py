@@ -61,11 +61,6 @@ def parse_quantity(value: str | int | float) -> Quantity:
     return _parsed(text)
 
 
-def canonical_quantity(value: str | int | float) -> str:
-    """Return the canonical form of a quantity: `0.5` -> `500m`, `1024Ki` -> `1Mi`. Raises ValueError."""
-    return str(parse_quantity(value))
-
-
 def compare_quantities(left: str | int | float, right: str | int | float) -> int:
     """Return -1, 0 or 1 as `left` is less than, equal to or more than `right`. Raises ValueError."""
     a, b = parse_quantity(left).nanos, parse_quantity(right).nanos

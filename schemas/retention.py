@@ -2,8 +2,9 @@
 
     data: {pods: 90d, leases.coordination.k8s.io: 1w}
 
-What is older is thinned to the states at snapshots (events.thinning). A kind that is not named is kept in full for
-ever, and so is one whose period cannot be read: nothing is ever dropped by mistake.
+What is older is thinned to the states at snapshots (events.thinning). `snapshots: 30d` may stand beside the kinds: of
+older ones only some are kept (events.sparseness). What is not named is kept in full for ever, and so is that whose
+period cannot be read: nothing is ever dropped by mistake.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from schemas.envelopes import LOG_KEY
-from schemas.kinds import BY_RESOURCE, Kind, kind_named
+from schemas.kinds import BY_RESOURCE, kind_named
 from schemas.objects import Key, Object, resource_of
 from schemas.positions import Position
 from schemas.times import Milliseconds
@@ -25,6 +26,8 @@ KEY: Key = f"core/configmaps/{NAMESPACE}/{NAME}"
 KEPT_KEYS = frozenset({LOG_KEY, KEY})
 """What is kept in full whatever a policy says: by these it can be checked."""
 DAY: Milliseconds = 86_400_000
+SNAPSHOTS = "snapshots"
+"""Stands where a resource does, for the snapshots of all; no kind is called so."""
 SHORTEST: Milliseconds = DAY
 """A command that is repeated within a day is answered by its events."""
 _UNITS: Mapping[str, Milliseconds] = MappingProxyType(
@@ -57,31 +60,37 @@ def periods_of(found: Object | None) -> dict[str, Milliseconds]:
     """Return how long everything is kept, by resource, as the ConfigMap says; what cannot be read is left out."""
     periods = {}
     for name, text in ((found or {}).get("data") or {}).items():
-        kind, period = kind_named(name), parse_period(text)
-        if kind is not None and period is not None and kind.resource in BY_RESOURCE:
-            periods[kind.resource] = period
+        resource, period = resource_named(name), parse_period(text)
+        if resource and period is not None:
+            periods[resource] = period
     return periods
 
 
-def name_in_policy(kind: Kind) -> str:
-    """Return how the ConfigMap names a kind: `pods`, `statefulsets.apps`."""
-    return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+def resource_named(name: str) -> str:
+    """Return the resource that a policy means by a name, or SNAPSHOTS; empty where it means none."""
+    if name == SNAPSHOTS:
+        return SNAPSHOTS
+    kind = kind_named(name)
+    return kind.resource if kind is not None and kind.resource in BY_RESOURCE else ""
 
 
-def with_periods(found: Object | None, kinds: Sequence[Kind], period: str) -> Object:
-    """Return the ConfigMap with a period for some kinds, none where it is empty; `found` is the present one."""
+def name_in_policy(resource: str) -> str:
+    """Return how the ConfigMap names a resource: `pods`, `statefulsets.apps`, `snapshots`."""
+    group, _, plural = resource.partition("/")
+    return f"{plural}.{group}" if plural and group != "core" else plural or group
+
+
+def with_periods(found: Object | None, resources: Sequence[str], period: str) -> Object:
+    """Return the ConfigMap with a period for some resources, none where it is empty; `found` is the present one."""
     base = found or {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": NAME, "namespace": NAMESPACE},
     }
-    changed = {kind.resource for kind in kinds}
     data = {
-        name: text
-        for name, text in (base.get("data") or {}).items()
-        if (known := kind_named(name)) is None or known.resource not in changed
+        name: text for name, text in (base.get("data") or {}).items() if resource_named(name) not in resources
     }
     if period:
-        data |= {name_in_policy(kind): period for kind in kinds}
+        data |= {name_in_policy(resource): period for resource in resources}
     rest = {name: value for name, value in base.items() if name != "data"}
     return {**rest, "data": data} if data else rest

@@ -38,6 +38,7 @@ REVISION_LABEL = "controller-revision-hash"
 """Pods name their revision here (a StatefulSet's by name, a DaemonSet's by bare hash), as a DaemonSet's
 revisions do."""
 
+_FNV_BASIS, _FNV_PRIME, _32_BITS = 0x811C9DC5, 0x01000193, 0xFFFFFFFF
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _GO_ESCAPES = (
     (b"<", b"\\u003c"),
@@ -94,9 +95,12 @@ def statefulset_hash(data: bytes, collision_count: int) -> str:
     Upstream calls `fnv.New32`, which is FNV-1 and not FNV-1a, and always passes a count, so an untouched set
     hashes the digit 0 after its data (HashControllerRevision, controller_history.go).
     """
-    digest = 0x811C9DC5
-    for byte in data + str(collision_count).encode():
-        digest = (digest * 0x01000193 & 0xFFFFFFFF) ^ byte
+    text, digest = data + str(collision_count).encode(), _FNV_BASIS
+    if len(text) % 2:
+        digest, text = (digest * _FNV_PRIME & _32_BITS) ^ text[0], text[1:]
+    bytes_of = iter(text)
+    for one, other in zip(bytes_of, bytes_of, strict=True):  # cut to 32 bits at every second: half the time
+        digest = ((digest * _FNV_PRIME ^ one) * _FNV_PRIME ^ other) & _32_BITS
     return safe_encode(digest)
 
 
@@ -108,9 +112,9 @@ def daemonset_hash(template: Object, collision_count: int | None) -> str:
     client computes.
     """
     count = b"" if collision_count is None else collision_count.to_bytes(8, "little")
-    digest = 0x811C9DC5
+    digest = _FNV_BASIS
     for byte in go_json(template) + count:
-        digest = (digest ^ byte) * 0x01000193 & 0xFFFFFFFF
+        digest = (digest ^ byte) * _FNV_PRIME & _32_BITS
     return safe_encode(digest)
 
 

@@ -40,7 +40,7 @@ class Trouble(NamedTuple):
 
 def default_class(classes: Iterable[Object]) -> Object | None:
     """Return the default class: the newest that is marked, by name among equals (pkg/volume/util/storageclass.go)."""
-    marked = sorted((each for each in classes if _is_default(each)), key=name_of)
+    marked = sorted((each for each in classes if is_default(each)), key=name_of)
     return max(marked, key=lambda each: str(each["metadata"].get("creationTimestamp", "")), default=None)
 
 
@@ -198,7 +198,7 @@ def could_hold(volume: Object, claim: Object) -> bool:
     )
 
 
-def _is_default(storage_class: Object) -> bool:
+def is_default(storage_class: Object) -> bool:
     annotations = storage_class["metadata"].get("annotations") or {}
     return "true" in (annotations.get(IS_DEFAULT), annotations.get(_IS_DEFAULT_BETA))
 

@@ -18,7 +18,13 @@ HARD = frozenset({"NoSchedule", "NoExecute"})
 SOFT = frozenset({"PreferNoSchedule"})
 
 _DISK_TAINT = {"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}
-_CORDON = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
+CORDON = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
+"""What a cordoned node carries."""
+
+
+def which_taint(taint: Object) -> tuple[str, str]:
+    """Return what tells a node's taints apart: key and effect (core/v1, Taint.MatchTaint)."""
+    return taint["key"], taint["effect"]
 
 
 def taints_of(node: Object) -> list[Object]:
@@ -59,7 +65,7 @@ def _condition_of(node: Object, kind: str) -> str:
 
 def is_cordoned(node: Object, tolerations: Sequence[Object]) -> bool:
     """True if `spec.unschedulable` keeps away pods with these tolerations (plugins/nodeunschedulable)."""
-    return bool(node.get("spec", {}).get("unschedulable")) and not is_tolerated(_CORDON, tolerations)
+    return bool(node.get("spec", {}).get("unschedulable")) and not is_tolerated(CORDON, tolerations)
 
 
 def first_untolerated(

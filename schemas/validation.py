@@ -30,6 +30,7 @@ from schemas.metadata_rules import (
 )
 from schemas.names import config_key_problems, dns_label_problems, port_name_problems
 from schemas.objects import Object, kind_of
+from schemas.patching import strictly_equal
 from schemas.pod_rules import pod_spec_findings, pod_update_findings, port_number_findings, taint_findings
 from schemas.rbac_rules import binding_update_findings, cluster_role_binding_findings, role_binding_findings
 from schemas.storage_rules import (
@@ -51,6 +52,9 @@ from schemas.workload_rules import (
 
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _MAX_DATA = 1024 * 1024
+_BESIDE = frozenset(("apiVersion", "kind", "metadata", "status"))
+_RULES_OF_STATUS = ("PodDisruptionBudget",)
+"""Kinds that have rules for their status."""
 
 
 def validate_create(obj: Object) -> tuple[Cause, ...]:
@@ -61,19 +65,24 @@ def validate_create(obj: Object) -> tuple[Cause, ...]:
 
 
 def validate_update(old: Object, new: Object) -> tuple[Cause, ...]:
-    """Return everything that is wrong with `new` in place of the stored `old`, both canonical and of one kind."""
-    kind = kind_of(new)
-    rules, update_rules = (
-        _RULES.get(kind.kind, _no_findings),
-        _UPDATE_RULES.get(kind.kind, _no_update_findings),
-    )
-    found = (
-        *metadata_update_findings(old, new),
-        *metadata_findings(new, kind),
-        *update_rules(old, new),
-        *rules(new),
-    )
+    """Return everything that is wrong with `new` in place of the stored `old`, both canonical and of one kind.
+
+    What is the same object in both, as the spec is where a status is written, was right when it was stored.
+    """
+    kind, found = kind_of(new), list[Cause]()
+    if not strictly_equal(old["metadata"], new["metadata"]):
+        found += [*metadata_update_findings(old, new), *metadata_findings(new, kind)]
+    if kind.kind in _RULES_OF_STATUS or not _is_kept(old, new):
+        found += _UPDATE_RULES.get(kind.kind, _no_update_findings)(old, new)
+        found += _RULES.get(kind.kind, _no_findings)(new)
     return tuple(dict.fromkeys(found))
+
+
+def _is_kept(old: Object, new: Object) -> bool:
+    """Say whether nothing but the metadata and the status can differ."""
+    return old.keys() - _BESIDE == new.keys() - _BESIDE and all(
+        new[name] is old[name] for name in new.keys() - _BESIDE
+    )
 
 
 def _no_findings(_: Object) -> Findings:

@@ -40,6 +40,10 @@ _STATEFUL_SET_SENTENCE = (
 )
 
 
+MOST_REPLICAS = 100_000
+"""Of one StatefulSet. Ours: a look at a set holds a place for each, so that a typo must not take all memory."""
+
+
 def stateful_set_findings(obj: Object) -> Findings:
     """Find what is wrong with a StatefulSet (ValidateStatefulSet). A partition beyond the replicas is right."""
     spec = obj["spec"]
@@ -51,6 +55,8 @@ def stateful_set_findings(obj: Object) -> Findings:
     yield from _stateful_strategy_findings(spec["updateStrategy"])
     for field in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
         yield from negative(f"spec.{field}", spec.get(field))
+    if spec.get("replicas", 0) > MOST_REPLICAS:
+        yield invalid("spec.replicas", spec["replicas"], f"must be less than or equal to {MOST_REPLICAS}")
     yield from negative("spec.ordinals.start", spec.get("ordinals", {}).get("start"))
     for field, value in spec["persistentVolumeClaimRetentionPolicy"].items():
         yield from not_among(

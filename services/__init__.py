@@ -1,1 +1,1 @@
-"""The programs: command line, dispatcher, controllers, workers, broker, agents and projector."""
+"""The programs: command line, supervisor, dispatcher, workers, projector, historian, API and agents."""

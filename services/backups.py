@@ -102,10 +102,10 @@ def state_in(archive: Archive, wanted: Position) -> State:
     manifest = archive.manifest
     first, end = manifest.segments[0].first, manifest.end
     if not first <= wanted <= end:
-        raise BadRequest(
-            f"{stream_id_of(wanted)} is not in the backup, which reaches from {stream_id_of(first)} "
-            f"({rfc3339(time_of(first))}) to {stream_id_of(end)} ({rfc3339(time_of(end))})"
+        asked, begins, ends = (
+            f"{stream_id_of(each)} ({rfc3339(time_of(each))})" for each in (wanted, first, end)
         )
+        raise BadRequest(f"{asked} is not in the backup, which reaches from {begins} to {ends}")
     return replay(ArchivedLog(MemoryLog(manifest.cluster), archive), wanted)
 
 
@@ -126,6 +126,9 @@ def restore(archive: Archive, state: State, target: Store, client: redis.Redis, 
         kept,
         source.snapshots_until(kept[-1].last if kept else 0),
         tuple(replace(each, until=min(each.until, kept[-1].last)) for each in source.thinned if kept),
+        replace(source.sparse, until=min(source.sparse.until, kept[-1].last))
+        if source.sparse and kept
+        else None,
     )
     _copy(archive.store, target, manifest, Manifest("", ""))
     name = ""
@@ -168,7 +171,17 @@ def _with_more(found: Manifest, before: Manifest) -> Manifest:
         for each in found.segments
     )
     is_new = any(each.dropped and had.get(each.chain) != each for each in segments)
-    return replace(found, segments=segments, thinned=found.thinned if is_new else before.thinned)
+    thinned = found.thinned if is_new else before.thinned
+    return replace(found, segments=segments, snapshots=_all_snapshots(found, before), thinned=thinned)
+
+
+def _all_snapshots(found: Manifest, before: Manifest) -> tuple[Snapshot, ...]:
+    """Return an archive's snapshots, and those that the backup before it has of the log that both have."""
+    had = {each.chain for each in before.segments}
+    ends = {each.last for each in found.segments if each.chain in had}
+    rows = {each.position: each for each in before.snapshots if each.position in ends}
+    rows |= {each.position: each for each in found.snapshots}
+    return tuple(rows[position] for position in sorted(rows))
 
 
 def _copy(source: Store, target: Store, manifest: Manifest, before: Manifest) -> int:

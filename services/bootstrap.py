@@ -174,7 +174,8 @@ def start_epoch(log: Log, log_id: str, seen: Position, restored_from: str = "") 
         guard="",
         derivation=0,
     )
-    _log.warning("going on without lost events", end=stream_id_of(last), seen=stream_id_of(seen))
+    if not restored_from:
+        _log.warning("going on without lost events", end=stream_id_of(last), seen=stream_id_of(seen))
     draft = Draft(LOG_KEY, EPOCH_TYPE, encode(event), ends=False)
     return log.append(Batch((draft,), {}, (), command, "", now)).last
 

@@ -12,7 +12,7 @@ from collections import deque
 
 from events.state import State
 from schemas.changes import Decision
-from schemas.kinds import DAEMON_SET, STATEFUL_SET
+from schemas.kinds import WORKLOADS
 from schemas.objects import Key, Object, uid_of
 from schemas.times import Milliseconds
 
@@ -20,7 +20,7 @@ EVENTS_PER_OBJECT = 10
 WINDOW_MS = 60_000
 FEWEST_OBJECTS = 3
 """A set of one pod owns that pod, a revision and a claim: it may write 30 events a minute."""
-_WORKLOADS = (STATEFUL_SET.kind, DAEMON_SET.kind)
+_WORKLOADS = tuple(kind.kind for kind in WORKLOADS)
 
 
 class Breaker:

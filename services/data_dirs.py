@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from schemas.errors import AlreadyExists
+from schemas.errors import AlreadyExists, BadRequest
 
 LOCK = "lock"
 
@@ -19,10 +19,16 @@ LOCK = "lock"
 def lock_data_dir(data_dir: Path, patience: float = 3.0) -> int:
     """Make the directory (0700) and lock it; return the descriptor that holds the lock while it is open.
 
-    Raises AlreadyExists with the pid of the holder where it is not free within `patience` seconds.
+    Raises AlreadyExists with the pid of the holder where it is not free within `patience` seconds, and BadRequest where
+    the directory cannot be made or written.
     """
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadRequest(
+            f"--data-dir: {str(data_dir)!r} cannot be used: {error.strerror}; name a directory that you may write"
+        ) from error
     deadline = time.monotonic() + patience
     while not _try_lock(descriptor):
         if time.monotonic() > deadline:

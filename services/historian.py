@@ -98,9 +98,11 @@ class Historian:
             return
         self._thin_at = now + THINNING_PAUSE
         try:
-            retention = self.retention()
+            retention, snapshots = self.retention(), len(sealer.manifest.snapshots)
             if count := sealer.thin(retention, min(now, sealer.sealed_time), self._may_go_on):
                 _log.info("thinned", events=count, policy=stream_id_of(retention.position))
+            if gone := snapshots - len(sealer.manifest.snapshots):
+                _log.info("snapshots dropped", count=gone, policy=stream_id_of(retention.position))
         except LostHistory as error:
             _log.error("nothing can be thinned", error=str(error))
 

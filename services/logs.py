@@ -1,4 +1,4 @@
-"""Where programs log: JSON lines into a file of bounded size, or coloured lines on a terminal.
+"""Where programs log: JSON lines, into a file of bounded size or to stdout.
 
 Set up once per process, at the edge; the standard library's loggers (redis, dramatiq) end in the same place.
 """
@@ -66,26 +66,22 @@ def log_to_file(path: Path, program: str, level: int = logging.INFO, takes_over:
 
     Where `takes_over` holds, all that it prints or complains about goes there as well.
     """
-    _configure(
-        BoundedFile(path, takes_over=takes_over), structlog.processors.JSONRenderer(_json), program, level
-    )
+    _configure(BoundedFile(path, takes_over=takes_over), program, level)
 
 
 def log_to_stdout(program: str, level: int = logging.INFO) -> None:
     """Send all that this process logs to stdout, as JSON lines that name the program: whoever runs it keeps them."""
-    _configure(sys.stdout, structlog.processors.JSONRenderer(_json), program, level)
+    _configure(sys.stdout, program, level)
 
 
-def _configure(stream: Any, renderer: Any, program: str, level: int) -> None:
+def _configure(stream: Any, program: str, level: int) -> None:
     steps: list[Any] = [
         structlog.contextvars.merge_contextvars,
         _naming(program),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Any] = [structlog.processors.format_exc_info, renderer]
-    if isinstance(renderer, structlog.dev.ConsoleRenderer):
-        last = [renderer]
+    last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     structlog.configure(
         processors=[*steps, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),

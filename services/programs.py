@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import orjson
 import structlog
 from setproctitle import setproctitle
 
@@ -20,6 +22,11 @@ from services.metrics import measures
 from services.metrics.serving import serve_on_port, serve_on_socket, socket_of
 from services.processes import Forked, die_with_parent
 from services.settings import Settings
+
+FAILED = "program failed"
+"""What a program that ends with an error logs last."""
+LAST_WORDS = 64 << 10
+"""Bytes at the end of a log file among which that is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +108,29 @@ def _carry_out(run: Callable[[Settings], None], name: str, settings: Settings) -
     try:
         run(settings)
     except ChronosetError as error:
-        log.error("program failed", error=str(error), exit_code=error.exit_code)
+        log.error(FAILED, error=str(error), exit_code=error.exit_code)
         return error.exit_code
-    except Exception:
-        log.exception("program failed")
+    except Exception as error:
+        log.exception(FAILED, error=f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def failure_in(log_file: Path, begin: int) -> str:
+    """Return why a program failed, as its log file says behind the byte `begin`; "" where it does not say."""
+    try:
+        with log_file.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(begin if begin <= size else 0, size - LAST_WORDS))
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        with suppress(orjson.JSONDecodeError):
+            said = orjson.loads(line)
+            if isinstance(said, dict) and said.get("event") == FAILED:
+                return str(said.get("error", ""))
+    return ""
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -174,7 +174,7 @@ def joined(settings: Settings) -> Settings:
     record = read_record(settings.data_dir)
     if record is None or not is_alive(record.supervisor):
         shown = shown_path(settings.data_dir)
-        raise NotFound(f"no cluster in {shown}; run ./scripts/up or set CHRONOSET_LOG_URL")
+        raise NotFound(f"no cluster runs in {shown}; start one with chronoset up, or set CHRONOSET_LOG_URL")
     if not record.ready:
         raise Unavailable(f"the cluster in {shown_path(settings.data_dir)} is still starting: try again soon")
     return _with_record(settings, record)

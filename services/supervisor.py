@@ -31,7 +31,7 @@ from services.clusters import ClusterRecord, Member, read_record, remove_record,
 from services.connections import connect
 from services.data_dirs import lock_data_dir
 from services.processes import ProcessId, Running, end_child, is_alive, process_id_of
-from services.programs import Program, fork, run_program
+from services.programs import Program, failure_in, fork, run_program
 from services.servers import (
     ServerBinary,
     ServerPlan,
@@ -280,7 +280,8 @@ class Supervisor:
                 _log.critical("a program found history lost and is not started again", program=child.name)
                 self._inspected = 0.0
             else:
-                self._plan_next_start(child, f"ended with {code}")
+                reason = "" if child.server else failure_in(child.log_file, child.log_offset)
+                self._plan_next_start(child, f"ended with {code}{reason and f' ({reason})'}")
 
     def _plan_next_start(self, child: Child, note: str) -> None:
         now = time.monotonic()

@@ -19,6 +19,7 @@ from events.archived_log import ArchivedLog
 from events.commit import Edges
 from events.files import write_private
 from events.memory import wall_clock
+from events.piped_log import PipedLog
 from events.redis_log import RedisLog
 from events.replica import Replica
 from events.sealing import Sealer
@@ -41,7 +42,7 @@ from services.broker.hints import Hints
 from services.broker.keys import Keys
 from services.broker.leases import Heartbeats, Lease, queue_epoch
 from services.broker.repeaters import Repeater
-from services.broker.streams import StreamsBroker
+from services.broker.streams import Limits, StreamsBroker
 from services.clusters import remember_cluster
 from services.command_protocol import Place, answering, answers_since, log_of
 from services.connections import connect, reaching
@@ -61,7 +62,7 @@ from services.historian import LEASE_TTL_MS, Historian
 from services.machine_nodes import run_machine_nodes
 from services.metrics import readings
 from services.metrics.gathering import registry_of
-from services.metrics.logs import MeasuredLog
+from services.metrics.logs import MeasuredLog, MeasuredPipedLog
 from services.metrics.serving import serve_on_port
 from services.programs import Program
 from services.projections import projector
@@ -72,7 +73,7 @@ from services.scheduler.controller import scheduler
 from services.servers import check_durability
 from services.settings import API_FOLDER, DEFAULT_FINISHED_PODS, KUBECONFIG, Settings, wanted_nodes
 from services.shutdowns import PODS_GRACE
-from services.worker import Reconciler
+from services.worker import TOGETHER, Reconciler
 
 CONTROLLERS: tuple[Controller[Any], ...] = (
     STATEFULSET,
@@ -119,6 +120,13 @@ def open_stream(settings: Settings, name: str, patience: float = LOG_PATIENCE) -
     client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
     log = MeasuredLog if settings.metrics_port else RedisLog
     return log(client, settings.cluster, patience, heard=heard)
+
+
+def open_pipe(settings: Settings, name: str) -> PipedLog:
+    """Return the log as an event loop asks it, counting as `open_stream`'s does."""
+    client, heard = connect(settings.log_url, name, retries=0), telling(settings.health_file)
+    log = MeasuredPipedLog if settings.metrics_port else PipedLog
+    return log(client, settings.cluster, heard)
 
 
 def edges_of(settings: Settings) -> Edges:
@@ -175,7 +183,8 @@ def run_worker(settings: Settings, controllers: Sequence[Controller[Any]] = CONT
     ours = fitted(controllers, finished(settings.finished_pods), heartbeats(partial(listen, heard)))
     reconciler = Reconciler(log, replica, hints, ours, edges_of(settings), stopping.set)
     readings.show(_lag(settings, replica))
-    worker = dramatiq_worker(StreamsBroker(client, keys, middleware=[]), reconciler.look)
+    broker = StreamsBroker(client, keys, middleware=[], limits=Limits(together=TOGETHER))
+    worker = dramatiq_worker(broker, reconciler.look)
     worker.start()
     try:
         while not stopping.wait(FAILURE_CHECK) and replica.failure is None:
@@ -248,6 +257,7 @@ def run_api(settings: Settings) -> None:
             nodes=NodeAccess(settings.socket_dir, keeper.tls_to_nodes),
             of_values=Keyring(settings.keys_dir).digest,
             revisions=partial(Views, connect(settings.views_url, "api"), settings.cluster),
+            at_once=open_pipe(settings, "api"),
             answering=partial(answering, folder, Place(keeper.url, log_of(settings))),
         )
     )
@@ -305,8 +315,8 @@ def fitted(controllers: Sequence[Controller[Any]], *own: Controller[Any]) -> tup
     return tuple(by_name.get(each.name, each) for each in controllers)
 
 
-def dramatiq_worker(broker: StreamsBroker, look: Callable[[str, str], None]) -> dramatiq.Worker:
-    """Return a dramatiq worker of one thread that gives every hint to `look`."""
+def dramatiq_worker(broker: StreamsBroker, look: Callable[..., None]) -> dramatiq.Worker:
+    """Return a dramatiq worker of one thread that gives every hint to `look`: controller and key, or more of these."""
     dramatiq.actor(actor_name="reconcile", queue_name="hints", broker=broker)(look)
     return dramatiq.Worker(broker, queues={"hints"}, worker_threads=1, worker_timeout=2_000)
 

@@ -6,16 +6,27 @@ so a lost, late or repeated message changes nothing but the time.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import structlog
 
-from events.commit import REMEMBER_CONTROLLER, Committer, Edges, Intent, Proposal
+from events.commit import (
+    REMEMBER_CONTROLLER,
+    Committed,
+    Committer,
+    Edges,
+    Intent,
+    Proposal,
+    Wish,
+)
 from events.log import Log
 from events.replica import Applied, Replica
 from events.state import State
@@ -25,7 +36,7 @@ from schemas.errors import ChronosetError, LostHistory, Unavailable
 from schemas.objects import Key, Object, version_of
 from schemas.positions import Position, stream_id_of
 from services.breakers import Breaker
-from services.broker.hints import Hints, Sentence
+from services.broker.hints import Hint, Hints, Run, Sentence
 from services.controllers.controller import Controller, dirty_keys
 from services.controllers.switches import is_paused
 from services.metrics import measures
@@ -33,6 +44,8 @@ from services.metrics import measures
 CATCH_UP_SECONDS = 10.0
 RETRY_FIRST_MS = 100
 RETRY_MOST_MS = 60_000
+TOGETHER = 8
+"""Keys that are taken, looked at on one state, appended for and released at once, each with a guard of its own."""
 FOLLOWED_AT_MOST = 8
 """Looks in a row that one hint may lead to, each at what the one before has changed; beyond that they are marked."""
 EVENTS_REMEMBERED = 300
@@ -41,13 +54,14 @@ EVENTS_REMEMBERED = 300
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Look:
-    """What one look at a key came to."""
+    """A look at a key: what was decided last, and upon which position of the log."""
 
-    decision: Decision
-    position: Position
-    appended: int
+    controller: Controller[Any]
+    hint: Hint
+    decision: Decision = field(default_factory=Decision)
+    position: Position = 0
 
 
 class Causes:
@@ -59,22 +73,29 @@ class Causes:
     """
 
     def __init__(self, replica: Replica) -> None:
-        self._recent: tuple[tuple[Applied, dict[str, frozenset[Key]]], ...] = ()
+        self._recent: tuple[Applied, ...] = ()
+        self._newest: dict[str, dict[Key, Position]] = {}
+        self._asked: dict[str, Position] = {}
         replica.tell(self._note)
 
     def of(self, controller: Controller[Any], key: Key, state: State) -> Position:
         """Return the position of the newest event that makes a controller look at a key; 0 where it was long ago."""
-        for each, answers in reversed(self._recent):
-            keys = answers.get(controller.name)
-            if keys is None:
-                keys = answers[controller.name] = frozenset(controller.triggers(state, each.old, each.new))
-            if key in keys:
-                return each.event.position
-        return 0
+        recent, name = self._recent, controller.name
+        if not recent:
+            return 0
+        oldest, asked = recent[0].event.position, self._asked.get(name, 0)
+        newest = self._newest.setdefault(name, {})
+        fresh = list(takewhile(lambda each: each.event.position > asked, reversed(recent)))
+        for each in reversed(fresh):
+            newest.update(dict.fromkeys(controller.triggers(state, each.old, each.new), each.event.position))
+        self._asked[name] = recent[-1].event.position
+        if len(newest) > 2 * EVENTS_REMEMBERED:
+            newest = self._newest[name] = {each: at for each, at in newest.items() if at >= oldest}
+        found = newest.get(key, 0)
+        return found if found >= oldest else 0
 
     def _note(self, applied: Sequence[Applied]) -> None:
-        concerning = (each for each in applied if each.old is not None or each.new is not None)
-        fresh: list[tuple[Applied, dict[str, frozenset[Key]]]] = [(each, {}) for each in concerning]
+        fresh = (each for each in applied if each.old is not None or each.new is not None)
         self._recent = (*self._recent, *fresh)[-EVENTS_REMEMBERED:]
 
 
@@ -101,90 +122,112 @@ class Reconciler:
         self._edges = edges
         self._committer = Committer(log, replica, self._catch_up, edges)
         self._breaker = Breaker()
-        self._failures: dict[tuple[str, Key], int] = {}
-        self._is_ahead = False
+        self._failures: dict[Hint, int] = {}
 
     @property
     def conflicts(self) -> int:
         """How often another writer was faster."""
         return self._committer.conflicts
 
-    def look(self, name: str, key: Key) -> None:
-        """Reconcile one key, and then, right away, the few keys that the commit made dirty; many are marked."""
-        waiting = deque([(name, key)])
-        looks = 0
+    def look(self, *names_and_keys: str) -> None:
+        """Reconcile some keys, each after its controller's name, and then what the commits made dirty.
+
+        That is looked at right away where it is little, and else marked.
+        """
+        waiting = deque(dict.fromkeys(zip(names_and_keys[::2], names_and_keys[1::2], strict=True)))
+        left = FOLLOWED_AT_MOST * len(waiting)
         while waiting:
-            dirty = self._look_at(*waiting.popleft())
-            looks += 1
-            if looks + len(waiting) + len(dirty) > FOLLOWED_AT_MOST:
+            together = [waiting.popleft() for _ in range(min(len(waiting), TOGETHER))]
+            dirty = self._look_at(together)
+            left -= len(together)
+            if len(waiting) + len(dirty) > left:
                 self._hints.mark_many(dirty)
             else:
                 waiting.extend(each for each in dirty if each not in waiting)
 
-    def _look_at(self, name: str, key: Key) -> list[tuple[str, Key]]:
-        """Reconcile one key, unless it runs elsewhere (then it runs once more after that); return what is dirty now."""
-        controller = self._controllers.get(name)
-        if controller is None:
-            _log.error("a hint for a controller that this worker does not have", controller=name, key=key)
-            return []
-        self._is_ahead = False
-        run = self._hints.take(name, key, meanwhile=self._read_ahead)
-        if run is None:
-            return []
-        self.looks += 1
-        dirty: list[tuple[str, Key]] = []
-        sentence: Sentence | None = None
+    def _look_at(self, keys: Sequence[tuple[str, Key]]) -> list[tuple[str, Key]]:
+        """Reconcile keys, but those that run elsewhere (they run once more after that); return what is dirty now."""
+        unknown = [each for each in keys if each[0] not in self._controllers]
+        if unknown:
+            _log.error("hints for controllers that this worker does not have", keys=unknown)
+        seen: Position = -1
+
+        def read_ahead() -> None:
+            nonlocal seen
+            with suppress(ChronosetError):  # a log that cannot be read is told when it must be
+                self._replica.catch_up()
+                seen = self._replica.position
+
+        runs = self._hints.take([each for each in keys if each not in unknown], meanwhile=read_ahead)
+        said: dict[Run, Sentence | None] = dict.fromkeys(runs)
+        dirty: dict[tuple[str, Key], None] = {}
+        begun = time.perf_counter()
+        self.looks += len(runs)
         try:
-            with measures.reconciling(name) as timed:
-                look, dirty = self._look(controller, key, run.position)
-                timed.outcome = _outcome(look)
-            sentence = Sentence(look.decision.waiting_for, look.position)
+            if any(run.position is None or run.position > seen for run in runs):
+                self._replica.catch_up()
+            looks = [Look(self._controllers[run.hint.controller], run.hint) for run in runs]
+            for run, look, outcome in zip(runs, looks, self._commit(looks), strict=True):
+                said[run], concerned = self._conclude(look, outcome, begun)
+                dirty |= dict.fromkeys(concerned)
         except LostHistory as error:
             self.failure = error
             self._on_failure()
             raise
         except ChronosetError as error:
-            sentence = self._try_later(name, key, str(error))
-        except Exception as error:  # noqa: BLE001 - the boundary of a message: said, and tried again
-            _log.exception("a reconcile failed", controller=name, key=key)
-            sentence = self._try_later(name, key, f"its reconcile failed: {error!r}")
+            said = {run: self._try_later(run.hint, str(error)) for run in runs}
         finally:
-            self._hints.release(run, sentence)
-        return dirty
+            self._hints.release(said)
+        return list(dirty)
 
-    def _read_ahead(self) -> None:
-        with suppress(ChronosetError):  # a log that cannot be read is told when it must be
-            self._replica.catch_up()
-            self._is_ahead = True
-
-    def _look(
-        self, controller: Controller[Any], key: Key, position: Position | None
-    ) -> tuple[Look, list[tuple[str, Key]]]:
-        """Decide and commit; return what came of it, and the keys that the commit made dirty."""
-        if not self._is_ahead or position is None or self._replica.position < position:
-            self._replica.catch_up()
-        decision, decided_at = Decision(), 0
-
-        def decide() -> Proposal:
-            nonlocal decision, decided_at
-            decision, proposal, decided_at = self._decide(controller, key)
-            return proposal
-
-        intent = Intent(
-            Actor(f"controller:{controller.name}", "socket"), uuid.uuid4().hex, remember=REMEMBER_CONTROLLER
+    def _commit(self, looks: Sequence[Look]) -> list[Committed | Exception]:
+        """Take a decision for each key, on one state of the replica, and append them together."""
+        return self._committer.commit_all(
+            [
+                Wish(
+                    partial(self._decide, look),
+                    Intent(
+                        Actor(f"controller:{look.controller.name}", "socket"),
+                        uuid.uuid4().hex,
+                        remember=REMEMBER_CONTROLLER,
+                    ),
+                )
+                for look in looks
+            ]
         )
-        committed = self._committer.commit(decide, intent)
-        self._failures.pop((controller.name, key), None)
-        appended = committed.appended
-        look = Look(decision, appended.last if appended.count else decided_at, appended.count)
-        self._breaker.count(controller.name, key, look.appended, self._edges.clock())
-        self._report(controller.name, key, look)
-        with self._replica.reading() as state:
-            dirty = dirty_keys(self._controllers.values(), state, committed.changed)
-        return look, dirty
 
-    def _decide(self, controller: Controller[Any], key: Key) -> tuple[Decision, Proposal, Position]:
+    def _conclude(
+        self, look: Look, outcome: Committed | Exception, begun: float
+    ) -> tuple[Sentence, list[tuple[str, Key]]]:
+        """Return what a key waits for, and what is dirty now. What went wrong is tried again later."""
+        name, key = look.hint
+        dirty: list[tuple[str, Key]] = []
+        match outcome:
+            case LostHistory():
+                raise outcome
+            case ChronosetError():
+                came_to, sentence = "failed", self._try_later(look.hint, str(outcome))
+            case Exception():
+                _log.error("a reconcile failed", controller=name, key=key, exc_info=outcome)
+                came_to = "failed"
+                sentence = self._try_later(look.hint, f"its reconcile failed: {outcome!r}")
+            case Committed(appended, changed=changed):
+                self._failures.pop(look.hint, None)
+                self._breaker.count(name, key, appended.count, self._edges.clock())
+                position = appended.last if appended.count else look.position
+                self._report(look, appended.count, position)
+                came_to = (
+                    "appended" if appended.count else "waiting" if look.decision.waiting_for else "nothing"
+                )
+                sentence = Sentence(look.decision.waiting_for, position)
+                with self._replica.reading() as state:
+                    dirty = dirty_keys(self._controllers.values(), state, changed)
+        measures.RECONCILES.labels(name, came_to).observe(time.perf_counter() - begun)
+        return sentence, dirty
+
+    def _decide(self, look: Look) -> Proposal:
         """Decide under the replica's lock: view, guard, cause and position are of one moment."""
+        controller, key = look.controller, look.hint.key
         with self._replica.reading() as state:
             now = self._edges.clock()
             obj = state.get(key)
@@ -200,31 +243,32 @@ class Reconciler:
             guarded = state.guards.get(guard, 0)
             if cause > guarded:
                 measures.HOPS.labels(controller.name).observe(max(0, now - (cause >> 20)) / 1000)
-            proposal = Proposal(
+            look.decision, look.position = decision, state.position
+            return Proposal(
                 decision.changes, decision.rests_on, (guard, guarded), cause or _cause_of(decision, obj)
             )
-            return decision, proposal, state.position
 
-    def _report(self, name: str, key: Key, look: Look) -> None:
-        decision = look.decision
+    def _report(self, look: Look, appended: int, position: Position) -> None:
+        (name, key), decision = look.hint, look.decision
         if decision.requeue_at is not None:
             self._hints.at(name, key, decision.requeue_at)
-        if look.appended or decision.waiting_for:
+        if appended or decision.waiting_for:
             _log.info(
                 "reconciled",
                 controller=name,
                 key=key,
-                position=stream_id_of(look.position),
+                position=stream_id_of(position),
                 decision=[f"{type(change).__name__} {change.key}" for change in decision.changes[:10]],
                 changes=len(decision.changes),
-                appended=look.appended,
+                appended=appended,
                 waiting_for=decision.waiting_for,
                 requeue_at=decision.requeue_at,
             )
 
-    def _try_later(self, name: str, key: Key, why: str) -> Sentence:
+    def _try_later(self, hint: Hint, why: str) -> Sentence:
         """Look again after a pause that doubles with each failure in a row, and say why."""
-        failures = self._failures[name, key] = self._failures.get((name, key), 0) + 1
+        name, key = hint
+        failures = self._failures[hint] = self._failures.get(hint, 0) + 1
         pause = min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MOST_MS)
         _log.warning("will look again", controller=name, key=key, why=why, in_ms=pause, failures=failures)
         self._hints.at(name, key, self._edges.clock() + pause)
@@ -234,11 +278,6 @@ class Reconciler:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):
             at, wanted = stream_id_of(self._replica.position), stream_id_of(position)
             raise Unavailable(f"this worker's replica is at {at}, not yet at {wanted}")
-
-
-def _outcome(look: Look) -> str:
-    """Return what a look came to, for chronoset_reconcile_seconds."""
-    return "appended" if look.appended else "waiting" if look.decision.waiting_for else "nothing"
 
 
 def _cause_of(decision: Decision, obj: Object | None) -> Position:

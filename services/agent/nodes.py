@@ -107,7 +107,7 @@ def node_object(
                 "architecture": architecture,
                 "operatingSystem": "linux",
                 "kernelVersion": platform.release(),
-                "osImage": platform.version(),
+                "osImage": _os_image(),
                 "containerRuntimeVersion": f"{runtime}://1",
                 "kubeletVersion": "v1.36.0",
                 "kubeProxyVersion": "",
@@ -117,6 +117,14 @@ def node_object(
             },
         },
     }
+
+
+def _os_image() -> str:
+    """Return what the machine's system calls itself, or Linux (cadvisor: machine/operatingsystem_unix.go)."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return "Linux"
 
 
 _CONDITIONS = (

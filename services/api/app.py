@@ -176,16 +176,25 @@ class Api:
         return endpoint
 
     def _health(self) -> dict[str, Handler]:
-        async def live(_request: Request, _user: User) -> Response:
-            return PlainTextResponse("ok")
+        """Return who says whether all is well; with `verbose` check by check (apiserver/pkg/server/healthz)."""
 
-        async def ready(_request: Request, _user: User) -> Response:
+        async def live(request: Request, _user: User) -> Response:
+            return _well(request, ("ping",))
+
+        async def ready(request: Request, _user: User) -> Response:
             if self.replica.failure is not None or self.tools.reads.hub.closed:
                 return PlainTextResponse("[-]log failed: readyz check failed\n", 500)
             await self.tools.reads.catch_up()
-            return PlainTextResponse("ok")
+            return _well(request, ("ping", "log"))
 
         return {"/livez": live, "/healthz": ready, "/readyz": ready}
+
+
+def _well(request: Request, checks: tuple[str, ...]) -> Response:
+    if "verbose" not in request.query_params:
+        return PlainTextResponse("ok")
+    lines = [*(f"[+]{check} ok" for check in checks), f"{request.url.path.strip('/')} check passed"]
+    return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
 
 def _add_headers(response: Response, request: str, log_id: str) -> None:

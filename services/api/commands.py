@@ -95,7 +95,7 @@ class CommandSources(ReplicaSources):
         return self._caught_up().kept_revision(uid, number)
 
     def _caught_up(self) -> Revisions:
-        revisions, position = self._revisions(), self._replica.position
+        revisions, position = self._revisions(), self.replica.position
         if not revisions.wait_for(position, PATIENCE):
             raise Unavailable(
                 f"the projections are not yet at {stream_id_of(position)}: is the projector running?"

@@ -15,7 +15,9 @@ from services.api.discovery import (
     core_versions,
     group_list,
     group_of,
+    group_versions,
     media_type_of,
+    path_of,
     resource_list,
     version_info,
 )
@@ -28,6 +30,19 @@ from services.api.seams import Handler
 
 async def version(_request: Request, _user: User) -> Response:
     return _json(version_info())
+
+
+async def root(_request: Request, _user: User) -> Response:
+    """What there is besides objects (apiserver/pkg/server/routes Index)."""
+    groups = [path_of(group, version) for group, version in group_versions()]
+    documents = [path for path in DOCUMENTS if "{" not in path and path != "/"]
+    found = {
+        *groups,
+        *(path.rpartition("/")[0] for path in groups if path.count("/") == 3),
+        *documents,
+        *HEALTH,
+    }
+    return _json({"paths": sorted(found)})
 
 
 async def api(request: Request, _user: User) -> Response:
@@ -71,7 +86,9 @@ async def openapi_v2(request: Request, _user: User) -> Response:
     return _document(document_v2(media_type), request, media_type)
 
 
+HEALTH = ("/healthz", "/livez", "/readyz")
 DOCUMENTS: Mapping[str, Handler] = {
+    "/": root,
     "/version": version,
     "/api": api,
     "/apis": apis,

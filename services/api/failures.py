@@ -36,8 +36,13 @@ def bad_request(message: str) -> Failure:
 
 
 def no_such_path() -> Failure:
-    """404: nothing is served there (apimachinery/pkg/api/errors NewGenericServerResponse)."""
-    return failure(404, "NotFound", "the server could not find the requested resource")
+    """404: nothing is served there (apimachinery/pkg/api/errors NewGenericServerResponse).
+
+    Its details are there and empty: by that clients tell it from an object that is missing (`kubectl debug`).
+    """
+    found = failure(404, "NotFound", "the server could not find the requested resource")
+    found.status["details"] = {}
+    return found
 
 
 def method_not_allowed(verb: str, resource: str) -> Failure:

@@ -30,6 +30,8 @@ from services.api.app import Api
 from services.api.commands import CommandPath, CommandSources, NoRevisions, Revisions
 from services.api.connections import Connection
 from services.api.hub import Hub
+from services.api.identity.token_requests import PART as TOKENS
+from services.api.identity.token_requests import TokenRequests
 from services.api.limits import InFlight, Limits
 from services.api.node_leases import PLACE, NodeLeases
 from services.api.node_paths import PATHS, Certify, NodePaths
@@ -38,7 +40,7 @@ from services.api.pasts import Pasts
 from services.api.reads import Reads
 from services.api.rendering import Renderer
 from services.api.ring import Ring
-from services.api.seams import Policy
+from services.api.seams import AtOnce, NotAtOnce, Policy
 from services.api.verbs import Tools
 from services.api.writes import ReplicaSources, Writes
 from services.broker.leases import Heartbeats
@@ -82,6 +84,8 @@ class Parts:
     """Digests commands that carry a Secret's values."""
     revisions: Callable[[], Revisions] = NoRevisions
     """Where the revisions are that history has truncated."""
+    at_once: AtOnce = field(default_factory=NotAtOnce)
+    """The log as the event loop asks it."""
     answering: Callable[[], AbstractContextManager[None]] = nullcontext
     """Says that this server answers, as long as it does."""
 
@@ -93,15 +97,15 @@ class Server:
         log = parts.open_log()
         state = log.snapshot() or State()
         self.hub = Hub(Ring(state.position))
-        self._log = parts.open_log()
         self.replica = Replica(log, state, on_applied=self.hub.receive)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="api-reads")
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="api-writes")
         sources = ReplicaSources(self.replica, parts.unseal)
-        self._writes = writes = Writes(parts.open_log, self.replica, sources, parts.edges, self._writers)
+        self._at_once = at_once = parts.at_once
+        writes = Writes(parts.open_log, at_once, sources, parts.edges, self._writers)
         in_flight = InFlight(parts.limits)
-        history = parts.history(self._log)
-        self.reads = reads = Reads(history, self.replica, self.hub, self._readers)
+        history = parts.history(parts.open_log())
+        self.reads = reads = Reads(history, self.replica, self.hub, at_once, self._readers)
         policy = self._with_commands(self._with_nodes(parts, writes, in_flight), parts, writes, in_flight)
         tools = Tools(
             reads=reads,
@@ -129,8 +133,10 @@ class Server:
             parts.authority,
             parts.certify,
         )
+        tokens = TokenRequests(writes, parts.edges.clock)
         return replace(
             policy,
+            parts={**policy.parts, TOKENS: tokens},
             paths={**policy.paths, **paths.handlers()},
             open_paths=policy.open_paths | set(PATHS),
             places={**policy.places, PLACE: leases} if leases else policy.places,
@@ -161,8 +167,7 @@ class Server:
         finally:
             inspecting.cancel()
             self.hub.close()
-            self._writes.leave_loop()
-            self._log.leave_loop()
+            self._at_once.close()
             await asyncio.to_thread(self.replica.stop)
             for threads in (self._readers, self._writers):
                 threads.shutdown(wait=False, cancel_futures=True)

@@ -12,6 +12,7 @@ from schemas.canonical import canonical
 from schemas.changes import Change, Create, Replace
 from schemas.kinds import CONFIG_MAP, ENDPOINT_SLICE, NAMESPACE, SERVICE
 from schemas.objects import Object, is_terminating, key_of, key_of_object
+from services.bootstrap import NAMESPACES
 from services.controllers.namespaces import AUTHORITY, AUTHORITY_FIELD, AUTHORITY_NAMESPACE
 
 NAME = "kubernetes"
@@ -31,8 +32,13 @@ def publications(place: Place, reader: Reader) -> list[Change]:
     """Return what must change for the cluster to know this server; nothing where it does.
 
     A Service `kubernetes` that is there stays as it is. The EndpointSlice says where this server is, and no other one.
+    The namespaces that a cluster begins with are made again (pkg/controlplane/controller/systemnamespaces).
     """
-    changes: list[Change] = []
+    changes: list[Change] = [
+        Create(_namespace(name))
+        for name in NAMESPACES
+        if reader.get(key_of(NAMESPACE.resource, "", name)) is None
+    ]
     for wanted in (_authority(place), _service(place), _slice(place)):
         found = reader.get(key_of_object(wanted))
         namespace = reader.get(key_of(NAMESPACE.resource, "", wanted["metadata"]["namespace"]))
@@ -43,6 +49,10 @@ def publications(place: Place, reader: Reader) -> list[Change]:
         elif wanted["kind"] != SERVICE.kind and not is_terminating(found):
             changes += _corrected(found, wanted)
     return changes
+
+
+def _namespace(name: str) -> Object:
+    return canonical({"apiVersion": "v1", "kind": NAMESPACE.kind, "metadata": {"name": name}}).object
 
 
 def _corrected(found: Object, wanted: Object) -> list[Change]:

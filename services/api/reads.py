@@ -26,6 +26,7 @@ from services.api.failures import expired, too_new
 from services.api.hub import Hub
 from services.api.notice_books import MOST_CHANGES, subject_of, told_of
 from services.api.notices import Notice
+from services.api.seams import AtOnce
 
 PATIENCE = 10.0
 """Seconds that a read waits for the replica to reach the log's head."""
@@ -73,8 +74,9 @@ class Reading(Protocol):
 class Heads:
     """Asks for the log's head, once for all who ask while it is on its way. Belongs to the event loop."""
 
-    def __init__(self, log: Log, executor: Executor) -> None:
+    def __init__(self, log: Log, at_once: AtOnce, executor: Executor) -> None:
         self._log = log
+        self._at_once = at_once
         self._executor = executor
         self._next: asyncio.Future[Position] | None = None
         self._asking: asyncio.Task[None] | None = None
@@ -94,7 +96,7 @@ class Heads:
         while self._next is not None:
             asked, self._next = self._next, None
             try:
-                found = await self._log.last_at_once()
+                found = await self._at_once.last()
                 if found is None:
                     found = await loop.run_in_executor(self._executor, self._log.last)
             except Exception as error:  # noqa: BLE001 - handed to everyone who waits
@@ -107,12 +109,14 @@ class Heads:
 class Reads:
     """Reads from a replica whose events a hub has. Belongs to the event loop."""
 
-    def __init__(self, history: History, replica: Replica, hub: Hub, executor: Executor) -> None:
+    def __init__(
+        self, history: History, replica: Replica, hub: Hub, at_once: AtOnce, executor: Executor
+    ) -> None:
         self.hub: Hub = hub
         self._history = history
         self._replica = replica
         self._executor = executor
-        self._heads = Heads(history.log, executor)
+        self._heads = Heads(history.log, at_once, executor)
         self._lists: OrderedDict[tuple[str, str, Position], Snapshot] = OrderedDict()
         self._told: OrderedDict[tuple[Key, Position], tuple[Notice, ...]] = OrderedDict()
         self._states: OrderedDict[tuple[Position, str], State] = OrderedDict()

@@ -44,7 +44,7 @@ class Renderer:
 
     def plain(self, kind: Kind, obj: Object) -> bytes:
         """Return an object's JSON, kept by its uid and version; not that of a Secret, nor another shape of it."""
-        if kind is SECRET or kind.stored_as:
+        if kind is SECRET or kind.stored_as or kind.derived_from:
             return orjson.dumps(self.shown(kind, obj))
         metadata = obj["metadata"]
         which = (metadata.get("uid", ""), metadata.get("resourceVersion", ""))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from events.commit import Reader
+from events.log import Appended, Batch
 from schemas.objects import Object
+from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.api.requests import Caller, Target, User
 
@@ -49,6 +52,29 @@ PartHandler = Callable[[Request, User, Target, bytes], Awaitable[Response]]
 """Answers for a kind whose answers are computed (reviews), or for a subresource (log, exec), given the body."""
 SocketHandler = Callable[[WebSocket, User, Target], Awaitable[None]]
 """Accepts a WebSocket at a subresource (exec, attach) and talks on it."""
+
+
+class AtOnce(Protocol):
+    """A log as the event loop asks it (events.piped_log.PipedLog). None: nobody knows; then a thread asks the log."""
+
+    async def append(self, batch: Batch) -> Appended | None: ...
+
+    async def last(self) -> Position | None: ...
+
+    def close(self) -> None: ...
+
+
+class NotAtOnce:
+    """Nothing that the event loop could ask: threads do."""
+
+    async def append(self, _batch: Batch) -> None:
+        return None
+
+    async def last(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
 
 
 def _anybody(_: Caller) -> User:

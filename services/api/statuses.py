@@ -46,7 +46,7 @@ def status_of(error: ChronosetError, target: Target | None = None) -> Object:
         case PreconditionFailed():
             found = _conflict(target.key if target else "", str(error))
         case Forbidden():
-            found = _forbidden(str(error), target)
+            found = _forbidden(error, target)
         case Unauthorized():
             found = failure(401, "Unauthorized", "Unauthorized")
         case TooManyRequests():
@@ -123,7 +123,8 @@ def _invalid(error: Invalid, target: Target | None) -> Failure:
     )
 
 
-def _forbidden(message: str, target: Target | None) -> Failure:
+def _forbidden(error: Forbidden, target: Target | None) -> Failure:
+    message, causes = str(error), {"causes": _causes(error.causes)} if error.causes else {}
     if target is None:
         return failure(403, "Forbidden", f"forbidden: {message}")
     subject = target.subject if target.name else target.resource
@@ -131,7 +132,7 @@ def _forbidden(message: str, target: Target | None) -> Failure:
     if target.kind.resource in BY_RESOURCE:
         why = why.removeprefix(f"{target.key}: ")
     details = _details(target.name, target.kind.group, target.kind.plural)
-    return failure(403, "Forbidden", f"{subject} is forbidden: {why}", **details)
+    return failure(403, "Forbidden", f"{subject} is forbidden: {why}", **details, **causes)
 
 
 def _details(name: str, group: str, kind: str) -> dict[str, object]:

@@ -10,12 +10,13 @@ from starlette.responses import Response
 
 from schemas.changes import Replace
 from schemas.errors import AlreadyExists, BadRequest, Cause, ChronosetError, NotFound
-from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SECRET, SERVICE, SERVICE_ACCOUNT, VOLUME
+from schemas.kinds import BINDING, CLAIM, EVENT, NODE, POD, SCALED, SECRET, SERVICE, SERVICE_ACCOUNT, VOLUME
 from schemas.objects import Key, Object, key_of, key_of_object, name_of, uid_of, with_metadata
 from schemas.positions import Position
 from schemas.selectors import parse_selector
 from schemas.times import Milliseconds
 from services.api.bodies import delete_options_of, object_of, part_of, patch_of, with_delete_options
+from services.api.derived import DEPRECATED, endpoints_of
 from services.api.failures import (
     Failure,
     bad_request,
@@ -113,7 +114,8 @@ async def answer(asked: Asked, tools: Tools) -> Response:
         verb = _VERBS[target.verb]
     else:
         verb = _PARTS.get((target.verb, target.subresource))
-    if verb is None or not (target.kind.is_stored or target.kind.stored_as or target.kind is BINDING):
+    is_served = target.kind.is_stored or target.kind.stored_as or target.kind.derived_from
+    if verb is None or not (is_served or target.kind is BINDING):
         what = f"{target.kind.plural}/{target.subresource}" if target.subresource else target.kind.plural
         raise failure(501, "NotImplemented", f"{target.verb} of {what} is not served here")
     return await verb(asked, tools)
@@ -127,6 +129,8 @@ async def get(asked: Asked, tools: Tools) -> Response:
         await tools.reads.at_least(version)
     elif not target.options.resource_version:
         await tools.reads.catch_up()
+    if target.kind.derived_from:
+        return await _get_derived(asked, tools)
     found = tools.reads.get(target.key)
     if found is None and target.key.startswith(f"{EVENT.resource}/"):
         said = tools.reads.notice(target.namespace, target.name)
@@ -141,12 +145,14 @@ async def list_(asked: Asked, tools: Tools) -> Response:
     target, options, form = asked.target, asked.target.options, asked.form
     wanted, selection = asked_of(options), selection_of(target)
     found = await _snapshot(wanted.how, wanted.version, selection, tools.reads)
-    objects = await _selected(found, selection, options.field_selector, tools.reads)
+    shown = replace(found, objects=endpoints_of(found.objects)) if target.kind.derived_from else found
+    objects = await _selected(shown, selection, options.field_selector, tools.reads)
     page, metadata = page_of(objects, found.version, options, wanted.after)
     if "continue" in metadata:
         tools.reads.keep((selection.resource, selection.namespace, found.version), found)
     body = tools.renderer.list(target.kind, page, metadata, form, options.include)
-    return Response(body, media_type=form.media_type)
+    response = Response(body, media_type=form.media_type)
+    return _deprecated(response) if target.kind.derived_from else response
 
 
 async def watch(asked: Asked, tools: Tools) -> Response:
@@ -309,7 +315,7 @@ async def bind(asked: Asked, tools: Tools) -> Response:
 def selection_of(target: Target) -> Selection:
     """Return which objects a list, a watch or a deletion of a collection is about. Raises Failure 400."""
     options = target.options
-    resource = target.kind.stored_as or target.kind.resource
+    resource = target.kind.derived_from or target.kind.stored_as or target.kind.resource
     try:
         labels = parse_selector(options.label_selector)
     except BadRequest as error:
@@ -325,6 +331,21 @@ def _place_of(field_selector: str) -> tuple[str, str]:
         if path in PLACES and "\\" not in value and value == value.strip():
             return path, value
     return "", ""
+
+
+async def _get_derived(asked: Asked, tools: Tools) -> Response:
+    """Return one object that follows from others."""
+    target = asked.target
+    found = await tools.reads.snapshot(target.kind.derived_from, target.namespace)
+    for each in endpoints_of(found.objects):
+        if name_of(each) == target.name:
+            return _deprecated(_response(asked, tools, Written(each), asked.form))
+    raise failure(404, "NotFound", f"{target.subject} not found", name=target.name, kind=target.kind.plural)
+
+
+def _deprecated(response: Response) -> Response:
+    response.headers.append("Warning", _warning(DEPRECATED))
+    return response
 
 
 async def _snapshot(how: str, version: Position, selection: Selection, reads: Reading) -> Snapshot:
@@ -430,7 +451,7 @@ def _written(asked: Asked, tools: Tools, written: Written, code: int) -> Respons
 def _response(asked: Asked, tools: Tools, written: Written, form: Form, code: int = 200) -> Response:
     target, obj = asked.target, written.object
     if target.subresource == SCALE:
-        body = orjson.dumps(scale_of(obj))
+        body = tools.renderer.object(SCALED, scale_of(obj), form, target.options.include, stored=False)
     else:
         body = tools.renderer.object(target.kind, obj, form, target.options.include, not written.tried)
     return Response(body, code, media_type=form.media_type)

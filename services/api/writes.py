@@ -38,6 +38,7 @@ from schemas.objects import Key, Object, is_terminating, key_of_object, version_
 from schemas.positions import Position, stream_id_of
 from schemas.times import Milliseconds
 from services.api.requests import Caller, Options, User
+from services.api.seams import AtOnce
 from services.commands.deciding import Decided
 from services.commands.objects import check_preconditions
 from services.commands.sources import existing
@@ -73,17 +74,17 @@ class ReplicaSources:
     """A replica as services.commands.sources.Sources. A revision that was truncated is not in it."""
 
     def __init__(self, replica: Replica, unseal: Callable[[Object], Object]) -> None:
-        self._replica = replica
+        self.replica = replica
         self._unseal = unseal
 
     def get(self, key: Key) -> Object | None:
-        return self._replica.get(key)
+        return self.replica.get(key)
 
     def list(self, resource: str, namespace: str = "") -> Sequence[Object]:
-        return self._replica.list(resource, namespace)
+        return self.replica.list(resource, namespace)
 
     def related(self, resource: str, namespace: str, uid: str) -> Sequence[Object]:
-        return self._replica.related(resource, namespace, uid)
+        return self.replica.related(resource, namespace, uid)
 
     def kept_revisions(self, _uid: str) -> Sequence[Object]:
         return []
@@ -106,14 +107,14 @@ class Writes:
     def __init__(
         self,
         open_log: Callable[[], Log],
-        replica: Replica,
+        at_once: AtOnce,
         sources: ReplicaSources,
         edges: Edges,
         executor: Executor,
     ) -> None:
         self._open_log = open_log
-        self._log = open_log()
-        self._replica = replica
+        self._at_once_log = at_once
+        self._replica = sources.replica
         self._sources = sources
         self._edges = edges
         self._executor = executor
@@ -134,10 +135,6 @@ class Writes:
     async def try_out(self, key: Key, decide: Decide, intent: Intent) -> Written:
         """As `write`, but append nothing (dryRun)."""
         return await self.in_turn(key, partial(self._try, decide, intent))
-
-    def leave_loop(self) -> None:
-        """Let go of what the event loop has."""
-        self._log.leave_loop()
 
     async def in_turn(self, key: Key, write: Callable[[], T]) -> T:
         """Run what writes an object on a thread; of those of one key one after the other."""
@@ -170,7 +167,7 @@ class Writes:
         except Exception:  # noqa: BLE001 - it is decided again, from what is true then, and told then
             return None
         try:
-            appended = await self._log.append_at_once(batch)
+            appended = await self._at_once_log.append(batch)
             if appended is None:
                 appended = await self._on_thread(lambda: self.log.append(batch))
         except Unavailable:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -41,6 +41,8 @@ RUN_TTL_MS = 2_000
 """Lease of a running key; renewed every quarter of it. Must end before `streams.CLAIM_AFTER_MS` does."""
 
 _UNKNOWN = b"?"
+_UNSAID = "="
+"""In the place of a sentence: what is said of a key stays as it is."""
 BATCH = 500
 """Keys marked by one Lua call: some 2 ms of the server's time."""
 
@@ -90,15 +92,20 @@ TAKE = script_of(
     _NOW
     + _RUNS
     + """
-local mark = redis.call('HGET', KEYS[1], ARGV[1])
-redis.call('HDEL', KEYS[1], ARGV[1])
-if runs(KEYS[2], ARGV[1], now) then
-  redis.call('SADD', KEYS[3], ARGV[1])
-  return false
+local lease, taken = ARGV[1] .. ' ' .. string.format('%.0f', now + ARGV[2]), {}
+for i = 3, #ARGV do
+  local mark = redis.call('HGET', KEYS[1], ARGV[i])
+  redis.call('HDEL', KEYS[1], ARGV[i])
+  if runs(KEYS[2], ARGV[i], now) then
+    redis.call('SADD', KEYS[3], ARGV[i])
+    taken[#taken + 1] = false
+  else
+    redis.call('HSET', KEYS[2], ARGV[i], lease)
+    redis.call('SREM', KEYS[3], ARGV[i])
+    taken[#taken + 1] = string.match(mark or '', ' (%S+)$') or '0'
+  end
 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now + ARGV[3]))
-redis.call('SREM', KEYS[3], ARGV[1])
-return string.match(mark or '', ' (%S+)$') or '0'
+return taken
 """
 )
 
@@ -119,16 +126,23 @@ RELEASE = script_of(
     + _RUNS
     + _MARK_ONE
     + """
-if ARGV[4] == '' then
-  redis.call('HDEL', KEYS[5], ARGV[1])
-elseif ARGV[4] then
-  redis.call('HSET', KEYS[5], ARGV[1], ARGV[4])
+local enqueued = 0
+for i = 1, #ARGV, 4 do
+  local hint, token, payload, sentence = unpack(ARGV, i, i + 3)
+  if sentence == '' then
+    redis.call('HDEL', KEYS[5], hint)
+  elseif sentence ~= '=' then
+    redis.call('HSET', KEYS[5], hint, sentence)
+  end
+  local holder = runs(KEYS[3], hint, now)
+  if not holder or holder == token then
+    redis.call('HDEL', KEYS[3], hint)
+    if redis.call('SREM', KEYS[4], hint) == 1 then
+      enqueued = enqueued + mark(KEYS[1], KEYS[2], hint, payload, '?')
+    end
+  end
 end
-local holder = runs(KEYS[3], ARGV[1], now)
-if holder and holder ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[3], ARGV[1])
-if redis.call('SREM', KEYS[4], ARGV[1]) == 0 then return 0 end
-return mark(KEYS[1], KEYS[2], ARGV[1], ARGV[3], '?')
+return enqueued
 """
 )
 
@@ -173,7 +187,7 @@ class Hint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The right to reconcile one key now. `token` names this run; hand it back with `Hints.release`.
+    """The right to reconcile one key now. `token` names its holder; hand it back with `Hints.release`.
 
     Whoever has read the log as far as `position` has seen all that the key was marked for. None: nobody knows how far.
     """
@@ -223,7 +237,7 @@ class Hints:
         self._stream = keys.queue(queue_name)
         self._line = Line(client)
         self._renewing = Line(client)
-        self._held: dict[str, Run] = {}
+        self._held: set[Run] = set()
         self._lock = threading.Lock()
         self._renewal = Repeater("hints-renewal", run_ttl_ms // 4, self._renew_held)
 
@@ -246,45 +260,53 @@ class Hints:
         return enqueued
 
     @reaching_the_queue()
-    def take(self, controller: str, key: str, meanwhile: Callable[[], object] = lambda: None) -> Run | None:
-        """Begin to work on a key: it no longer waits, and runs until `release`.
+    def take(
+        self, hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object] = lambda: None
+    ) -> list[Run]:
+        """Begin to work on some keys, each given once: they no longer wait, and run until `release`.
 
-        Returns None when it runs elsewhere: it will run once more after that, and the message is done. A mark set from
-        now on brings another run; so read the log after this call, or in advance if as far as the run's position:
-        `meanwhile` is called while the queue's server works, and should not raise.
+        Returns the runs of those that do not run elsewhere; the others will run once more after that, and their message
+        is done. A mark set from now on brings another run; so read the log after this call, or in advance if as far as
+        the runs' positions: `meanwhile` is called while the queue's server works, and should not raise.
         """
-        hint, token = Hint(controller, key), secrets.token_hex(8)
+        wanted, token = [Hint(*hint) for hint in hints], secrets.token_hex(8)
         keys = [self._keys.waiting_marks, self._keys.running, self._keys.again]
-        answer = self._line.begin(TAKE, keys, [str(hint), token, self._run_ttl_ms])
+        answer = self._line.begin(TAKE, keys, [token, self._run_ttl_ms, *map(str, wanted)])
         try:
             meanwhile()
         finally:
-            position = answer()
-        if position is None:
-            return None
-        run = Run(hint, token, None if position == _UNKNOWN else int(position))
+            positions = answer()
+        runs = [
+            Run(hint, token, None if position == _UNKNOWN else int(position))
+            for hint, position in zip(wanted, positions, strict=True)
+            if position is not None
+        ]
         with self._lock:
-            self._held[run.token] = run
+            self._held.update(runs)
         self._renewal.start()
-        return run
+        return runs
 
     @reaching_the_queue()
-    def release(self, run: Run, sentence: Sentence | None = None) -> bool:
-        """End a run; call it whatever the outcome. Returns whether the key was enqueued again (marked meanwhile).
+    def release(self, said: Mapping[Run, Sentence | None]) -> int:
+        """End runs; call it whatever the outcome. Returns how many keys were enqueued again (marked meanwhile).
 
-        A sentence is kept as by `waiting_for`, in the same round trip.
+        A sentence is kept as by `waiting_for`, in the same round trip; None leaves the one that is there.
         """
         with self._lock:
-            self._held.pop(run.token, None)
+            self._held.difference_update(said)
         keys = self._keys
-        told = () if sentence is None else (_value_of(sentence),)
-        return bool(
-            self._line.run(
-                RELEASE,
-                [self._stream, keys.waiting_marks, keys.running, keys.again, keys.sentences],
-                [str(run.hint), run.token, self._payload(run.hint), *told],
+        args = [
+            part
+            for run, sentence in said.items()
+            for part in (
+                str(run.hint),
+                run.token,
+                self._payload(run.hint),
+                _UNSAID if sentence is None else _value_of(sentence),
             )
-        )
+        ]
+        stores = [self._stream, keys.waiting_marks, keys.running, keys.again, keys.sentences]
+        return int(self._line.run(RELEASE, stores, args))
 
     @reaching_the_queue()
     def at(self, controller: str, key: str, ms: Milliseconds) -> None:
@@ -341,7 +363,7 @@ class Hints:
 
     def _renew_held(self) -> None:
         with self._lock:
-            held = [part for run in self._held.values() for part in (str(run.hint), run.token)]
+            held = [part for run in self._held for part in (str(run.hint), run.token)]
         if not held:
             return
         try:

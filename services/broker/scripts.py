@@ -67,10 +67,10 @@ instead. (XAUTOCLAIM would not tell how often a message was delivered.) Returns 
 """
 
 ACKNOWLEDGE = script_of("""
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-return redis.call('XDEL', KEYS[1], ARGV[2])
+redis.call('XACK', KEYS[1], unpack(ARGV))
+return redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
 """)
-"""KEYS stream; ARGV group, id."""
+"""KEYS stream; ARGV group, ids."""
 
 RENEW = script_of("""
 for i = 3, #ARGV do

@@ -8,6 +8,9 @@ delivered too often, it becomes a dead letter, kept in a capped stream with its 
 No time is wasted on waiting: a blocking read ends when the next delayed message is due. A message delayed to earlier
 than all others wakes one reader to say so.
 
+Where messages wait in line, those to one actor may be taken together (`Limits.together`): they are one call of it,
+whose arguments are theirs, one after the other. Each keeps its own entry, and is settled and renewed by that.
+
 A consumer outlives its server: it reconnects with jittered back-off, and creates the group again on a server that came
 back empty. Acknowledgements that could not be sent are sent first after that.
 """
@@ -21,7 +24,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +61,13 @@ Entry = tuple[str, Fields]
 class Limits:
     """How a queue is consumed.
 
-    `prefetch`: messages a consumer holds at a time (make it the number of worker threads); `claim_after_ms`: see
-    `CLAIM_AFTER_MS`; `max_deliveries`: workers that may die with a message; `max_dead`: dead letters kept a queue.
+    `prefetch`: deliveries a consumer holds at a time (make it the number of worker threads); `together`: messages that
+    may be one delivery; `claim_after_ms`: see `CLAIM_AFTER_MS`; `max_deliveries`: workers that may die with a message;
+    `max_dead`: dead letters kept a queue.
     """
 
     prefetch: int = 1
+    together: int = 1
     claim_after_ms: int = CLAIM_AFTER_MS
     max_deliveries: int = 3
     max_dead: int = 1_000
@@ -193,11 +198,13 @@ class StreamsBroker(Broker):
 
 
 class _Delivery(MessageProxy):
-    """A message with the id of its entry, by which it is settled."""
+    """Messages that are one call, by the ids of their entries, by which they are settled."""
 
-    def __init__(self, message: Message[Any], stream_id: str) -> None:
-        super().__init__(message)
-        self.stream_id = stream_id
+    def __init__(self, parts: dict[str, Message[Any]]) -> None:
+        messages = list(parts.values())
+        args = tuple(arg for message in messages for arg in message.args)
+        super().__init__(messages[0] if len(messages) == 1 else messages[0].copy(args=args))
+        self.parts = parts
 
     def error(self) -> tuple[str, str]:
         """Return what went wrong, in a line and as a traceback; both may be empty."""
@@ -221,6 +228,8 @@ class _StreamsConsumer(Consumer):
         self._reading = Line(broker.client)
         self._settling = Line(broker.client)
         self._slots = threading.Semaphore(prefetch)
+        self._appetite = 1
+        self._left_over: deque[tuple[str, Message[Any]]] = deque()
         self._held: set[str] = set()
         self._lock = threading.Lock()
         self._unsettled: deque[Callable[[], object]] = deque()
@@ -249,25 +258,32 @@ class _StreamsConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Delete a message that is done. While Redis is away the acknowledgement is kept, and sent when it is back."""
-        stream_id = _delivered(message).stream_id
-        self._settle(stream_id, lambda: self._acknowledge(self._settling, stream_id))
+        ids = tuple(_delivered(message).parts)
+        self._settle(ids, lambda: self._acknowledge(self._settling, ids))
 
     def nack(self, message: MessageProxy) -> None:
         """Move a message to the dead letters with the error that its actor raised."""
         delivery = _delivered(message)
-        stream_id, payload, (error, trace) = delivery.stream_id, delivery.encode(), delivery.error()
-        self._settle(stream_id, lambda: self._bury(stream_id, payload, error, trace))
+        error, trace = delivery.error()
+
+        def bury() -> None:
+            for stream_id, part in delivery.parts.items():
+                self._bury(stream_id, part.encode(), error, trace)
+
+        self._settle(tuple(delivery.parts), bury)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give messages back that were not begun, at the end of the queue, as new deliveries."""
         for message in messages:
-            self._settle_as_new(_delivered(message).stream_id, message.encode())
+            self._settle_as_new(_delivered(message).parts)
 
     def close(self) -> None:
         """Leave the group. Messages still held stay pending, and are claimed by others when their time is up."""
         self._renewal.stop()
         try:
             self._settle_again()
+            if self._left_over:
+                self._settle_as_new(dict(self._left_over))
             self._settling.run(scripts.FORGET, [self._stream], [GROUP, self._name, FORGET_AFTER_MS])
         except redis.RedisError as error:
             _log.info("left the queue without a word", stream=self._stream, error=str(error))
@@ -282,8 +298,10 @@ class _StreamsConsumer(Consumer):
             return None
         delivery = None
         try:
-            entry = self._claim_stale() or self._read()
-            delivery = None if entry is None else self._delivery_of(entry)
+            if not self._left_over:
+                entry = self._claim_stale()
+                self._receive([entry] if entry else self._read())
+            delivery = self._together()
         finally:
             if delivery is None:
                 self._slots.release()
@@ -319,42 +337,58 @@ class _StreamsConsumer(Consumer):
         _log.warning("took over a message whose worker went silent", stream=self._stream, id=found[0])
         return found
 
-    def _read(self) -> Entry | None:
+    def _read(self) -> list[Entry]:
+        """Wait for messages; of those that wait in line take twice as many as the last time, up to the limit.
+
+        Where few wait this leaves some to the other consumers.
+        """
         if not self._joined:
             self._reading.run(scripts.FORGET, [self._stream], [GROUP, "", FORGET_AFTER_MS])
             self._joined = True
-        options = ("COUNT", 1, "BLOCK", self._patience_ms(), "STREAMS", self._stream, ">")
+        options = ("COUNT", self._appetite, "BLOCK", self._patience_ms(), "STREAMS", self._stream, ">")
         reply = self._reading.call("XREADGROUP", "GROUP", GROUP, self._name, *options)
-        return _entry_of(reply[0][1][0]) if reply else None
+        entries = [_entry_of(found) for found in reply[0][1]] if reply else []
+        had_enough = len(entries) < self._appetite
+        self._appetite = 1 if had_enough else min(2 * self._appetite, self._limits.together)
+        return entries
 
-    def _delivery_of(self, entry: Entry) -> _Delivery | None:
-        stream_id, fields = entry
-        if b"wake" in fields:
-            self._promote_at = 0.0
-            self._acknowledge(self._reading, stream_id)
-            return None
-        payload = fields.get(b"message", b"")
-        try:
-            message: Message[Any] = Message.decode(payload)
-        except DecodeError as error:
-            self._bury(stream_id, payload, f"{error}: {error.error}", "")
-            return None
-        with self._lock:
-            self._held.add(stream_id)
-        return _Delivery(message, stream_id)
+    def _receive(self, entries: Iterable[Entry]) -> None:
+        """Keep the messages among some entries until they are delivered; what is none is settled at once."""
+        for stream_id, fields in entries:
+            if b"wake" in fields:
+                self._promote_at = 0.0
+                self._acknowledge(self._reading, [stream_id])
+                continue
+            payload = fields.get(b"message", b"")
+            try:
+                message: Message[Any] = Message.decode(payload)
+            except DecodeError as error:
+                self._bury(stream_id, payload, f"{error}: {error.error}", "")
+                continue
+            with self._lock:
+                self._held.add(stream_id)
+            self._left_over.append((stream_id, message))
 
-    def _acknowledge(self, line: Line, stream_id: str) -> None:
-        line.run(scripts.ACKNOWLEDGE, [self._stream], [GROUP, stream_id])
+    def _together(self) -> _Delivery | None:
+        """Return the messages that are next, and may be one call; None where there are none."""
+        parts: dict[str, Message[Any]] = {}
+        while self._left_over and _may_join(parts, self._left_over[0][1]):
+            stream_id, message = self._left_over.popleft()
+            parts[stream_id] = message
+        return _Delivery(parts) if parts else None
 
-    def _settle(self, stream_id: str, settlement: Callable[[], object]) -> None:
-        """Settle a message now, or once Redis is back; either way its slot is free."""
+    def _acknowledge(self, line: Line, ids: Sequence[str]) -> None:
+        line.run(scripts.ACKNOWLEDGE, [self._stream], [GROUP, *ids])
+
+    def _settle(self, ids: Sequence[str], settlement: Callable[[], object]) -> None:
+        """Settle a delivery now, or once Redis is back; either way its slot is free."""
         try:
             settlement()
         except redis.RedisError as error:
             self._unsettled.append(settlement)
-            _log.warning("message will be settled later", stream=self._stream, id=stream_id, error=str(error))
+            _log.warning("messages will be settled later", stream=self._stream, ids=ids, error=str(error))
         with self._lock:
-            self._held.discard(stream_id)
+            self._held.difference_update(ids)
         self._slots.release()
 
     def _settle_again(self) -> None:
@@ -362,15 +396,16 @@ class _StreamsConsumer(Consumer):
             self._unsettled[0]()
             self._unsettled.popleft()
 
-    def _settle_as_new(self, stream_id: str, payload: bytes) -> None:
+    def _settle_as_new(self, parts: dict[str, Message[Any]]) -> None:
         def give_back() -> None:
             with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.xadd(self._stream, {"message": payload})
-                pipeline.xack(self._stream, GROUP, stream_id)
-                pipeline.xdel(self._stream, stream_id)
+                for message in parts.values():
+                    pipeline.xadd(self._stream, {"message": message.encode()})
+                pipeline.xack(self._stream, GROUP, *parts)
+                pipeline.xdel(self._stream, *parts)
                 pipeline.execute()
 
-        self._settle(stream_id, give_back)
+        self._settle(tuple(parts), give_back)
 
     def _bury(self, stream_id: str, payload: bytes, error: str, trace: str) -> None:
         letter: dict[Any, Any] = {"error": error, "traceback": trace[-MAX_TRACEBACK:], "message": payload}
@@ -411,6 +446,15 @@ class _StreamsConsumer(Consumer):
 def _entry_of(found: Any) -> Entry:
     stream_id, fields = found
     return stream_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def _may_join(parts: dict[str, Message[Any]], message: Message[Any]) -> bool:
+    """Say whether a message and those before it may be one call: of one actor, with arguments by place alone."""
+    for first in parts.values():
+        return first.actor_name == message.actor_name and not (
+            first.kwargs or first.options or message.kwargs or message.options
+        )
+    return True
 
 
 def _delivered(message: MessageProxy) -> _Delivery:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 
 from schemas.errors import BadRequest
-from services.cli.options import ActorName, DataDir
+from services.cli.options import ActorName, DataDir, Group
 from services.cli.tokens import list_tokens, revoke
 from services.settings import Settings, joined, settings_from
 
@@ -26,6 +26,7 @@ LONGEST = 30 * 86_400
 TTL = "24h"
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -37,7 +38,13 @@ app = typer.Typer(
       chronoset agent join https://10.0.0.1:6443 --token T --ca-hash sha256:...
     """,
 )
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ONLY_HERE = (
+    "this URL reaches the API from this machine only: start the cluster with CHRONOSET_API_ADDRESS=ADDRESS, or name "
+    "with --url how others reach it"
+)
 token_app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -149,6 +156,8 @@ def create(
     secret = secret_of(token, name, (BOOTSTRAPPERS,), now_ms() + seconds * 1000)
     session.executor.execute(Apply(secret), session.actor(actor), new_command_id())
     print(f"chronoset agent join {place} --token {token} --ca-hash {hash_of(authority)}")
+    if urlsplit(place).hostname in _LOOPBACK:
+        print(_ONLY_HERE, file=sys.stderr)
 
 
 def _membership(

@@ -12,7 +12,7 @@ import typer
 from schemas.errors import Damaged, Unavailable
 from schemas.positions import stream_id_of, time_of
 from schemas.times import rfc3339
-from services.cli.options import DataDir, WriteFormat, WriteOutput
+from services.cli.options import DataDir, Group, WriteFormat, WriteOutput
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside, show_json
 from services.cli.tables import table
@@ -24,6 +24,7 @@ CLOCKS_APART = 60_000
 """Milliseconds that the log server's clock may be ahead of ours."""
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -108,10 +109,11 @@ def thin(data_dir: DataDir = None) -> None:
 
     session = open_session(data_dir)
     with _sealing(session, limits_of(session.settings)) as sealer:
+        snapshots = len(sealer.manifest.snapshots)
         count = sealer.thin(retention_of(session.history), min(now_ms(), sealer.sealed_time))
-    rows = sealer.manifest.thinned
-    print(f"dropped {count:,} events")
-    for row in rows:
+        snapshots -= len(sealer.manifest.snapshots)
+    print(f"dropped {count:,} events" + (f" and {snapshots} snapshots" if snapshots else ""))
+    for row in sealer.manifest.thinned:
         aside(f"{row.resource} is thinned up to {stream_id_of(row.until)} ({rfc3339(time_of(row.until))})")
 
 
@@ -128,9 +130,10 @@ def check(data_dir: DataDir = None) -> None:
     manifest = archive.refresh()
     wrong = list(archive.check())
     for sentence in wrong:
-        aside(sentence)
+        aside(str(sentence))
     if wrong:
-        raise Damaged(f"{len(wrong)} of the archive's files are missing or damaged, first: {wrong[0]}")
+        what = "a file of the archive is" if len(wrong) == 1 else f"{len(wrong)} of the archive's files are"
+        raise Damaged(f"{what} missing or damaged, first: {wrong[0]}", wrong[0].position)
     print(
         f"{len(manifest.segments)} segments and {len(manifest.snapshots)} snapshots are as they were written"
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from schemas.errors import BadRequest
 from schemas.positions import stream_id_of, time_of
 from schemas.times import rfc3339
 from services.cli.options import DataDir
@@ -36,6 +37,7 @@ def backup(
     from services.backups import back_up
 
     session = open_session(data_dir)
+    _check_place(place)
     done = back_up(session.log, open_store(place), session.settings.keys_dir if with_keys else None)
     events = sum(each.events for each in done.manifest.segments)
     end = done.manifest.end
@@ -66,10 +68,13 @@ def restore(
     from services.restores import begin_again
     from services.settings import checked_cluster, settings_from, shown_path
 
+    _check_place(place)
     settings = settings_from(os.environ, data_dir)
     if cluster:
         settings = replace(settings, cluster=checked_cluster(cluster, "--cluster"))
     moment = parse_moment(to, now_ms(), "--to") if to else None
+    if moment is not None and moment.note:
+        aside(moment.note)
     archive = opened(open_store(place))
     end = archive.manifest.end
     is_end = moment is None or (moment.is_time and time_of(moment.position) == time_of(end))
@@ -80,3 +85,8 @@ def restore(
         f"restored {len(done.state.objects)} objects as of {stream_id_of(done.state.position)} ({then}) into {where}"
     )
     aside(f"run it: chronoset up --data-dir {where}")
+
+
+def _check_place(place: str) -> None:
+    if not place.strip():
+        raise BadRequest("DIR|URL: is empty; write a folder, or a URL as s3://bucket/folder")

@@ -18,7 +18,8 @@ def bench(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="append, fold, history, reconcile, api, broker, ordered or idle; repeatable."
+            metavar="NAME",
+            help="append, fold, history, reconcile, daemonset, growth, api, broker, ordered or idle; repeatable.",
         ),
     ] = None,
     events: Annotated[

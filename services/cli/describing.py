@@ -18,7 +18,7 @@ from services.cli.described_pods import claims_of_pod
 from services.cli.descriptions import Subject, description
 from services.cli.options import DataDir, Namespace, count_from
 from services.cli.printing import position_line, show
-from services.cli.references import checked_namespace, parse_references
+from services.cli.references import checked_namespace, none_found, parse_references
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
 from services.commands.rollouts import history
@@ -64,14 +64,14 @@ def describe(
     ]
     show("\n\n\n".join(description(_subject(session, obj, changes)) for obj in found))
     if not found:
-        aside(f"No resources found in namespace {place}")
+        aside(none_found(references, place))
     aside(position_line(position))
 
 
 def _subject(session: Session, obj: Object, count: int) -> Subject:
     """Ask for all that is told about an object."""
     views, key = session.views, key_of_object(obj)
-    is_workload = kind_of(obj) in (kinds.STATEFUL_SET, kinds.DAEMON_SET)
+    is_workload = kind_of(obj) in kinds.WORKLOADS
     changes = views.changes_of(key)[:count]
     return Subject(
         session.sources.unseal(obj),

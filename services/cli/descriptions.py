@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from schemas import kinds
 from schemas.envelopes import Event
 from schemas.objects import (
+    LAST_APPLIED,
     Object,
     controller_of,
     is_terminating,
@@ -24,6 +25,7 @@ from schemas.objects import (
 )
 from schemas.pod_columns import pod_status
 from schemas.positions import Position, stream_id_of
+from schemas.revisions import REVISION_LABEL
 from schemas.storage import trouble_of
 from schemas.times import Milliseconds
 from services.cli.columns import Layout, Setting, in_order, table_of
@@ -33,11 +35,8 @@ from services.cli.printing import yaml_text
 from services.cli.rollouts import history_table
 from services.cli.tables import table
 
-_HIDDEN_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)
 if TYPE_CHECKING:
     from services.projections.reader import Change
-
-_REVISION = "controller-revision-hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,7 @@ def description(subject: Subject) -> str:
 
 def _metadata(subject: Subject) -> list[Part]:
     obj, metadata = subject.obj, subject.obj["metadata"]
-    notes = {
-        name: text
-        for name, text in (metadata.get("annotations") or {}).items()
-        if name not in _HIDDEN_ANNOTATIONS
-    }
+    notes = {name: text for name, text in (metadata.get("annotations") or {}).items() if name != LAST_APPLIED}
     owner = controller_of(obj)
     return [
         ("Name", name_of(obj)),
@@ -155,7 +150,7 @@ def _pod(subject: Subject) -> list[Part]:
     spec, status = pod["spec"], pod.get("status") or {}
     now = subject.now
     return [
-        ("Revision", labels_of(pod).get(_REVISION, "")),
+        ("Revision", labels_of(pod).get(REVISION_LABEL, "")),
         ("Node", spec.get("nodeName", "") or "none yet"),
         ("Status", pod_status(pod)),
         ("Phase", words(status.get("phase", "Pending"), status.get("reason", ""))),
@@ -184,7 +179,7 @@ def _node(subject: Subject) -> list[Part]:
     rows = [(name, amount, str(allocatable.get(name, ""))) for name, amount in sorted(capacity.items())]
     return [
         ("Taints", [_taint(each) for each in spec.get("taints") or ()]),
-        ("Unschedulable", str(bool(spec.get("unschedulable")))),
+        ("Unschedulable", "true" if spec.get("unschedulable") else "false"),
         ("Addresses", [f"{each['type']} {each['address']}" for each in status.get("addresses") or ()]),
         ("System", pairs(_told(status.get("nodeInfo") or {}), " ")),
         Section("Resources", table(("NAME", "CAPACITY", "ALLOCATABLE"), rows).splitlines() if rows else ()),
@@ -357,18 +352,22 @@ def _dependents(subject: Subject) -> list[Part]:
 
 
 def _pods(subject: Subject) -> Section:
+    """Return the pods as a table; with their namespaces where the object has none."""
+    spans = not namespace_of(subject.obj)
     rows = [
         (
+            *((namespace_of(pod),) if spans else ()),
             name_of(pod),
             pod_status(pod),
-            labels_of(pod).get(_REVISION, ""),
+            labels_of(pod).get(REVISION_LABEL, ""),
             (pod.get("status") or {}).get("podIP", ""),
             pod["spec"].get("nodeName", ""),
             moment(pod["metadata"].get("creationTimestamp", ""), subject.now),
         )
         for pod in in_order(subject.pods)
     ]
-    lines = table(("NAME", "STATUS", "REVISION", "IP", "NODE", "CREATED"), rows).splitlines()
+    header = (*(("NAMESPACE",) if spans else ()), "NAME", "STATUS", "REVISION", "IP", "NODE", "CREATED")
+    lines = table(header, rows).splitlines()
     return Section("Pods", lines if rows else ["none"])
 
 

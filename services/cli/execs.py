@@ -36,7 +36,7 @@ def exec_(
     ],
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="And its arguments.")],
     container: Annotated[
-        str, typer.Option("--container", "-c", help="Which one, where there are several.")
+        str, typer.Option("--container", "-c", metavar="NAME", help="Which one, where there are several.")
     ] = "",
     stdin: Annotated[bool, typer.Option("--stdin", "-i", help="Give it this command's input.")] = False,
     terminal: Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")] = False,

@@ -238,7 +238,14 @@ def server_in(path: Path) -> Server:
 
 
 def _why(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    match error:
+        case OSError():
+            return error.strerror or str(error)
+        case KeyError():
+            return f"it has no {error}"
+        case TypeError():
+            return "it is no kubeconfig"
+    return str(error)
 
 
 def _named(entries: list[Object], name: str) -> Object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import chain
 from typing import Annotated
 
@@ -19,14 +20,35 @@ from services.cli.columns import Layout, Setting
 from services.cli.completions import complete_target
 from services.cli.following import last_entries
 from services.cli.moments import parse_moment
-from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput, count_from
+from services.cli.options import (
+    AllNamespaces,
+    DataDir,
+    Namespace,
+    ReadOutput,
+    WriteFormat,
+    WriteOutput,
+    count_from,
+)
 from services.cli.pasts import place_of_words, tell_thinned
 from services.cli.printing import listing_text, object_text, show
+from services.cli.records import listing_csv
 from services.cli.references import Reference, checked_namespace, parse_references
 from services.cli.session import now_ms, open_session
 from services.cli.shown_events import clock_time, entry_line, entry_record, event_line, event_record
 from services.cli.streams import aside, show_json
 from services.commands.sources import subject_of
+
+
+class PastOutput(StrEnum):
+    """How the objects of a moment are shown."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+    CSV = "csv"
+
 
 _CHUNK = 500
 _BLOCK_SECONDS = 1.0
@@ -51,7 +73,9 @@ def replay(
     ] = "",
     namespace: Namespace = "default",
     everywhere: AllNamespaces = False,
-    output: ReadFormat = ReadOutput.TABLE,
+    output: Annotated[
+        PastOutput, typer.Option("--output", "-o", help="How to show the objects.")
+    ] = PastOutput.TABLE,
     data_dir: DataDir = None,
 ) -> None:
     """Show the cluster as it was at a time or position, or follow its events.
@@ -69,7 +93,11 @@ def replay(
     if follow:
         if target:
             raise BadRequest(f"--follow: streams all events; leave out {' '.join(target)!r}")
-        _follow(from_, output, data_dir)
+        if output not in (PastOutput.TABLE, PastOutput.JSON):
+            raise BadRequest(
+                f"--output: events that are followed are shown as table or json, not as {output}"
+            )
+        _follow(from_, output is PastOutput.JSON, data_dir)
         return
     references = parse_references(target) if target else [Reference(kind) for kind in KINDS]
     place = "" if everywhere else checked_namespace(namespace)
@@ -77,12 +105,14 @@ def replay(
     position, then = place_of_words(session, at, "--at")
     state = session.history.state_at(position, frozenset(each.kind.resource for each in references))
     single = bool(target) and len(references) == 1 and bool(references[0].name)
-    layout = Layout(output is ReadOutput.WIDE, everywhere, not target or len(references) > 1)
+    layout = Layout(output is PastOutput.WIDE, everywhere, not target or len(references) > 1)
     listing = [(each.kind, _objects(state, each, place)) for each in references]
-    if single and output in (ReadOutput.JSON, ReadOutput.YAML):
-        show(object_text(listing[0][1][0], output))
+    if output is PastOutput.CSV:
+        show(listing_csv(listing, Setting(then)))
+    elif single and output in (PastOutput.JSON, PastOutput.YAML):
+        show(object_text(listing[0][1][0], ReadOutput(output)))
     else:
-        show(listing_text(listing, output, Setting(then), layout))
+        show(listing_text(listing, ReadOutput(output), Setting(then), layout))
     aside(f"as of position {stream_id_of(state.position)}, {clock_time(then)}")
 
 
@@ -92,7 +122,7 @@ def log(
     ] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     from_: Annotated[str, typer.Option("--from", metavar="WHEN", help="Begin here instead.")] = "",
-    output: ReadFormat = ReadOutput.TABLE,
+    output: WriteFormat = WriteOutput.TABLE,
     data_dir: DataDir = None,
 ) -> None:
     """Show the log's raw entries: position, the one before, type, key, size.
@@ -109,13 +139,13 @@ def log(
     tell_thinned(session, frozenset(), start)
     entries = _between(source, start, last) if from_ else iter(last_entries(source, tail, last))
     for entry in chain(entries, _coming(source, last) if follow else ()):
-        if output is ReadOutput.JSON:
+        if output is WriteOutput.JSON:
             show_json(entry_record(entry))
         else:
             print(entry_line(entry), flush=follow)
 
 
-def _follow(start: str, output: ReadOutput, data_dir: DataDir) -> None:
+def _follow(start: str, is_json: bool, data_dir: DataDir) -> None:
     session = open_session(data_dir)
     source = session.log
     last = source.last()
@@ -123,7 +153,7 @@ def _follow(start: str, output: ReadOutput, data_dir: DataDir) -> None:
     tell_thinned(session, frozenset(), begin)
     for entry in chain(_between(source, begin, last), _coming(source, last)):
         event = decode(entry)
-        if output is ReadOutput.JSON:
+        if is_json:
             show_json(event_record(event))
         else:
             print(event_line(event), flush=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.counts import counted
 from schemas.errors import BadRequest, Unavailable
 from schemas.objects import Object, key_of_object
 from services.cli.completions import complete_namespace
@@ -50,6 +51,7 @@ def kubeconfig(
         typer.Option(
             "--namespace",
             "-n",
+            metavar="NAMESPACE",
             help="Where they may; everywhere if left out.",
             autocompletion=complete_namespace,
         ),
@@ -220,7 +222,7 @@ def _revoke(session: Session, user: str, actor: str) -> None:
         if grant is not None and grant.user.name == user:
             session.executor.execute(Delete(key_of_object(secret)), session.actor(actor), new_command_id())
             count += 1
-    aside(f"took back {count} token{'' if count == 1 else 's'} of {user}; what is bound to the name stays")
+    aside(f"took back {counted(count, 'token')} of {user}; what is bound to the name stays")
 
 
 def _decoded(text: Any) -> bytes:

@@ -30,7 +30,7 @@ from schemas.objects import (
 )
 from schemas.pod_columns import pod_status
 from schemas.positions import Position, time_of
-from schemas.revisions import template_of
+from schemas.revisions import REVISION_LABEL, template_of
 from services.cli.columns import in_order
 from services.cli.shown_events import assignments, clock_time
 from services.cli.tables import printable
@@ -39,7 +39,6 @@ RESOURCES = tuple(kind.resource for kind in (STATEFUL_SET, DAEMON_SET, POD, NODE
 """What has to be followed."""
 EVENTS_KEPT = 200
 CAUSES_KEPT = 2000
-_REVISION = "controller-revision-hash"
 
 
 class Health(Enum):
@@ -221,7 +220,7 @@ def _pod(pod: Object, place: str) -> Pod:
         place,
         health_of(pod),
         printable(pod_status(pod)),
-        labels_of(pod).get(_REVISION, ""),
+        labels_of(pod).get(REVISION_LABEL, ""),
         pod["spec"].get("nodeName", ""),
         printable(str(status.get("podIP", ""))),
         sum(int(each.get("restartCount", 0)) for each in statuses),
@@ -274,7 +273,7 @@ def _revisions(obj: Object, revisions: Sequence[Object], pods: Sequence[Pod]) ->
 
 def _label_of(revision: Object, of_a_set: bool) -> str:
     """Return what pods of the revision carry: its name, or the bare hash for a DaemonSet's."""
-    return name_of(revision) if of_a_set else labels_of(revision).get(_REVISION, "")
+    return name_of(revision) if of_a_set else labels_of(revision).get(REVISION_LABEL, "")
 
 
 def _ordinal(name: str) -> int:

@@ -13,6 +13,7 @@ from itertools import chain
 from rich.console import Group
 from rich.text import Text
 
+from schemas.counts import counted
 from services.cli.live_models import Happening, Health, Model, Pod, Revision, Workload
 
 LEAST_EVENTS = 5
@@ -74,7 +75,7 @@ def _workloads(model: Model, width: int, room: int) -> list[Text]:
     if len(lines) <= room:
         return lines
     hidden = len(lines) - room + 1
-    return [*lines[: room - 1], Text(f" ... and {hidden} lines more: chronoset get all -A", "dim")]
+    return [*lines[: room - 1], Text(f" ... and {counted(hidden, 'line')} more: chronoset get all -A", "dim")]
 
 
 def _next_to_shrink(

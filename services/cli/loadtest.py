@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schemas.counts import counted
 from schemas.errors import BadRequest
 from services.cli.moments import parse_duration
 from services.cli.options import WriteFormat, WriteOutput, count_from
@@ -193,7 +194,8 @@ def _compared(result: Compared) -> str:
 def _about(result: Compared) -> str:
     plan = result.plan
     nodes = "nodes and driver over the HTTP API" if plan.over_api else "simulated nodes inside, no API"
-    return f"500 nodes, {plan.workers} workers, {plan.durability}; {nodes}; load average {result.load:.2f} at the start"
+    pool, load = counted(plan.workers, "worker"), f"load average {result.load:.2f} at the start"
+    return f"500 nodes, {pool}, {plan.durability}; {nodes}; {load}"
 
 
 def _as_json(result: Compared) -> dict[str, Any]:
@@ -274,5 +276,4 @@ def _progress(workers: int) -> Iterator[Progress]:
 
 
 def _sentence(workers: int, phase: str, sets: int, events: int) -> str:
-    pool = "1 worker" if workers == 1 else f"{workers} workers"
-    return f"{pool}, {phase}: {sets} sets to go, {events} events"
+    return f"{counted(workers, 'worker')}, {phase}: {counted(sets, 'set')} to go, {counted(events, 'event')}"

@@ -43,10 +43,12 @@ def logs(
         str, typer.Argument(metavar="POD", help="Or sts/NAME, ds/NAME.", autocompletion=complete_pod)
     ] = "",
     container: Annotated[
-        str, typer.Option("--container", "-c", help="Which one, where there are several.")
+        str, typer.Option("--container", "-c", metavar="NAME", help="Which one, where there are several.")
     ] = "",
     every_container: Annotated[bool, typer.Option("--all-containers", help="Of all of the pod's.")] = False,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Of all pods with these labels.")] = "",
+    selector: Annotated[
+        str, typer.Option("--selector", "-l", metavar="SELECTOR", help="Of all pods with these labels.")
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     previous: Annotated[
         bool, typer.Option("--previous", "-p", help="Of the run before the present one.")
@@ -64,7 +66,10 @@ def logs(
     timestamps: Annotated[bool, typer.Option("--timestamps", help="When each line was printed.")] = False,
     prefix: Annotated[bool, typer.Option("--prefix", help="Begin lines with pod and container.")] = False,
     most: Annotated[
-        int, typer.Option("--max-log-requests", parser=count_from(1), help="How many may be followed.")
+        int,
+        typer.Option(
+            "--max-log-requests", metavar="N", parser=count_from(1), help="How many may be followed."
+        ),
     ] = MOST_FOLLOWED,
     namespace: Namespace = "default",
     data_dir: DataDir = None,

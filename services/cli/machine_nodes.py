@@ -15,7 +15,7 @@ from schemas.objects import Object, key_of, name_of
 from schemas.selectors import matches_node
 from schemas.taints import ready_status_of
 from services.cli.completions import complete_node
-from services.cli.options import ActorName, CommandId, DataDir, Timeout, WriteFormat, WriteOutput
+from services.cli.options import ActorName, CommandId, DataDir, Group, Patience, WriteFormat, WriteOutput
 from services.cli.session import Session, open_session
 from services.cli.streams import aside
 from services.cli.waiting import TimedOut
@@ -30,6 +30,7 @@ POLL_SECONDS = 0.1
 ONE_MINUTE = "60s"
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -46,7 +47,7 @@ app = typer.Typer(
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="NODE", help="Its name, of a-z, 0-9, '-' and '.'.")],
-    timeout: Timeout = ONE_MINUTE,  # type: ignore[assignment]
+    timeout: Patience = ONE_MINUTE,  # type: ignore[assignment]
     data_dir: DataDir = None,
 ) -> None:
     """Add a node to this machine while `up` runs; a later `up` without --nodes has it too.
@@ -75,7 +76,7 @@ def remove(
     name: Annotated[str, typer.Argument(metavar="NODE", autocompletion=complete_node)],
     actor: ActorName = "",
     command_id: CommandId = "",
-    timeout: Timeout = ONE_MINUTE,  # type: ignore[assignment]
+    timeout: Patience = ONE_MINUTE,  # type: ignore[assignment]
     output: WriteFormat = WriteOutput.TABLE,
     data_dir: DataDir = None,
 ) -> None:

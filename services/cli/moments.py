@@ -128,7 +128,8 @@ def _local_time(found: re.Match[str], now: Milliseconds, option: str) -> tuple[M
     note = (
         ""
         if date and name
-        else f"{found[0]} is {first.isoformat()}" + ("" if name else ", by this machine's zone")
+        else f"{found[0]} is {first.isoformat().replace('+00:00', 'Z')}"
+        + ("" if name else ", by this machine's zone")
     )
     return round(first.timestamp() * 1000), note
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from services.cli.completions import complete_namespace
 from services.cli.moments import parse_duration
@@ -27,6 +28,16 @@ def count_from(least: int) -> Callable[[Any], int]:
         raise typer.BadParameter(f"{text!r} is no whole number from {least} on")
 
     return parse
+
+
+class Group(TyperGroup):
+    """A command with commands of its own, whose help has the whole first sentence of each."""
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, each.get_short_help_str(1000)) for name, each in self.commands.items()]
+            )
 
 
 class WriteOutput(StrEnum):
@@ -51,7 +62,13 @@ DataDir = Annotated[
 ]
 Namespace = Annotated[
     str,
-    typer.Option("--namespace", "-n", help="The namespace to look in.", autocompletion=complete_namespace),
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAMESPACE",
+        help="The namespace to look in.",
+        autocompletion=complete_namespace,
+    ),
 ]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Look in every namespace.")]
 ActorName = Annotated[
@@ -70,5 +87,10 @@ Timeout = Annotated[
         "--timeout", metavar="TIME", parser=parse_duration, help="How long --wait waits, as 90s, 10m or 1h."
     ),
 ]
+Patience = Annotated[
+    float,
+    typer.Option("--timeout", metavar="TIME", parser=parse_duration, help="How long to wait, as 90s or 10m."),
+]
+"""The same, of a command that always waits."""
 WriteFormat = Annotated[WriteOutput, typer.Option("--output", "-o", help="For people, or for programs.")]
 ReadFormat = Annotated[ReadOutput, typer.Option("--output", "-o", help="How to show the objects.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from schemas.errors import BadRequest
 from schemas.positions import Position, stream_id_of, time_of
 from schemas.times import Milliseconds
 from services.cli.moments import parse_moment
@@ -29,7 +30,10 @@ def place_of_words(session: Session, text: str, option: str) -> Place:
     if moment.note:
         aside(moment.note)
     if moment.is_time:
-        return Place(session.history.position_at(time_of(moment.position)), time_of(moment.position))
+        try:
+            return Place(session.history.position_at(time_of(moment.position)), time_of(moment.position))
+        except BadRequest as error:
+            raise BadRequest(f"{option}: {error}") from None
     position = Past(session.history).checked(moment.position, option)
     if position != moment.position:
         named, end = stream_id_of(moment.position), stream_id_of(position)

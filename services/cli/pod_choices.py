@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.errors import BadRequest, NotFound
-from schemas.kinds import DAEMON_SET, POD, STATEFUL_SET, Kind
+from schemas.kinds import POD, WORKLOADS
 from schemas.objects import Object, labels_of, name_of, uid_of
 from schemas.selectors import parse_selector
 from services.cli.references import Reference, checked_namespace, parse_one
@@ -12,7 +12,6 @@ from services.cli.streams import aside
 from services.commands.sources import existing
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-_WORKLOADS: tuple[Kind, ...] = (STATEFUL_SET, DAEMON_SET)
 
 
 def pod_named(session: Session, word: str, namespace: str) -> Object:
@@ -23,7 +22,7 @@ def pod_named(session: Session, word: str, namespace: str) -> Object:
     reference = parse_one([word if "/" in word else f"pod/{word}"])
     if reference.kind == POD:
         return existing(session.sources, reference.key(checked_namespace(namespace)))
-    if reference.kind in _WORKLOADS:
+    if reference.kind in WORKLOADS:
         return _first_pod_of(session, reference, checked_namespace(namespace))
     raise BadRequest(f"POD: {word!r} is no pod; write NAME, pod/NAME, sts/NAME or ds/NAME")
 

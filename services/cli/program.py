@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, suppress
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NamedTuple
 
 import typer
@@ -40,7 +41,7 @@ class Place(NamedTuple):
 
 COMMANDS: dict[str, Place] = {
     "apply": Place("writes", "apply", "create or change objects from manifests"),
-    "patch": Place("writes", "patch", "change an object by a JSON patch or a merge patch"),
+    "patch": Place("writes", "patch", "change an object by a patch"),
     "scale": Place("writes", "scale", "set the number of replicas"),
     "delete": Place("writes", "delete", "delete objects"),
     "rollout": Place("rollouts", "app", "undo, restart, status and history of rollouts"),
@@ -97,6 +98,11 @@ class _Listed(NamedTuple):
 class _Commands(TyperGroup):
     _is_listing = False
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        names: Any = dict.fromkeys(COMMANDS)
+        self.commands = names  # of which the nearest to a mistyped one is told
+
     def list_commands(self, _ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -126,11 +132,29 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    from schemas.envelopes import SCHEMA_VERSION
+
+    try:
+        number = version(PROGRAM)
+    except PackageNotFoundError:
+        number = "of these sources, not installed"
+    print(f"{PROGRAM} {number}; log format {SCHEMA_VERSION}")
+    raise typer.Exit
+
+
 @app.callback()
 def chronoset(
     data_dir: str = typer.Option("", metavar="DIR", help="The cluster's directory (default .chronoset)."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours, as NO_COLOR=1."),
     direct: bool = typer.Option(False, "--direct", help="Write to the log, though an API answers for it."),
+    version: bool = typer.Option(  # noqa: ARG001
+        False, "--version", is_eager=True, callback=_show_version, help="Print the version and exit."
+    ),
 ) -> None:
     """StatefulSets and DaemonSets without Kubernetes, on an event log that remembers everything.
 
@@ -167,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, an error's own (schemas.errors), 2 for bad usage."""
     if os.environ.get(COMPLETE):
         return _complete()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without an arrow shows "?" for it
     try:
         result = get_command(app).main(
             args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False

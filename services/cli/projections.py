@@ -11,7 +11,7 @@ import typer
 from schemas.errors import Unavailable
 from schemas.objects import Key
 from schemas.positions import Position, stream_id_of, time_of
-from services.cli.options import DataDir, WriteFormat, WriteOutput
+from services.cli.options import DataDir, Group, WriteFormat, WriteOutput
 from services.cli.session import Session, open_session
 from services.cli.streams import aside
 from services.cli.tables import table
@@ -20,6 +20,7 @@ MOST_COUNTED = 1000
 """Events that are counted behind the projections; more are told as `1000+`."""
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,

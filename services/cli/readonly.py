@@ -22,8 +22,10 @@ class State(StrEnum):
 
 
 def read_only(
-    state: Annotated[State, typer.Argument(help="on: refuse every write. off: let them in again.")],
-    reason: Annotated[str, typer.Option(help="Why; everyone who is refused is told.")] = "",
+    state: Annotated[
+        State, typer.Argument(metavar="on|off", help="on: refuse every write. off: let them in again.")
+    ],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; everyone who is refused is told.")] = "",
     actor: ActorName = "",
     data_dir: DataDir = None,
 ) -> None:

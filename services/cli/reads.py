@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import BadRequest
-from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
+from schemas.kinds import WORKLOADS, Kind
 from schemas.objects import Object, labels_of
 from schemas.selectors import parse_selector
 from services.cli.columns import Layout, Setting
@@ -16,11 +16,9 @@ from services.cli.completions import complete_target
 from services.cli.moments import parse_position
 from services.cli.options import AllNamespaces, DataDir, Namespace, ReadFormat, ReadOutput
 from services.cli.printing import listing_text, object_text, position_line, show
-from services.cli.references import Reference, checked_namespace, parse_references
+from services.cli.references import Reference, checked_namespace, none_found, parse_references
 from services.cli.session import Session, now_ms, open_session
 from services.cli.streams import aside
-
-_WORKLOADS = (STATEFUL_SET, DAEMON_SET)
 
 
 def get(
@@ -32,7 +30,9 @@ def get(
     ],
     namespace: Namespace = "default",
     everywhere: AllNamespaces = False,
-    selector: Annotated[str, typer.Option("--selector", "-l", help="Labels, as app=web,tier!=cache.")] = "",
+    selector: Annotated[
+        str, typer.Option("--selector", "-l", metavar="SELECTOR", help="Labels, as app=web,tier!=cache.")
+    ] = "",
     output: ReadFormat = ReadOutput.TABLE,
     at_least: Annotated[
         str, typer.Option(metavar="POSITION", help="Wait until the projections show this position.")
@@ -85,7 +85,7 @@ def get(
         _text(listing, references, output, Layout(namespaces=everywhere), _setting(session, listing, output))
     )
     if not listing and output not in (ReadOutput.JSON, ReadOutput.YAML):
-        aside("No resources found" + (f" in namespace {place}" if place else ""))
+        aside(none_found(references, place))
     aside(position_line(position))
 
 
@@ -108,7 +108,7 @@ def _found(session: Session, reference: Reference, namespace: str) -> tuple[Kind
 
 def _setting(session: Session, listing: list[tuple[Kind, list[Object]]], output: ReadOutput) -> Setting:
     tables = output in (ReadOutput.TABLE, ReadOutput.WIDE)
-    asks = tables and any(kind in _WORKLOADS for kind, _ in listing)
+    asks = tables and any(kind in WORKLOADS for kind, _ in listing)
     return Setting(now_ms(), session.waiting() if asks else {})
 
 

@@ -14,7 +14,9 @@ import orjson
 import typer
 
 from schemas.envelopes import Event
-from services.cli.printing import yaml_text
+from schemas.objects import namespace_of
+from services.cli.columns import Layout, Setting, headers_of, in_order, rows_of
+from services.cli.printing import Listing, yaml_text
 from services.cli.shown_events import event_record
 
 
@@ -47,6 +49,21 @@ def csv_text(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> str:
     for row in rows:
         writer.writerow([_cell(row.get(name)) for name in header])
     return text.getvalue().rstrip("\n")
+
+
+def listing_csv(listing: Listing, setting: Setting) -> str:
+    """Return objects as CSV: kind, namespace, and the columns of each kind's wide table."""
+    header = dict.fromkeys(("kind", "namespace", "name"))
+    rows = []
+    for kind, objects in listing:
+        names = [each.lower() for each in headers_of(kind, Layout(wide=True))]
+        cells = rows_of(kind, objects, setting, Layout(wide=True))
+        for obj, row in zip(in_order(objects), cells, strict=True):
+            rows.append(
+                {"kind": kind.kind, "namespace": namespace_of(obj), **dict(zip(names, row, strict=True))}
+            )
+        header |= dict.fromkeys(names if objects else ())
+    return csv_text(rows, tuple(header))
 
 
 def full_record(event: Event) -> dict[str, Any]:

@@ -73,6 +73,12 @@ def checked_namespace(namespace: str) -> str:
     return namespace
 
 
+def none_found(references: Sequence[Reference], namespace: str) -> str:
+    """Return what is said where nothing was found; `namespace` is empty where all were searched."""
+    searched = namespace if any(reference.kind.namespaced for reference in references) else ""
+    return "No resources found" + (f" in namespace {searched}" if searched else "")
+
+
 def _parse_pair(word: str) -> Reference:
     kind, _, name = word.partition("/")
     return Reference(_parse_kind(kind), _checked_name(name))

@@ -40,6 +40,7 @@ from services.cli.session import Session, now_ms, open_session
 from services.cli.shown_events import clock_time
 from services.cli.streams import aside, show_json
 from services.cli.telling import (
+    broken_off,
     chain_record,
     chain_text,
     event_head,
@@ -185,7 +186,8 @@ def diff(
                 for each, fields in shown
             ]
             show(document(values, output))
-    aside(f"from {_spoken(begin)} to {_spoken(end)}: {len(shown)} objects differ")
+    differ = "1 object differs" if len(shown) == 1 else f"{len(shown)} objects differ"
+    aside(f"from {_spoken(begin)} to {_spoken(end)}: {differ}")
 
 
 @app.command(short_help="each change of an object: when, by whom, which fields")
@@ -226,6 +228,9 @@ def history(
             f"there never was a {name_of_key(key)} in namespace {namespace} up to {_spoken(end)}", key
         )
     _show_changes(key, changes, no_status, field, output)
+    if events and not changes:
+        asked = f" to {field}" if field else ""
+        aside(f"of its {len(events)} events none is a change{asked} that was asked for")
 
 
 @app.command("log", short_help="the events of somebody, of some kind, of some time")
@@ -308,6 +313,8 @@ def why(
         case Format.CSV:
             rows = [{**record, "actor": record["actor"]} for record in chain_record(chain)["chain"]]
             show(csv_text(rows, ("because", *_EVENT_COLUMNS)))
+            if not chain.whole:
+                aside(broken_off(chain))
         case _:
             show(document(chain_record(chain), output))
 

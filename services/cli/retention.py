@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from schemas.errors import BadRequest
-from schemas.kinds import kind_named
 from schemas.positions import stream_id_of, time_of
-from schemas.retention import ACCEPTED, KEY, name_in_policy, parse_period
+from schemas.retention import ACCEPTED, KEY, SNAPSHOTS, name_in_policy, parse_period, resource_named
 from schemas.times import rfc3339
-from services.cli.options import ActorName, CommandId, DataDir, WriteFormat, WriteOutput
+from services.cli.options import ActorName, CommandId, DataDir, Group, WriteFormat, WriteOutput
 from services.cli.references import parse_references
 from services.cli.session import open_session
 from services.cli.streams import aside, show_json
@@ -22,6 +21,7 @@ from services.commands.commands import Retain
 Kinds = Annotated[str, typer.Argument(metavar="KIND[,KIND...]", help="As pods,events.")]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -48,7 +48,9 @@ def show(output: WriteFormat = WriteOutput.TABLE, data_dir: DataDir = None) -> N
     """
     session = open_session(data_dir)
     session.catch_up(session.log.last())
-    rows = _rows(session.views.get(KEY), session.log.archive.refresh().thinned)
+    manifest = session.log.archive.refresh()
+    done = (*manifest.thinned, *([manifest.sparse] if manifest.sparse else []))
+    rows = _rows(session.views.get(KEY), done)
     if output is WriteOutput.JSON:
         show_json({"policies": rows, "others": "for ever"})
         return
@@ -81,11 +83,15 @@ def set_(
     """Drop events of some kinds once they are older than a period, a day at least. What was dropped does not come back.
 
     The historian does it, when the log's server holds them no more (CHRONOSET_STREAM_EVENTS); `archive thin` at once.
+    `snapshots` stands for the archive's: of older ones one a day stays at least, and so many that the log between two
+    is at most twice as large as one. Without the others nothing is lost but time, unless events are dropped, too: then
+    only the states at those that stay are known.
 
     \b
     Example:
       chronoset retention set pods --keep 90d
       chronoset retention set leases,events --keep 1w --actor alice
+      chronoset retention set snapshots --keep 30d
     """
     if parse_period(keep) is None:
         raise BadRequest(f"--keep: {keep[:40]!r} is no period; write {ACCEPTED}")
@@ -110,12 +116,15 @@ def unset(
 
 
 def _names(words: str) -> tuple[str, ...]:
-    references = parse_references([words])
+    names = [each.strip() for each in words.split(",")]
+    kinds = [each for each in names if each != SNAPSHOTS]
+    references = parse_references([",".join(kinds)]) if kinds else []
     if any(reference.name for reference in references):
         raise BadRequest(
             f"KIND: {words!r} names an object; a policy is for all objects of a kind: write as pods,events"
         )
-    return tuple(name_in_policy(reference.kind) for reference in references)
+    found = tuple(name_in_policy(reference.kind.resource) for reference in references)
+    return (*found, SNAPSHOTS) if SNAPSHOTS in names else found
 
 
 def _rows(policy: Any, thinned: Any) -> list[dict[str, Any]]:
@@ -123,21 +132,15 @@ def _rows(policy: Any, thinned: Any) -> list[dict[str, Any]]:
     said = dict((policy or {}).get("data") or {})
     until = {}
     for each in thinned:
-        group, _, plural = each.resource.partition("/")
-        name = plural if group == "core" else f"{plural}.{group}"
-        until[next((one for one in said if _resource(one) == each.resource), name)] = each.until
+        name = name_in_policy(each.resource)
+        until[next((one for one in said if resource_named(one) == each.resource), name)] = each.until
     return [
         {
             "kind": name,
             "keep": said.get(name, ""),
-            "problem": name in said and (not _resource(name) or parse_period(said[name]) is None),
+            "problem": name in said and (not resource_named(name) or parse_period(said[name]) is None),
             "thinnedUntil": stream_id_of(until[name]) if name in until else None,
             "thinnedUntilTime": rfc3339(time_of(until[name])) if name in until else None,
         }
         for name in sorted({*said, *until})
     ]
-
-
-def _resource(name: str) -> str:
-    kind = kind_named(name)
-    return kind.resource if kind else ""

@@ -16,7 +16,9 @@ from services.cli.options import (
     ActorName,
     CommandId,
     DataDir,
+    Group,
     Namespace,
+    Patience,
     ReadFormat,
     ReadOutput,
     Timeout,
@@ -40,6 +42,7 @@ Target = Annotated[
 ]
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -107,7 +110,7 @@ def status(
     target: Target,
     watch: Annotated[bool, typer.Option("--watch/--no-watch", "-w", help="Until it is complete.")] = True,
     namespace: Namespace = "default",
-    timeout: Timeout = TEN_MINUTES,  # type: ignore[assignment]
+    timeout: Patience = TEN_MINUTES,  # type: ignore[assignment]
     data_dir: DataDir = None,
 ) -> None:
     """Say how far a rollout is, and wait until it is complete (exit code 1 where it is not in time).

@@ -12,7 +12,7 @@ from services.cli.writes import Manner, write
 from services.commands.commands import Switch
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="CONTROLLER...", help="As statefulset.")]
-All = Annotated[bool, typer.Option("--all", help="Every controller: the control plane only reads.")]
+All = Annotated[bool, typer.Option("--all", help="Every controller.")]
 
 
 def pause(
@@ -23,7 +23,7 @@ def pause(
     output: WriteFormat = WriteOutput.TABLE,
     data_dir: DataDir = None,
 ) -> None:
-    """Pause controllers: they decide nothing until they are resumed. With --all, none writes.
+    """Pause controllers: they decide nothing until they are resumed. With --all the control plane only reads.
 
     \b
     Example:

@@ -108,8 +108,22 @@ def chain_text(chain: Chain, when: str) -> str:
         told = f"because {sentence(link, chain)}{turns}"
         lines.append(f"  {at}  {told}  {painted(stream_id_of(position), 'dim')}")
     if not chain.whole:
-        lines.append("  and what led to that the log does not say")
+        lines.append(f"  {broken_off(chain)}")
     return "\n".join(lines)
+
+
+def broken_off(chain: Chain) -> str:
+    """Return where a chain ends that does not lead to its beginning, and who has seen to that."""
+    what = "and what led to that" if chain.links else "what led to that"
+    if chain.dropped is None:
+        return f"{what} the log does not say"
+    resources, until, policies = chain.dropped
+    kinds = " and ".join(sorted(each.partition("/")[2] for each in resources))
+    said = " and ".join(map(stream_id_of, policies))
+    return (
+        f"{what} is dropped: no events of {kinds} are kept up to {clock_time(time_of(until))} "
+        f"(retention policy {said}; see chronoset retention show)"
+    )
 
 
 def sentence(link: Link, chain: Chain) -> str:
@@ -149,6 +163,13 @@ def chain_record(chain: Chain) -> dict[str, Any]:
         "key": chain.key,
         "exists": chain.obj is not None,
         "complete": chain.whole,
+        "dropped": {
+            "kinds": list(chain.dropped.resources),
+            "until": stream_id_of(chain.dropped.until),
+            "policies": [stream_id_of(each) for each in chain.dropped.policies],
+        }
+        if chain.dropped
+        else None,
         "chain": [
             {
                 **full_record(link.event),

@@ -35,12 +35,21 @@ def rollouts_text(found: Sequence[Rollout], now: Milliseconds) -> str:
                 f"{each.number} ({each.images})",
                 each.what,
                 who(each.begun),
-                f"{each.duration(now) / 1000:.1f} s",
+                spoken_duration(each.duration(now)),
                 ending if each.outcome != RUNNING else "still running",
                 ", ".join(names[:_SHOWN_PODS]) + more,
             )
         )
     return table(("START", "WORKLOAD", "REVISION", "WHAT", "BY", "TOOK", "ENDED", "PODS, IN ORDER"), rows)
+
+
+def spoken_duration(duration: Milliseconds) -> str:
+    """Return `6.4 s`, `11 min 56 s` or `2 h 5 min`."""
+    seconds = duration / 1000
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if seconds < 6000 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def rollout_record(each: Rollout, now: Milliseconds) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.counts import counted
 from schemas.errors import BadRequest, Unavailable
-from services.cli.options import DataDir
+from services.cli.options import DataDir, count_from
 from services.clusters import ClusterRecord
 from services.programs import Program
 from services.settings import Settings
@@ -32,7 +33,9 @@ def up(
     nodes: Annotated[
         int | None,
         typer.Option(
-            help="How many nodes this machine plays: n1, n2, ... (default: those of last time, or 3)."
+            parser=count_from(0),
+            metavar="N",
+            help="How many nodes this machine plays: n1, n2, ... (default: those of last time, or 3).",
         ),
     ] = None,
     manifests: Annotated[
@@ -168,7 +171,7 @@ class Announcer:
         if record.ready and not self._is_up and record.members and len(running) == len(record.members):
             self._is_up = True
             self.say(
-                f"cluster {record.cluster} is up in {self.place}: {self.nodes} nodes, "
+                f"cluster {record.cluster} is up in {self.place}: {counted(self.nodes, 'node')}, "
                 f"{len(record.members)} processes. Ctrl-C stops it."
             )
             join = "" if self.place == "./.chronoset" else f" --data-dir {self.place}"

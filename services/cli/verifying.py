@@ -23,7 +23,7 @@ from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
 from schemas.objects import Key
 from schemas.positions import Position, position_of, stream_id_of, time_of
 from schemas.retention import KEY as RETENTION
-from schemas.retention import periods_of
+from schemas.retention import SNAPSHOTS, periods_of
 from schemas.times import rfc3339
 from services.cli.options import DataDir
 from services.cli.pasts import place_of_words
@@ -55,8 +55,10 @@ class Report:
     skipped: list[str] = field(default_factory=list)
 
     def found(self, part: str, why: LostHistory | str, position: Position = 0) -> None:
-        """Add what is wrong with a part."""
-        self.findings.append((part, why.position if isinstance(why, LostHistory) else position, str(why)))
+        """Add what is wrong with a part; once."""
+        finding = (part, why.position if isinstance(why, LostHistory) else position, str(why))
+        if finding not in self.findings:
+            self.findings.append(finding)
 
 
 def verify(
@@ -89,7 +91,9 @@ def verify(
     if report.findings:
         part, position, why = min(report.findings, key=lambda each: (not each[1], each[1]))
         where = f"first at {stream_id_of(position)}, " if position else ""
-        raise Damaged(f"{len(report.findings)} things are wrong, {where}in the {part}: {why}", position)
+        count = len(report.findings)
+        wrong = "something is wrong" if count == 1 else f"{count} things are wrong"
+        raise Damaged(f"{wrong}, {where}in the {part}: {why}", position)
 
 
 def check(session: Session, begin: Position, projections: bool) -> Report:
@@ -120,7 +124,9 @@ def _check_archive(report: Report, log: Log) -> None:
         report.segments = len(manifest.segments)
         for why in log.archive.check():
             report.found("archive", why)
-    except (LostHistory, Unavailable) as why:
+    except LostHistory as why:
+        report.found("archive", why)
+    except Unavailable as why:
         report.found("archive", str(why))
 
 
@@ -184,7 +190,7 @@ def _check_policies(report: Report, session: Session) -> None:
         return
     said = {each.event.position: periods_of(each.new) for each in versions}
     moments = {each.position for each in manifest.snapshots}
-    for row in manifest.thinned:
+    for row in (*manifest.thinned, *([manifest.sparse] if manifest.sparse else ())):
         what = f"{row.resource} is thinned up to {stream_id_of(row.until)}"
         if any(end < row.policy <= seen for end, seen in given_up):
             report.skipped.append(
@@ -194,7 +200,7 @@ def _check_policies(report: Report, session: Session) -> None:
             report.found("archive", f"{what}, which the policy at {stream_id_of(row.policy)} does not say")
         elif time_of(row.until) > row.at - row.keep or row.at > now_ms() + MAX_CLOCK_SKEW_MS:
             report.found("archive", f"{what}, before its time: {rfc3339(time_of(row.until) + row.keep)}")
-        elif row.until not in moments:
+        elif row.until not in moments and row.resource != SNAPSHOTS:
             report.found("archive", f"{what}, where no state is kept")
     until = max((row.until for row in manifest.thinned), default=0)
     report.thinned = {row.resource: row.until for row in manifest.thinned}
@@ -216,7 +222,7 @@ def _snapshots(log: Log) -> list[Any]:
 
 def _kept_state(log: Log, row: Snapshot) -> State:
     assert isinstance(log, ArchivedLog)
-    return unpack_state(log.archive.content(row.name, row.digest), row.name)
+    return State.of(unpack_state(log.archive.content(row.name, row.digest), row.name))
 
 
 def _check_snapshot(report: Report, verifier: Verifier, log: Log, row: Any) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from events.replica import Applied
 from schemas.columns import spoken_name
 from schemas.errors import BadRequest
-from schemas.kinds import DAEMON_SET, STATEFUL_SET, Kind
+from schemas.kinds import WORKLOADS, Kind
 from schemas.objects import (
     Key,
     Object,
@@ -34,7 +34,6 @@ from services.commands.sources import existing
 
 _BLOCK_SECONDS = 1.0
 """How long what a set waits for, which is not in the log, may go unnoticed."""
-_WORKLOADS = (STATEFUL_SET, DAEMON_SET)
 
 
 class Change(StrEnum):
@@ -146,7 +145,7 @@ class Printer:
 
     def waiting_otherwise(self, objects: Mapping[Key, Object], steps: Sequence[Step]) -> Iterator[Step]:
         """Ask what the workloads wait for; yield those that were shown with another sentence and are in no step."""
-        if self.kind not in _WORKLOADS or not self.shape.is_table:
+        if self.kind not in WORKLOADS or not self.shape.is_table:
             return
         self._waiting = self.session.waiting()
         stepped = {key_of_object(step.obj) for step in steps}
@@ -174,7 +173,7 @@ class Printer:
             return
         leading = ["EVENT"] if self.shape.events else []
         self._table = self._table or Growing([*leading, *headers_of(self.kind, self.shape.layout), ""])
-        if not self._waiting and self.kind in _WORKLOADS:
+        if not self._waiting and self.kind in WORKLOADS:
             self._waiting = self.session.waiting()
         print(self._table.lines([self._row(step) for step in steps]), flush=True)
 

@@ -77,7 +77,9 @@ def apply(
     files: Annotated[
         list[str], typer.Option("--filename", "-f", metavar="FILE", help="A file, or - for stdin.")
     ],
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="For objects that name none.")] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", metavar="NAMESPACE", help="For objects that name none.")
+    ] = "",
     validate: Annotated[
         FieldValidation, typer.Option(help="What becomes of unknown fields.")
     ] = FieldValidation.STRICT,

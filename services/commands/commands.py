@@ -109,7 +109,10 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Retain:
-    """Keep all events of some kinds (`pods`, `statefulsets.apps`) for a period, as `90d`; an empty one is for ever."""
+    """Keep all events of some kinds (`pods`, `statefulsets.apps`) for a period, as `90d`; an empty one is for ever.
+
+    Among the kinds `snapshots` stands for those of the archive.
+    """
 
     kinds: tuple[str, ...]
     period: str

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from schemas.changes import Change, Create, Replace
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
 from schemas.errors import BadRequest, Cause, Invalid
-from schemas.kinds import BY_RESOURCE, STATEFUL_SET, kind_named
+from schemas.kinds import STATEFUL_SET
 from schemas.objects import Object, split_key
-from schemas.retention import ACCEPTED, parse_period, with_periods
+from schemas.retention import ACCEPTED, SNAPSHOTS, parse_period, resource_named, with_periods
 from schemas.retention import KEY as RETENTION
 from schemas.times import Milliseconds
+from schemas.workload_rules import MOST_REPLICAS
 from services.commands.admission import check_deletion
 from services.commands.commands import (
     Apply,
@@ -37,7 +38,6 @@ from services.commands.sources import Sources, existing, subject_of
 
 _PROPAGATIONS = {"background": BACKGROUND, "foreground": FOREGROUND, "orphan": ORPHAN}
 CASCADES = tuple(_PROPAGATIONS)
-_MOST_REPLICAS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ def decide(command: Command, sources: Sources, now: Milliseconds) -> Decided:
 def _decide_scale(command: Scale, sources: Sources) -> Change:
     if split_key(command.key)[0] != STATEFUL_SET.resource:
         raise BadRequest(f"{subject_of(command.key)} has no replicas to scale; name a statefulset")
-    if not 0 <= command.replicas <= _MOST_REPLICAS:
-        problem = f"Invalid value: {command.replicas}: must be a whole number from 0 to {_MOST_REPLICAS}"
+    if not 0 <= command.replicas <= MOST_REPLICAS:
+        problem = f"Invalid value: {command.replicas}: must be a whole number from 0 to {MOST_REPLICAS}"
         raise Invalid(subject_of(command.key), (Cause("spec.replicas", problem),))
     old = existing(sources, command.key)
     return Replace(old, {**old, "spec": {**old["spec"], "replicas": command.replicas}})
@@ -125,16 +125,16 @@ def _decide_switch(command: Switch, sources: Sources) -> Change:
 
 
 def _decide_retention(command: Retain, sources: Sources) -> Change:
-    kinds = []
+    resources = []
     for name in command.kinds:
-        kind = kind_named(name)
-        if kind is None or kind.resource not in BY_RESOURCE:
-            raise BadRequest(f"KIND: {name!r} is no kind that is kept in the log")
-        kinds.append(kind)
-    if not kinds:
+        resource = resource_named(name)
+        if not resource:
+            raise BadRequest(f"KIND: {name!r} is no kind that is kept in the log, nor {SNAPSHOTS}")
+        resources.append(resource)
+    if not resources:
         raise BadRequest("KIND: is missing; write one, as pods")
     if command.period and parse_period(command.period) is None:
         raise BadRequest(f"--keep: {command.period[:40]!r} is no period; write {ACCEPTED}")
     found = sources.get(RETENTION)
-    new = with_periods(found, kinds, command.period)
+    new = with_periods(found, resources, command.period)
     return Create(new) if found is None else Replace(found, new)

@@ -7,12 +7,10 @@ from schemas.errors import BadRequest, Invalid
 from schemas.kinds import NODE
 from schemas.objects import Key, Object, split_key
 from schemas.pod_rules import taint_findings
-from schemas.taints import UNSCHEDULABLE
+from schemas.taints import CORDON, UNSCHEDULABLE, which_taint
 from schemas.times import Milliseconds, rfc3339
 from services.commands.commands import Cordon, Taint
 from services.commands.sources import Sources, existing, subject_of
-
-_CORDON = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
 
 
 def decide_cordon(command: Cordon, sources: Sources) -> Replace:
@@ -21,7 +19,7 @@ def decide_cordon(command: Cordon, sources: Sources) -> Replace:
     spec = {name: value for name, value in node["spec"].items() if name != "unschedulable"}
     taints = [each for each in spec.get("taints") or () if each["key"] != UNSCHEDULABLE]
     if command.cordoned:
-        return Replace(node, {**node, "spec": _with(spec, [*taints, _CORDON]) | {"unschedulable": True}})
+        return Replace(node, {**node, "spec": _with(spec, [*taints, CORDON]) | {"unschedulable": True}})
     return Replace(node, {**node, "spec": _with(spec, taints)})
 
 
@@ -51,15 +49,11 @@ def _existing_node(sources: Sources, key: Key) -> Object:
 
 def _added(taints: list[Object], taint: Object, now: Milliseconds) -> list[Object]:
     """Return the taints with one more; the one of its key and effect is replaced, the same one stays as it is."""
-    known = next((each for each in taints if _which(each) == _which(taint)), None)
+    known = next((each for each in taints if which_taint(each) == which_taint(taint)), None)
     if known is not None and known.get("value", "") == taint.get("value", ""):
         return taints
     timed = {**taint, "timeAdded": rfc3339(now)} if taint["effect"] == "NoExecute" else taint
     return [*(each for each in taints if each is not known), timed]
-
-
-def _which(taint: Object) -> tuple[str, str]:
-    return taint["key"], taint["effect"]
 
 
 def _with(spec: Object, taints: list[Object]) -> Object:

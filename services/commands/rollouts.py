@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas.changes import Replace
+from schemas.counts import counted
 from schemas.errors import BadRequest
-from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, STATEFUL_SET
+from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, WORKLOADS
 from schemas.objects import Key, Object, name_of, namespace_of, split_key, uid_of
 from schemas.revisions import go_json, revision_data, revisions_of, template_of
 from schemas.times import Milliseconds, rfc3339
@@ -15,7 +16,7 @@ from services.commands.sources import Sources, existing, subject_of
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
-_WORKLOADS = (STATEFUL_SET.resource, DAEMON_SET.resource)
+_WORKLOADS = tuple(kind.resource for kind in WORKLOADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +109,24 @@ def _set_progress(workload: Object) -> Progress:
     if _is_unobserved(workload):
         return Progress(False, "waiting for the change to be observed by the controller")
     if ready < replicas:
-        return Progress(False, f"waiting for {replicas - ready} pods to be ready")
+        return Progress(False, f"waiting for {counted(replicas - ready, 'pod')} to be ready")
     if strategy.get("type") == "OnDelete":
-        return Progress(True, f"{replicas} pods are ready; OnDelete updates a pod when it is deleted")
+        return Progress(True, f"{counted(replicas, 'pod')} ready; OnDelete updates a pod when it is deleted")
     partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
     if partition > 0:
         wanted = max(replicas - partition, 0)
         if updated < wanted:
             return Progress(
                 False,
-                f"waiting for the partitioned roll out: {updated} of {wanted} new pods have been updated",
+                f"waiting for the partitioned roll out: {updated} of {counted(wanted, 'new pod')} updated",
             )
-        return Progress(True, f"partitioned roll out complete: {updated} new pods have been updated")
+        return Progress(True, f"partitioned roll out complete: {counted(updated, 'new pod')} updated")
     revision = status.get("updateRevision", "")
     if revision != status.get("currentRevision", ""):
-        return Progress(False, f"waiting for the rolling update: {updated} pods at revision {revision}")
-    return Progress(True, f"rolling update complete: {replicas} pods at revision {revision}")
+        return Progress(
+            False, f"waiting for the rolling update: {counted(updated, 'pod')} at revision {revision}"
+        )
+    return Progress(True, f"rolling update complete: {counted(replicas, 'pod')} at revision {revision}")
 
 
 def _daemon_set_progress(workload: Object) -> Progress:
@@ -135,11 +138,13 @@ def _daemon_set_progress(workload: Object) -> Progress:
         return Progress(False, "waiting for the change to be observed by the controller")
     if updated < desired and not on_delete:
         return Progress(
-            False, f"waiting for the rolling update: {updated} of {desired} pods have been updated"
+            False, f"waiting for the rolling update: {updated} of {counted(desired, 'pod')} updated"
         )
     if available < desired:
         return Progress(False, f"waiting for pods: {available} of {desired} are available")
-    return Progress(True, f"daemon set {name_of(workload)} is rolled out: {desired} pods are available")
+    return Progress(
+        True, f"daemon set {name_of(workload)} is rolled out: {counted(desired, 'pod')} available"
+    )
 
 
 def _is_unobserved(workload: Object) -> bool:

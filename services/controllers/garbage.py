@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from events.state import State
@@ -40,6 +40,7 @@ from schemas.objects import (
 from schemas.times import Milliseconds
 from services.controllers.controller import Controller
 from services.controllers.finalizers import finalized, has_finalizer, without_finalizer
+from services.controllers.leftovers import next_look, said_of
 
 MOST_CHANGES = 500
 
@@ -195,14 +196,18 @@ def _empty(namespace: Object, contents: Sequence[Object], now: Milliseconds) -> 
     if not contents:
         changes.append(finalized(namespace, {**namespace, "spec": _without_finalizers(namespace)}))
         return Decision(tuple(changes))
-    if namespace.get("status", {}).get("phase") != "Terminating":
-        status = {**namespace.get("status", {}), "phase": "Terminating"}
+    said = said_of(namespace, contents, now)
+    status = {**namespace.get("status", {}), "phase": "Terminating", **({"conditions": said} if said else {})}
+    if status != namespace.get("status"):
         changes.append(Replace(namespace, {**namespace, "status": status}))
     wave = [obj for obj in contents if obj["kind"] in _FIRST_WAVE] or contents
     changes += [deletion_of(obj, now) for obj in wave if not is_terminating(obj)]
     counts = Counter(kind_of(obj).resource for obj in contents)
     left = ", ".join(f"{count} {resource}" for resource, count in sorted(counts.items()))
-    return _bounded(changes, now, f"namespace {name_of(namespace)} to be empty: {left} ({_names(wave)})")
+    decision = _bounded(changes, now, f"namespace {name_of(namespace)} to be empty: {left} ({_names(wave)})")
+    if decision.requeue_at is None and (later := next_look(namespace)) > now:
+        return replace(decision, requeue_at=later)
+    return decision
 
 
 def _bounded(changes: Sequence[Change], now: Milliseconds, waiting_for: str = "") -> Decision:

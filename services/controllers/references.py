@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.objects import Object, name_of, uid_of
+from schemas.objects import Object, name_of, uid_of, with_metadata
 
 
 def controller_reference(owner: Object) -> Object:
@@ -15,3 +15,9 @@ def controller_reference(owner: Object) -> Object:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def released(obj: Object, owner: Object) -> Object:
+    """Return an object without its reference to an owner."""
+    references = [each for each in obj["metadata"]["ownerReferences"] if each["uid"] != uid_of(owner)]
+    return with_metadata(obj, ownerReferences=references or None)

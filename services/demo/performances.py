@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from schemas.counts import counted
 from schemas.errors import BadRequest
 from services.demo import daemons, story
 from services.demo.clusters import Cluster
@@ -58,7 +59,9 @@ def _running(cluster: Cluster, stage: Stage) -> Iterator[None]:
     """Start the cluster, and stop it at the end unless it is to be kept; also where the terminal is gone by then."""
     begun = time.monotonic()
     stage.note("")
-    stage.note(f"a cluster of {cluster.nodes} nodes in {cluster.data_dir}; every command below is run with")
+    stage.note(
+        f"a cluster of {counted(cluster.nodes, 'node')} in {cluster.data_dir}; every command below is run with"
+    )
     stage.command(f"export CHRONOSET_DATA_DIR={cluster.data_dir}", "export KUBECONFIG=...")
     if cluster.options:
         stage.note(f"it was started by: chronoset up --nodes {cluster.nodes} {' '.join(cluster.options)}")

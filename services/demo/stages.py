@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from schemas.counts import counted
 from schemas.errors import ChronosetError
 
 _MOST_LINES = 14
@@ -73,7 +74,7 @@ class Stage:
         for line in lines[:_MOST_LINES]:
             self._print(f"     {line}" if line else "", "dim")
         if len(lines) > _MOST_LINES:
-            self._print(f"     ... and {len(lines) - _MOST_LINES} lines more", "dim")
+            self._print(f"     ... and {counted(len(lines) - _MOST_LINES, 'line')} more", "dim")
 
     def note(self, text: str) -> None:
         """Print a remark."""

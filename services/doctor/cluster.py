@@ -35,11 +35,7 @@ def cluster_findings(settings: Settings) -> list[Finding]:
         try:
             found += check(settings)
         except (ChronosetError, redis.RedisError) as error:
-            found.append(
-                Finding(
-                    Level.ERROR, str(error), "see chronoset doctor's other findings, and the server's log"
-                )
-            )
+            found.append(Finding(Level.ERROR, str(error), "see the other findings, and its log"))
     return found
 
 
@@ -153,8 +149,10 @@ def sealing_finding(oldest_unsealed: Position | None, now: Milliseconds, age: Mi
 def _archive(settings: Settings) -> Iterator[Finding]:
     url = settings.log_url
     with reaching("the log's server", url), connect(url, "doctor", retries=1) as client:
-        end = client.hget(heads_key(settings.cluster), "sealed") or b"0-0"
-        unsealed = client.xrange(log_key(settings.cluster), f"({cast(bytes, end).decode()}", count=1)
+        tail, sealed = client.hmget(heads_key(settings.cluster), ["tail", "sealed"])
+        if tail is None:
+            return
+        unsealed = client.xrange(log_key(settings.cluster), f"({(sealed or b'0-0').decode()}", count=1)
         seconds, micros = cast(tuple[int, int], client.time())
     oldest = position_of(cast(bytes, unsealed[0][0])) if unsealed else None
     yield sealing_finding(oldest, seconds * 1000 + micros // 1000, settings.seal_age)
@@ -162,6 +160,9 @@ def _archive(settings: Settings) -> Iterator[Finding]:
 
 def _views(settings: Settings) -> Iterator[Finding]:
     log_url, url = settings.log_url, settings.views_url
+    with reaching("the log's server", log_url), connect(log_url, "doctor", retries=1) as client:
+        if client.hget(heads_key(settings.cluster), "tail") is None:
+            return
     with reaching("the views' server", url), connect(url, "doctor", retries=1) as client:
         views = Views(client, settings.cluster)
         position, parked = views.position(), views.parked()
@@ -172,7 +173,11 @@ def _views(settings: Settings) -> Iterator[Finding]:
     yield lag_finding(position, oldest, seconds * 1000 + micros // 1000)
     for key, one in parked.items():
         what = f"the projection of {key} stands still since {one.type} at {stream_id_of(one.position)}: {one.error}"
-        yield Finding(Level.ERROR, what, "it is a defect: please report it")
+        yield Finding(
+            Level.ERROR,
+            what,
+            "it is a defect, please report it; chronoset projections retry takes it up again",
+        )
 
 
 def _members(settings: Settings) -> Iterator[Finding]:

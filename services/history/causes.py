@@ -8,17 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.envelopes import DELETE, Event
 from schemas.kinds import POD
-from schemas.objects import Key, Object, split_key
+from schemas.objects import Key, Object, split_key, version_of
 from schemas.positions import Position
 from services.history.changes import Change, changes_of, is_status_only
 
 MOST_HOPS = 20_000
 """Of one chain; a set of 5,000 pods that are updated one after the other takes some four for each."""
 _BOUND = "PodBound"
+
+
+class Dropped(NamedTuple):
+    """Of which resources events of a time are kept no more, up to where that reaches, and which policies said so.
+
+    A policy is the position of its event.
+    """
+
+    resources: tuple[str, ...]
+    until: Position
+    policies: tuple[Position, ...]
 
 
 class Memory(Protocol):
@@ -33,6 +44,9 @@ class Memory(Protocol):
     def batch_at(self, position: Position) -> Sequence[Event]:
         """Return the batch of the event at a position, as far as it is kept; empty where the event is not."""
 
+    def dropped_at(self, position: Position) -> Dropped | None:
+        """Return what retention policies have dropped of the events of a time; None: nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -45,29 +59,39 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Why an object is as it is (`obj`), or is gone (None), newest event first; `whole`: back to where it began."""
+    """Why an object is as it is (`obj`), or is gone (None), newest event first; `whole`: back to where it began.
+
+    Where it is not whole, `dropped` says what is kept no more of the time in which it breaks off; None: all is kept.
+    """
 
     key: Key
     obj: Object | None
     links: tuple[Link, ...]
     whole: bool
+    dropped: Dropped | None = None
 
 
 def chain_of(memory: Memory, key: Key, until: Position) -> Chain | None:
-    """Return why an object is as it is at a position; None where there never was one until then."""
+    """Return why an object is as it is at a position; None where no event is kept of one until then, and no state."""
     events = memory.changes_of(key, 10**9, until)
     if not events:
-        return None
+        return _forgotten(memory, key, until)
     changes = list(changes_of(events, lambda: memory.beginning_of(key)))
-    last = changes[-1]
     own = {change.event.position: change for change in changes}
-    start = _starts(changes)
-    hops: list[Event] = []
-    for change in start:
-        hops.append(change.event)
-    root, whole = _followed(memory, hops[-1], hops)
-    links = _told(key, hops, own, root)
-    return Chain(key, last.after, tuple(_with_changes(memory, links)), whole)
+    hops = [change.event for change in _starts(changes)]
+    if not hops:
+        return Chain(key, changes[-1].after, (), False, memory.dropped_at(events[0].previous))
+    missing = _followed(memory, hops[-1], hops)
+    links = _told(key, hops, own, hops[-1])
+    dropped = memory.dropped_at(missing) if missing else None
+    return Chain(key, changes[-1].after, tuple(_with_changes(memory, links)), not missing, dropped)
+
+
+def _forgotten(memory: Memory, key: Key, until: Position) -> Chain | None:
+    """Return the chain of an object of which only the state is kept at which its events begin, and none since."""
+    obj = memory.beginning_of(key)
+    dropped = memory.dropped_at(version_of(obj)) if obj else None
+    return Chain(key, obj, (), False, dropped) if dropped and dropped.until <= until else None
 
 
 def cause_of(memory: Memory, event: Event) -> Event | None:
@@ -77,8 +101,7 @@ def cause_of(memory: Memory, event: Event) -> Event | None:
     reports of an object without naming a cause came of what it was told of it. That a pod was bound came of its own
     wish for a node, also where what made it possible at last was a node that joined.
     """
-    own = event.type == _BOUND or (not event.cause and event.actor.name.startswith("node:"))
-    cause = event.previous if own else event.cause
+    cause = cause_position(event)
     if not cause:
         return None
     batch = memory.batch_at(cause)
@@ -88,36 +111,43 @@ def cause_of(memory: Memory, event: Event) -> Event | None:
     return next((each for each in batch if each.key == event.key), named)
 
 
+def cause_position(event: Event) -> Position:
+    """Return where the event is that led to another one; 0 where none did."""
+    own = event.type == _BOUND or (not event.cause and event.actor.name.startswith("node:"))
+    return event.previous if own else event.cause
+
+
 def _starts(changes: Sequence[Change]) -> list[Change]:
     """Return the object's own events that matter for what it is now, newest first; the last leads on.
 
     Of a pod that runs: that it was bound, and that it was created. Of what is gone, or any other object: the last event
-    that was more than a status, or else the last.
+    that was more than a status, or else the last. None where these are kept no more.
     """
     last = changes[-1]
     if last.event.op == DELETE:
         return [last]
     born = next((at for at in range(len(changes) - 1, -1, -1) if changes[at].before is None), 0)
     present = changes[born:]
+    is_begun = present[0].before is None
     if split_key(last.event.key)[0] == POD.resource:
         leaving = [each for each in present if each.event.type == "PodDeletionRequested"][-1:]
         if leaving:
             return leaving
         bound = [each for each in present if each.event.type == _BOUND][-1:]
-        return [*bound, present[0]]
+        return [*bound, present[0]] if is_begun else bound
     telling = [each for each in present if not is_status_only(each.event)]
-    return [telling[-1] if telling else last]
+    return telling[-1:] or ([last] if is_begun else [])
 
 
-def _followed(memory: Memory, event: Event, hops: list[Event]) -> tuple[Event, bool]:
-    """Follow causes to the beginning, adding to `hops`; say whether it was reached."""
+def _followed(memory: Memory, event: Event, hops: list[Event]) -> Position:
+    """Follow causes to the beginning, adding to `hops`; return where the event is that cannot be found, 0: all were."""
     for _ in range(MOST_HOPS):
         cause = cause_of(memory, event)
         if cause is None:
-            return event, not event.cause
+            return cause_position(event)
         hops.append(cause)
         event = cause
-    return event, False
+    return event.position
 
 
 def _told(key: Key, hops: Sequence[Event], own: dict[Position, Change], root: Event) -> list[Link]:

@@ -10,6 +10,7 @@ from schemas.envelopes import Event
 from schemas.errors import BadRequest
 from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
+from services.history.causes import Dropped
 
 
 class Past:
@@ -35,6 +36,16 @@ class Past:
         first = position - event.offset
         entries = self._history.log.read(first - 1, event.size, first + event.size - 1)
         return [decode(entry) for entry in entries]
+
+    def dropped_at(self, position: Position) -> Dropped | None:
+        """Return what retention policies have dropped of the events of a time; None: nothing."""
+        rows = [each for each in self._history.thinned() if position <= each.until]
+        if not rows:
+            return None
+        policies = dict.fromkeys(each.policy for each in rows)
+        return Dropped(
+            tuple(each.resource for each in rows), max(each.until for each in rows), tuple(policies)
+        )
 
     def checked(self, position: Position, option: str) -> Position:
         """Return the end of the batch that a named position is in, itself where it is in none.

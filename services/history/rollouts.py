@@ -10,7 +10,7 @@ from events.fold import apply
 from events.state import State
 from schemas.envelopes import Event
 from schemas.event_types import condition_of
-from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, POD, STATEFUL_SET
+from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, POD, WORKLOADS
 from schemas.objects import Key, Object, controller_of, is_terminating, labels_of, name_of, split_key, uid_of
 from schemas.patching import strictly_equal
 from schemas.positions import Position, time_of
@@ -19,7 +19,7 @@ from schemas.times import Milliseconds
 from services.projections.rollouts import is_rolled_out
 
 COMPLETE, SUPERSEDED, DELETED, RUNNING = "complete", "superseded", "deleted", "running"
-_WORKLOADS = (STATEFUL_SET.resource, DAEMON_SET.resource)
+_WORKLOADS = tuple(kind.resource for kind in WORKLOADS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from schemas.errors import Unavailable
 from schemas.kinds import NODE
+from schemas.taints import taints_of
 from services.connections import connect
 from services.loadtest.api_hands import ApiHand
 from services.loadtest.checks import differences, wait_until_calm
@@ -97,10 +98,11 @@ def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
 
 
 def _wait_for_nodes(watch: Watch) -> None:
+    """Wait until every node takes pods: who registers over the API is tainted until a controller has looked."""
     deadline = time.monotonic() + NODES_PATIENCE
-    while len(watch.replica.list(NODE.resource)) < NODES:
+    while sum(not taints_of(node) for node in watch.replica.list(NODE.resource)) < NODES:
         if time.monotonic() > deadline:
-            raise Unavailable(f"of {NODES} nodes not all have registered")
+            raise Unavailable(f"of {NODES} nodes not all take pods")
         time.sleep(0.1)
     time.sleep(1.0)
 

@@ -5,6 +5,7 @@
     daemonSets: {count: 2}
     phases: [create, roll, scale, delete]
     churn: {seconds: 60, rollouts: 5, scales: 15, nodeDeaths: 0.1}    # each a second, while the sets live
+    restarts: true                   # then kill each program and server, and see when it is back
     workers: [1, 2]                  # one run for each
     timeout: 10m                     # for each run
 
@@ -52,6 +53,7 @@ class Profile:
     daemonsets: int = 0
     phases: tuple[str, ...] = PHASES
     churn: Churn = field(default_factory=Churn)
+    restarts: bool = False
     workers: tuple[int, ...] = (1, 2)
     timeout: float = 300.0
 
@@ -100,6 +102,7 @@ def parsed(text: str, name: str) -> Profile:
             scales=churn.take("scales", 0.0, number(0, MOST_RATE)),
             node_deaths=churn.take("nodeDeaths", 0.0, number(0, MOST_RATE)),
         ),
+        restarts=reader.take("restarts", False, _yes_or_no),
         workers=reader.take("workers", (1, 2), _workers),
         timeout=reader.take("timeout", 300.0, _seconds),
     )
@@ -144,6 +147,12 @@ def number(least: float, most: float) -> Read:
         raise ValueError(f"a number from {least:g} to {most:g}")
 
     return read
+
+
+def _yes_or_no(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
 
 
 def _scenario(value: Any) -> Scenario:

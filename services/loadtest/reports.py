@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from schemas.counts import counted
 from services.cli.tables import table
 from services.loadtest.comparisons import Row
 from services.loadtest.runs import Result
@@ -40,6 +41,7 @@ def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
             "conflicts": result.conflicts,
             "retries": result.retries,
             "killed": dict(result.killed),
+            "restarts": dict(result.restarts),
             "samples": [asdict(sample) for sample in result.samples],
         }
         for result in results
@@ -49,11 +51,11 @@ def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
 def headline(result: Result) -> str:
     """Return what was run, in a sentence."""
     plan, profile = result.plan, result.plan.profile
-    daemons = f", {profile.daemonsets} DaemonSets" if profile.daemonsets else ""
+    daemons = f", {counted(profile.daemonsets, 'DaemonSet')}" if profile.daemonsets else ""
+    sets = f"{counted(profile.sets, 'set')} ({profile.scenario}) of {profile.replicas}{daemons}"
     return (
-        f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, profile {profile.name}: {profile.sets} sets "
-        f"({profile.scenario}) of {profile.replicas}{daemons} on {profile.nodes} nodes, {plan.durability}; load "
-        f"average {result.load:.2f} at the start"
+        f"{counted(plan.workers, 'worker')}, profile {profile.name}: {sets} on {counted(profile.nodes, 'node')}, "
+        f"{plan.durability}; load average {result.load:.2f} at the start"
     )
 
 
@@ -96,6 +98,7 @@ def sections(result: Result) -> list[tuple[Sequence[str], list[tuple[str, ...]]]
             ("SERVER", "MEMORY MB", "COMMANDS/EVENT"),
             [(name, _mb(memory), f"{commands:.1f}") for name, (memory, commands) in result.servers.items()],
         ),
+        *([(("KILLED", "BACK AFTER S"), list(_restarts(result)))] if result.restarts else []),
     ]
 
 
@@ -132,8 +135,8 @@ def _lines(result: Result) -> Iterator[str]:
         yield table(header, rows)
     yield ""
     killed = sum(result.killed.values())
-    yield f"{result.conflicts} conflicts, {result.retries} retries" + (
-        f", {killed} workers killed" if killed else ""
+    yield f"{counted(result.conflicts, 'conflict')}, {result.retries} retries" + (
+        f", {counted(killed, 'worker')} killed" if killed else ""
     )
     yield from verdict(result)
 
@@ -168,6 +171,11 @@ def _paces(result: Result) -> Iterator[tuple[str, ...]]:
             f"{pace.pods / seconds:.0f}" if pace.pods else "-",
             f"{pace.seconds / pace.pods * 1000:.1f}" if pace.pods else "-",
         )
+
+
+def _restarts(result: Result) -> Iterator[tuple[str, ...]]:
+    for name, seconds in result.restarts.items():
+        yield name, f"{seconds:.1f}"
 
 
 def _mb(size: int) -> str:

@@ -15,6 +15,7 @@ from services.loadtest.hops import calls_of, hops
 from services.loadtest.kills import Killer, pids_of
 from services.loadtest.lifetimes import done_twice, lifetimes
 from services.loadtest.profiles import Profile
+from services.loadtest.restarts import restart_all
 from services.loadtest.sampling import Sample, Sampler
 from services.loadtest.statistics import Moment, Spread, spread
 from services.loadtest.traces import beginnings
@@ -75,6 +76,7 @@ class Result:
     conflicts    commits that another writer was faster than, of the workers that ended in good order
     retries      looks that failed and were put off
     killed       name -> how often that worker was killed
+    restarts     name -> seconds until it was back, of what was killed at the end
     problems     what did not converge, was done twice or is not the same everywhere; empty: the run has passed
     load         load average of the machine when it began
     """
@@ -88,6 +90,7 @@ class Result:
     conflicts: int
     retries: int
     killed: Mapping[str, int]
+    restarts: Mapping[str, float]
     problems: tuple[str, ...]
     load: float
 
@@ -113,6 +116,8 @@ def run(plan: Plan, progress: Progress, tamper: Callable[[Running], None] = lamb
             sampler.stop()
             problems += driver.rest() if not problems else []
             after, served_after = usages(cluster), driver.served()
+            restarts = restart_all(cluster, progress) if plan.profile.restarts and not problems else {}
+            problems += driver.rest() if restarts else []
             if not problems:
                 progress("checking", 0, driver.watch.events)
                 tamper(cluster)
@@ -122,7 +127,7 @@ def run(plan: Plan, progress: Progress, tamper: Callable[[Running], None] = lamb
             killer.stop()
             sampler.stop()
             driver.close()
-        cluster.end(killer.killed)
+        cluster.end({*killer.killed, *restarts})
         conflicts, retries = _told(cluster)
     events = max(1, sum(pace.events for pace in driver.paces))
     return Result(
@@ -138,6 +143,7 @@ def run(plan: Plan, progress: Progress, tamper: Callable[[Running], None] = lamb
         conflicts,
         retries,
         dict(killer.killed),
+        restarts,
         tuple(problems),
         load,
     )

@@ -1,17 +1,18 @@
-"""A log on Redis that counts what is appended to it."""
+"""Logs on Redis that count what is appended to them."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from events.log import Appended, Batch
+from events.piped_log import PipedLog
 from events.redis_log import RedisLog
 from schemas.envelopes import LOG_KEY
-from schemas.errors import Conflict
+from schemas.errors import ChronosetError, Conflict
 from schemas.objects import Key, split_key
 from services.metrics import measures
 
@@ -25,15 +26,29 @@ class MeasuredLog(RedisLog):
         with _telling(batch) as tell:
             return tell(super().append(batch))
 
-    async def append_at_once(self, batch: Batch) -> Appended | None:
+    def append_all(self, batches: Sequence[Batch]) -> list[Appended | ChronosetError]:
+        begun = time.perf_counter()
+        results = super().append_all(batches)
+        for batch, result in zip(batches, results, strict=True):
+            with suppress(ChronosetError), _telling(batch, begun) as tell:
+                if isinstance(result, ChronosetError):
+                    raise result
+                tell(result)
+        return results
+
+
+class MeasuredPipedLog(PipedLog):
+    """As PipedLog, and tells the same."""
+
+    async def append(self, batch: Batch) -> Appended | None:
         with _telling(batch) as tell:
-            return tell(await super().append_at_once(batch))
+            return tell(await super().append(batch))
 
 
 @contextmanager
-def _telling(batch: Batch) -> Iterator[Callable[[Result], Result]]:
-    """Give what is to be told what came of an append; the time until then, or until it fails, is taken."""
-    begun, outcome = time.perf_counter(), "failed"
+def _telling(batch: Batch, begun: float = 0.0) -> Iterator[Callable[[Result], Result]]:
+    """Give what is to be told what came of an append; the time from `begun` (0: now) until then is taken."""
+    begun, outcome = begun or time.perf_counter(), "failed"
 
     def tell(appended: Result) -> Result:
         nonlocal outcome

@@ -6,11 +6,6 @@ Nothing runs, no thread is there and no append is counted, unless they are serve
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
@@ -41,7 +36,7 @@ HOPS = Histogram(
 )
 RECONCILES = Histogram(
     "chronoset_reconcile_seconds",
-    "Time of a look at a key, its commit included.",
+    "Time of a look at a key, or at those that were looked at together, commits included.",
     ["controller", "outcome"],
     registry=REGISTRY,
     buckets=_FAST,
@@ -69,20 +64,3 @@ def begin() -> None:
     CONFLICTS.reset()
     for each in (EVENTS, APPENDS, HOPS, RECONCILES, API_REQUESTS, API_SECONDS, HEARTBEATS):
         each.clear()
-
-
-@dataclass(slots=True)
-class Timed:
-    """A look that is being measured; whoever looks says what it came to."""
-
-    outcome: str = "failed"
-
-
-@contextmanager
-def reconciling(controller: str) -> Iterator[Timed]:
-    """Measure a look at a key: `appended`, `waiting`, `nothing`, or `failed` where nothing else was said."""
-    begun, timed = time.perf_counter(), Timed()
-    try:
-        yield timed
-    finally:
-        RECONCILES.labels(controller, timed.outcome).observe(time.perf_counter() - begun)

@@ -40,7 +40,8 @@ def beginning_of(log: Log) -> State:
     before = sum(each.events for each in manifest.segments[: manifest.segment_behind(wanted)])
     if before <= MOST_EVENTS and not manifest.thinned:
         return State()
-    return log.snapshot(max([wanted, *(each.until for each in manifest.thinned)])) or State()
+    found = log.snapshot(max([wanted, *(each.until for each in manifest.thinned)]))
+    return State.of(found) if found else State()
 
 
 def standing_objects(log: Log, state: State) -> Iterator[tuple[Key, Object]]:

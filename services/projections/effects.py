@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import orjson
 
 from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, Actor, Event
-from schemas.kinds import CONTROLLER_REVISION, DAEMON_SET, POD, STATEFUL_SET
+from schemas.kinds import CONTROLLER_REVISION, POD, WORKLOADS
 from schemas.objects import Key, Object, controller_of, name_of, split_key, uid_of, version_of
 from schemas.positions import stream_id_of, time_of
 from schemas.times import Milliseconds, rfc3339
@@ -24,7 +24,7 @@ KEPT_AFTER_DELETION: Milliseconds = 7 * 24 * 3_600_000
 """How long a deleted object's changes, and a deleted workload's revisions, are kept; from the event's time on."""
 
 Command = tuple[str | bytes | int, ...]
-_WORKLOADS = (STATEFUL_SET.resource, DAEMON_SET.resource)
+_WORKLOADS = tuple(kind.resource for kind in WORKLOADS)
 
 
 def effects_of(event: Event, old: Object | None, new: Object | None) -> list[Command]:

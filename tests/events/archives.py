@@ -12,7 +12,7 @@ from events.codec import Entry
 from events.history import History
 from events.log import Log, Sealable
 from events.sealing import Limits, Sealer
-from events.state import State
+from events.state import Facts, State
 from events.stores import Folder
 from schemas.changes import Create, Delete, Replace
 from schemas.objects import with_fields
@@ -71,7 +71,8 @@ def a_sealer(log: Sealable, folder: Path, limits: Limits = SMALL) -> Sealer:
 def facts_of(state: State) -> dict[str, Any]:
     """Return all that a state holds, its indexes too; not what it says to those who follow this very one."""
     own = ("_moved", "_moves", "_by_owner")
-    facts = {name: getattr(state, name) for name in State.__slots__ if name not in own}
+    names = (*Facts.__slots__, *State.__slots__)
+    facts = {name: getattr(state, name) for name in names if name not in own}
     return {**facts, "_by_owner": {uid: set(owned) for uid, owned in state._by_owner.items()}}
 
 

@@ -54,7 +54,7 @@ def test_a_batch_that_would_split_over_a_millisecond_moves_to_the_next(client: r
 def test_the_limits_hold_for_callers_that_do_not_check_them(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, count: int, data: bytes
 ) -> None:
-    monkeypatch.setattr("events.redis_log.check_limits", lambda batch: None)
+    monkeypatch.setattr("events.appending.check_limits", lambda batch: None)
     log = RedisLog(client, "test", patience=0.5)
     log.create()
     end = log.last()

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from events.commit import Edges, Indexed, Intent, Proposal, batch_of, prepare
+from events.commit import (
+    ATTEMPTS,
+    Committed,
+    Decide,
+    Edges,
+    Indexed,
+    Intent,
+    Proposal,
+    Wish,
+    batch_of,
+    prepare,
+)
 from events.memory import wall_clock
 from events.replay import replay
 from schemas.changes import Change, Create, Delete, Replace
@@ -340,3 +351,38 @@ def test_a_batch_is_one_step_of_the_past() -> None:
     done = world.commit(*(Create(a_bare_pod(f"web-{n}")) for n in range(3))).appended
     assert len(replay(world.log, done.last).list("core/pods")) == 3
     assert replay(world.log, done.first + 1).list("core/pods") == []
+
+
+def test_decisions_that_are_committed_together_succeed_and_fail_each_by_itself() -> None:
+    world = World()
+    world.commit(Create(a_bare_pod()))
+    pod = world.the(POD)
+    tries: list[int] = []
+
+    def outrun() -> Proposal:
+        """Rest on a pod that moves after the decision, and decide again on what is there then."""
+        tries.append(version_of(world.the(POD)))
+        return Proposal([Create(a_bare_pod(f"web-{len(tries)}"))], rests_on=[world.the(POD)])
+
+    def broken() -> Proposal:
+        raise ZeroDivisionError
+
+    decisions: list[Decide] = [
+        lambda: Proposal([Replace(pod, with_fields(pod, status={"phase": "Running"}))]),
+        outrun,
+        broken,
+        lambda: Proposal([Replace(pod, with_fields(pod, status={"phase": "Failed"}))]),
+        lambda: Proposal([]),
+        lambda: Proposal([Create(a_bare_pod("web-9", namespace="nowhere"))]),
+    ]
+    wishes = [Wish(each, Intent(ALICE, f"c{n}", remember=600)) for n, each in enumerate(decisions)]
+    done, again, failed, stale, nothing, refused = world.committer.commit_all(wishes)
+    world.catch_up()
+    assert isinstance(done, Committed) and world.the(POD)["status"]["phase"] == "Running"
+    assert isinstance(again, Committed) and tries == [version_of(pod), done.appended.last]
+    assert [event.key for event in again.events] == ["core/pods/default/web-2"]
+    assert isinstance(failed, ZeroDivisionError)
+    assert isinstance(stale, Conflict), "decided on the past for ever"
+    assert isinstance(nothing, Committed) and nothing.events == ()
+    assert isinstance(refused, NotFound)
+    assert world.committer.conflicts == 1 + ATTEMPTS

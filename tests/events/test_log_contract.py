@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 import fakeredis
 import pytest
-import uvloop
 
 from events.codec import Entry
-from events.log import MAX_EVENTS, Appended, Batch, Draft, Log
+from events.log import MAX_EVENTS, Batch, Draft, Log
 from events.memory import wall_clock
 from events.redis_log import RedisLog
 from schemas.errors import (
@@ -65,40 +62,6 @@ def test_entries_of_a_batch_are_contiguous_and_name_the_one_before(log: Log) -> 
     assert [entry.position for entry in entries[:3]] == [first.first, first.first + 1, first.last]
     assert [entry.after for entry in entries] == [genesis, *(entry.position for entry in entries[:3])]
     assert second.first == second.last == log.last() == entries[3].position
-
-
-def test_what_an_event_loop_appends_is_what_threads_would(log: Log) -> None:
-    log.create()
-    genesis = log.last()
-    log.append(a_batch("taken", command="first"))
-
-    async def appended(batch: Batch) -> Appended:
-        found = await log.append_at_once(batch)
-        return found or await asyncio.to_thread(log.append, batch)
-
-    async def scenario() -> list[Appended | BaseException]:
-        batches = [a_batch(f"a{number}", command=f"c{number}") for number in range(20)]
-        wrong = [
-            a_batch("taken", command="taken"),
-            a_batch("b", command="c0", digest="other"),
-            a_batch(*map(str, range(MAX_EVENTS + 1)), command="too many"),
-        ]
-        together = await asyncio.gather(
-            *map(appended, [*batches, *wrong, batches[3]]), return_exceptions=True
-        )
-        assert (await log.last_at_once() or log.last()) == log.last()
-        log.leave_loop()
-        await asyncio.sleep(0.01)  # the turns in which the loop closes what it had
-        return together
-
-    *made, taken, reused, refused, again = uvloop.run(scenario())
-    assert len({each.last for each in made if isinstance(each, Appended)}) == 20
-    assert isinstance(taken, Conflict)
-    assert isinstance(reused, CommandReused)
-    assert isinstance(refused, BadRequest)
-    assert isinstance(made[3], Appended)
-    assert again == replace(made[3], repeated=True)
-    assert {each.key for each in log.read(genesis, 100)} == {"taken", *(f"a{number}" for number in range(20))}
 
 
 def test_heads_move_to_the_end_of_the_batch_and_vanish_with_the_object(log: Log) -> None:

@@ -38,6 +38,11 @@ class Walk:
         owners = tuple(uid for uid in OWNERS if self.dice.random() < 0.6)
         self.state.put(key, old, a_pod(name, owners, number))
 
+    def begin_again(self) -> None:
+        """Go on with a State whose indexes were made at once, as that of a snapshot."""
+        self.state = State.of(self.state.facts())
+        self.marks = dict.fromkeys(OWNERS, 0)
+
     def follow(self, uid: str) -> None:
         self.marks[uid], changed = self.state.owned_since(uid, self.marks[uid])
         if changed is None:
@@ -68,6 +73,8 @@ def test_who_asks_what_has_changed_knows_what_there_is(
     walk = Walk(seed)
     for number in range(400):
         walk.step(number)
+        if number == 200:
+            walk.begin_again()
         for uid in OWNERS:
             if walk.dice.random() < 0.3:
                 walk.follow(uid)
@@ -90,6 +97,18 @@ def test_nothing_is_told_where_nothing_has_changed() -> None:
     state.put("core/pods/default/p1", state.get("core/pods/default/p1"), a_pod("p1", ("a",), 1))
     later, changed = state.owned_since("a", mark)
     assert later > mark and changed == ("core/pods/default/p1",)
+
+
+def test_of_a_state_made_of_facts_nothing_is_told_but_what_changes_from_then_on() -> None:
+    first = State()
+    for number in range(3):
+        first.put(f"core/pods/default/p{number}", None, a_pod(f"p{number}", ("a",), 0))
+    state = State.of(first.facts())
+    mark, everything = state.owned_since("a", 0)
+    assert everything is None and state.owned_since("a", mark) == (mark, ())
+    state.put("core/pods/default/p1", state.get("core/pods/default/p1"), a_pod("p1", ("a",), 1))
+    assert state.owned_since("a", mark)[1] == ("core/pods/default/p1",)
+    assert first.get("core/pods/default/p1") != state.get("core/pods/default/p1")
 
 
 def test_a_copy_goes_its_own_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from events.codec import Entry
 from events.log import Log
 from events.memory import MemoryLog
-from events.replica import Applied, Replica
+from events.replica import COLLECT_AFTER, COLLECT_EVERY, Applied, Replica
 from schemas.changes import Create, Delete, Replace
 from schemas.errors import ChronosetError, LostHistory, NotFound, Unavailable
 from schemas.objects import with_fields
@@ -38,6 +39,25 @@ def test_a_replica_follows_the_log(log: Log) -> None:
     assert replica.list("core/pods", "default") == [world.the(POD)]
     assert not replica.wait_for(committed.appended.last + 1, 0.01)
     replica.stop()
+
+
+def test_what_many_new_objects_leave_behind_is_collected_before_its_time() -> None:
+    """One collection of all that is new since some seconds would hold up whoever asks meanwhile."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    world = World()
+    replica = Replica(world.log)
+    replica.load()
+    replica.start()
+    left_behind = weakref.ref(Cycle())
+    kept = [[number] for number in range(COLLECT_AFTER + 1000)]
+    assert replica.wait_for(world.commit(Create(a_bare_pod())).appended.last, 5)
+    eventually(lambda: left_behind() is None, COLLECT_EVERY / 2)
+    replica.stop()
+    assert len(kept) > COLLECT_AFTER
 
 
 def test_a_batch_that_is_read_in_pieces_is_applied_whole() -> None:

@@ -57,10 +57,11 @@ def test_a_value_that_does_not_change_keeps_its_text(tmp_path: Path) -> None:
     assert keyring.unseal(world.the(KEY))["data"] == {"password": PASSWORD, "user": "Ym9i"}
 
 
-def test_destroying_the_key_erases_every_version(tmp_path: Path) -> None:
+def test_without_its_key_no_version_can_be_read(tmp_path: Path) -> None:
     world, keyring = a_world(tmp_path)
-    keyring.destroy(uid_of(world.the(KEY)))
-    assert keyring.unseal(world.the(KEY)) == world.the(KEY)
+    assert keyring.unseal(world.the(KEY)) != world.the(KEY)
+    (tmp_path / "keys" / f"{uid_of(world.the(KEY))}.key").unlink()
+    assert Keyring(tmp_path / "keys").unseal(world.the(KEY)) == world.the(KEY)
     assert list((tmp_path / "keys").iterdir()) == []
 
 

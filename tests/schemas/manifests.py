@@ -36,7 +36,11 @@ def a_daemonset(**spec: Any) -> Object:
 def an_object(kind: str, name: str = "a", **fields: Any) -> Object:
     cluster_scoped = kind in ("Node", "Namespace", "PersistentVolume")
     metadata = {"name": name} if cluster_scoped else {"name": name, "namespace": "default"}
-    group = {"Lease": "coordination.k8s.io/v1", "ControllerRevision": "apps/v1"}
+    group = {
+        "Lease": "coordination.k8s.io/v1",
+        "ControllerRevision": "apps/v1",
+        "PodDisruptionBudget": "policy/v1",
+    }
     return {"apiVersion": group.get(kind, "v1"), "kind": kind, "metadata": metadata, **fields}
 
 

@@ -68,8 +68,11 @@ def test_what_kubernetes_refuses_is_refused(spec: dict[str, Any], complaint: str
 
 
 def test_a_status_of_less_than_nothing_is_refused() -> None:
-    (cause,) = validate_create(stored(a_budget({"disruptionsAllowed": -1}, minAvailable=1)))
+    before = stored(a_budget(minAvailable=1))
+    written = {**before, "status": {**before.get("status", {}), "disruptionsAllowed": -1}}
+    (cause,) = validate_create(written)
 
+    assert validate_update(before, written) == (cause,)
     assert str(cause) == "status.disruptionsAllowed: Invalid value: -1: must be greater than or equal to 0"
 
 

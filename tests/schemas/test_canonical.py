@@ -65,6 +65,7 @@ def test_a_statefulset_gets_the_defaults_of_kubernetes() -> None:
                 "type": "RollingUpdate",
             },
         },
+        "status": {"availableReplicas": 0, "replicas": 0},
     }
 
 
@@ -117,6 +118,30 @@ def test_a_daemonset_gets_the_defaults_of_kubernetes() -> None:
     assert stored(a_daemonset(updateStrategy={"type": "OnDelete"}))["spec"]["updateStrategy"] == {
         "type": "OnDelete"
     }
+
+
+@pytest.mark.parametrize(
+    ("obj", "status"),
+    [
+        (
+            a_daemonset(),
+            {
+                "currentNumberScheduled": 0,
+                "desiredNumberScheduled": 0,
+                "numberMisscheduled": 0,
+                "numberReady": 0,
+            },
+        ),
+        (an_object("Service", spec={"clusterIP": "None"}), {"loadBalancer": {}}),
+        (
+            an_object("PodDisruptionBudget", spec={}),
+            {"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0},
+        ),
+    ],
+)
+def test_a_status_that_nobody_has_written_has_the_numbers_that_go_writes(obj: Any, status: Any) -> None:
+    assert stored(obj)["status"] == status
+    assert stored({**obj, "status": {}})["status"] == status
 
 
 @pytest.mark.parametrize(

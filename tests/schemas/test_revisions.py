@@ -16,6 +16,7 @@ from schemas.revisions import (
     history_to_truncate,
     revision_data,
     revisions_of,
+    safe_encode,
     statefulset_hash,
     template_of,
 )
@@ -80,6 +81,15 @@ GOLDEN = (
     b'"securityContext":{},"terminationGracePeriodSeconds":30}}}}'
 )
 """The data of the revision `nginx-sts-6798d68dcd`, published by someone from a real cluster in 2022."""
+
+
+def test_the_hash_is_fnv_1_byte_by_byte_whatever_the_length() -> None:
+    for length in range(6):
+        data = bytes(range(200, 200 + length))
+        digest = 0x811C9DC5
+        for byte in data + b"0":
+            digest = (digest * 0x01000193 & 0xFFFFFFFF) ^ byte
+        assert statefulset_hash(data, 0) == safe_encode(digest)
 
 
 def test_the_hash_is_the_one_that_a_real_cluster_gave() -> None:

@@ -15,6 +15,7 @@ from schemas.canonical import canonical
 from schemas.kinds import KINDS, Kind
 from schemas.objects import Object
 from schemas.patching import apply_merge_patch, strictly_equal
+from schemas.validation import validate_update
 from tests.schemas.manifests import a_container, a_daemonset, a_pod, a_statefulset, a_template, stored
 from tests.schemas.test_any_shape import an_object_of
 
@@ -184,6 +185,30 @@ def test_where_the_rules_have_not_changed_it_is_as_if_there_were_nothing_stored(
     assert len(pairs) > 10
     for before, asked in pairs:
         assert strictly_equal(written(asked, before), canonical(asked, "Ignore").object)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_what_is_the_very_object_stored_comes_to_what_its_copy_comes_to(kind: Kind) -> None:
+    for before, asked in pairs_of(kind):
+        for part in ("spec", "status"):
+            shared = {**asked, part: before[part]} if part in before else asked
+            if not canonical(shared, "Ignore").causes:
+                assert strictly_equal(written(shared, before), written(copy.deepcopy(shared), before))
+
+
+def test_a_status_is_written_beside_a_spec_that_today_would_be_warned_of_or_refused(
+    newer: pytest.MonkeyPatch,
+) -> None:
+    before = stored(a_pod(containers=[a_container(name="Not-A-Label")], shareProcessNamespace=True))
+    upgrade(newer)
+    asked = {**before, "status": {"phase": "Running"}}
+    found = canonical(asked, stored=before)
+    assert (found.warnings, found.object) == ((), asked)
+    assert found.object["spec"] is before["spec"]
+    assert validate_update(before, found.object) == ()
+    copied = copy.deepcopy(asked)
+    assert canonical(copied, stored=before).warnings != ()
+    assert [cause.field for cause in validate_update(before, copied)] == ["spec.containers[0].name"]
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet", "Pod"])

@@ -101,6 +101,10 @@ def named(obj: Object, **metadata: Any) -> Object:
 STATEFUL_SETS: list[tuple[Object, str]] = [
     (a_statefulset(replicas=-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
     (
+        a_statefulset(replicas=100_001),
+        "spec.replicas: Invalid value: 100001: must be less than or equal to 100000",
+    ),
+    (
         a_statefulset(minReadySeconds=-1),
         "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0",
     ),

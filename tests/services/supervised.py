@@ -1,6 +1,6 @@
 """A supervisor with small programs, for the tests to run as a process of its own:
 
-python -m tests.services.supervised DATA_DIR [lost]
+python -m tests.services.supervised DATA_DIR [late] [lost] [refusing]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 
 from events.keys import heads_key
-from schemas.errors import LostHistory
+from schemas.errors import BadRequest, LostHistory
 from schemas.times import Milliseconds
 from services.connections import connect
 from services.programs import Program
@@ -61,6 +61,10 @@ def lose_history(settings: Settings) -> None:
     raise LostHistory("the log is shorter than remembered", position=7 << 20)
 
 
+def refuse(_settings: Settings) -> None:
+    raise BadRequest("--api-port: 6443 is taken")
+
+
 def create_log(settings: Settings) -> None:
     client: redis.Redis = connect(settings.log_url, "prepare", retries=0)
     client.hset(heads_key(settings.cluster), "log", "an-id")
@@ -77,6 +81,8 @@ def main(data_dir: str, *modes: str) -> int:
         programs.append(Program("late", come_late, is_ready=has_come))
     if "lost" in modes:
         programs.append(Program("loser", lose_history))
+    if "refusing" in modes:
+        programs.append(Program("refuser", refuse))
     settings = settings_from(os.environ, Path(data_dir))
     return Supervisor(settings, programs, prepare=create_log).run()
 

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from events import sealing
+from events import sealing, sparseness
 from events.archive import Archive
 from events.archived_log import ArchivedLog
 from events.log import Sealable
 from events.memory import MemoryLog
 from events.redis_log import RedisLog
 from events.replay import replay
+from events.sealing import Limits
 from events.state import State
 from events.stores import Bucket, Folder, Store
 from schemas.changes import Create
 from schemas.envelopes import EPOCH
 from schemas.errors import AlreadyExists, BadRequest, LostHistory, NotFound
 from schemas.positions import stream_id_of
+from schemas.retention import DAY, SNAPSHOTS, Retention
 from services.backups import back_up, opened, restore, restore_keys, state_in
 from services.bootstrap import start_epoch
 from tests.events.archives import LATER, a_long_history, a_sealer, all_entries, archived, facts_of
@@ -76,6 +78,26 @@ def test_a_second_backup_copies_what_is_new(tmp_path: Path, target: Store) -> No
     back_up(log, target)
     assert opened(target).read(0, 10_000) == all_entries(log)
     assert set(target.names("segments")) == {each.name for each in opened(target).manifest.segments}
+
+
+def test_a_backup_keeps_the_snapshots_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "SNAPSHOT_SHARE", 1000)
+    monkeypatch.setattr(sparseness, "SPARSE_SHARE", 1000)
+    _, log = a_cluster(tmp_path)
+    target = Folder(tmp_path / "backup")
+    first = back_up(log, target).manifest
+    assert isinstance(log._log, MemoryLog)
+    sealer = a_sealer(log._log, tmp_path / "archive", Limits(20, 0, 0))
+    sealer.thin(Retention(7, {SNAPSHOTS: DAY}), LATER)
+    assert len(sealer.manifest.snapshots) < len(first.snapshots)
+    second = back_up(log, target).manifest
+    assert second.snapshots == first.snapshots and list(opened(target).check()) == []
+    fresh = back_up(log, Folder(tmp_path / "fresh")).manifest
+    assert fresh.snapshots == sealer.manifest.snapshots and fresh.sparse == sealer.manifest.sparse
+    found = opened(Folder(tmp_path / "fresh"))
+    state = state_in(found, fresh.snapshots[1].position)
+    restored = begun_again(found, state, tmp_path).archive.refresh()
+    assert restored.sparse is not None and restored.sparse.until <= restored.end
 
 
 def test_what_is_appended_meanwhile_is_behind_its_end(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from events.codec import decode
 from events.memory import MemoryLog
 from events.replay import replay
 from schemas.errors import LostHistory, NotFound
 from schemas.positions import Position, stream_id_of
-from services.bootstrap import check_log, prepare_log, remember_end, remember_log
+from services.bootstrap import check_log, prepare_log, remember_end, remember_log, start_epoch
 
 
 def a_log(data_dir: Path) -> tuple[MemoryLog, str]:
@@ -46,6 +47,16 @@ def test_a_loss_that_is_accepted_is_an_event_and_is_not_asked_about_again(tmp_pa
     )
     assert replay(log, log.last()).position == log.last()
     assert prepare_log(log, tmp_path) == log_id
+
+
+def test_a_loss_is_warned_of_and_a_log_that_was_restored_is_none(tmp_path: Path):
+    log, log_id = a_log(tmp_path)
+    with capture_logs() as warned:
+        start_epoch(log, log_id, log.last(), restored_from="prod")
+    assert warned == []
+    with capture_logs() as warned:
+        start_epoch(log, log_id, later(log.last()))
+    assert [each["event"] for each in warned] == ["going on without lost events"]
 
 
 def test_nothing_is_written_where_nothing_was_lost(tmp_path: Path):

@@ -156,7 +156,9 @@ def test_without_a_cluster_one_line_says_what_to_do(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NotFound) as refusal:
         joined(settings_from({}))
-    assert str(refusal.value) == "no cluster in ./.chronoset; run ./scripts/up or set CHRONOSET_LOG_URL"
+    assert str(refusal.value) == (
+        "no cluster runs in ./.chronoset; start one with chronoset up, or set CHRONOSET_LOG_URL"
+    )
     assert refusal.value.exit_code == 2
 
 
@@ -182,7 +184,7 @@ def test_a_log_without_a_queue_is_refused(tmp_path: Path) -> None:
 def test_a_record_of_a_cluster_that_has_ended_is_no_cluster(tmp_path: Path) -> None:
     """Even where its supervisor's pid belongs to another process by now."""
     write_record(tmp_path, a_record(supervisor=ProcessId(os.getpid(), 1)))
-    with pytest.raises(NotFound, match="no cluster in"):
+    with pytest.raises(NotFound, match="no cluster runs in"):
         joined(settings_from({}, tmp_path))
 
 

@@ -214,6 +214,14 @@ def test_a_program_that_lost_history_is_not_started_again_and_the_log_takes_no_w
         wait_for(lambda: client.hget(heads_key("chronoset"), "refuse") == b"")
 
 
+def test_a_program_that_ends_with_an_error_says_why(tmp_path: Path) -> None:
+    with running_cluster(tmp_path, "refusing"):
+        wait_for(lambda: members_of(tmp_path)["refuser"].exits > 0)
+        note = members_of(tmp_path)["refuser"].note
+        assert note.startswith("ended with 2 (--api-port: 6443 is taken); see ")
+        assert note.endswith("/logs/refuser.log")
+
+
 def test_a_program_that_runs_once_is_left_alone_when_it_is_done(tmp_path: Path) -> None:
     with running_cluster(tmp_path):
         wait_for(lambda: members_of(tmp_path)["once"].state == "finished")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from events.codec import decode
 from events.log import Batch
-from schemas.changes import Create, Replace
+from events.state import State
+from schemas.changes import Create, Decision, Replace
 from schemas.deletion import deletion_of
 from schemas.errors import Unavailable
-from schemas.objects import version_of
+from schemas.objects import Key, Object, key_of, key_of_object, version_of, with_fields
 from services.broker.hints import Hint, Run
-from tests.events.worlds import a_statefulset
+from services.controllers.controller import Controller
+from services.worker import EVENTS_REMEMBERED, Causes
+from tests.events.worlds import a_bare_pod, a_statefulset
 from tests.walks.clusters import NOON, Cluster, owned_pods, set_key
 
 WEB = set_key("web")
@@ -67,11 +71,11 @@ def test_an_event_whose_mark_is_taken_is_seen_though_it_came_after_the_log_was_r
     cluster.settle()
     take = cluster.queue.take
 
-    def take_late(controller: str, key: str, meanwhile: Callable[[], object]) -> Run:
-        run = take(controller, key, meanwhile)
+    def take_late(hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object]) -> list[Run]:
+        (run,) = take(hints, meanwhile)
         old = cluster.state.objects[WEB]
         cluster.commit(Replace(old, {**old, "spec": {**old["spec"], "replicas": 2}}))
-        return Run(run.hint, run.token, cluster.log.last())
+        return [Run(run.hint, run.token, cluster.log.last())]
 
     cluster.queue.take = take_late  # type: ignore[method-assign]
     cluster.workers[0].look(*HINT)
@@ -93,3 +97,31 @@ def test_a_commit_names_the_event_that_made_it_necessary() -> None:
     assert [at[event.cause].type for event in created] == ["StatefulSetCreated", "PodDeleted"]
     bound = [event for event in events if event.type == "PodBound"]
     assert [at[event.cause].type for event in bound] == ["PodCreated", "PodCreated"]
+
+
+def test_the_cause_of_a_look_is_the_newest_event_that_its_controller_looks_at_among_those_of_late() -> None:
+    cluster = a_cluster()
+    causes = Causes(cluster.observer)
+    watched = controller_of_pods_named_after_themselves()
+    web, db = key_of("core/pods", "default", "web"), key_of("core/pods", "default", "db")
+    cluster.commit(Create(a_bare_pod("web")))
+    first = cluster.log.last()
+    cluster.commit(Create(a_bare_pod("db")))
+    second = cluster.log.last()
+    state = cluster.state
+    assert (causes.of(watched, web, state), causes.of(watched, db, state)) == (first, second)
+    assert causes.of(watched, set_key("web"), state) == 0
+    for number in range(2 * EVENTS_REMEMBERED + 1):
+        old = cluster.state.objects[db]
+        cluster.commit(Replace(old, with_fields(old, status={"phase": str(number)})))
+        assert causes.of(watched, db, cluster.state) == cluster.log.last()
+        assert causes.of(watched, web, cluster.state) == (first if number < EVENTS_REMEMBERED - 2 else 0)
+
+
+def controller_of_pods_named_after_themselves() -> Controller[Any]:
+    def triggers(_state: State, old: Object | None, new: Object | None) -> list[Key]:
+        return [key_of_object(each) for each in (new or old,) if each is not None]
+
+    return Controller(
+        "pods", triggers, lambda _: (), lambda _state, _key: None, lambda _view, _now: Decision()
+    )

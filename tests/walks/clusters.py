@@ -7,7 +7,7 @@ Faults happen between a decision and its append, where they hurt: the log calls 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from events.commit import Committer, Edges, Intent, Proposal
@@ -92,15 +92,15 @@ class LossyQueue:
             del self.waiting[hint]
         return hint
 
-    def take(self, controller: str, key: str, meanwhile: Callable[[], object]) -> Run:
-        hint = Hint(controller, key)
+    def take(self, hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object]) -> list[Run]:
         meanwhile()
-        return Run(hint, "", self.marks.pop(hint, 0))
+        return [Run(Hint(*hint), "", self.marks.pop(Hint(*hint), 0)) for hint in hints]
 
-    def release(self, run: Run, sentence: Sentence | None = None) -> bool:
-        if sentence is not None:
-            self.sentences[run.hint] = sentence.text
-        return False
+    def release(self, said: Mapping[Run, Sentence | None]) -> int:
+        for run, sentence in said.items():
+            if sentence is not None:
+                self.sentences[run.hint] = sentence.text
+        return 0
 
     def at(self, controller: str, key: str, ms: int) -> None:
         hint = Hint(controller, key)
@@ -162,14 +162,15 @@ class Cluster:
     # --- steps
 
     def step_worker(self) -> bool:
-        """Let a worker look at a key that waits; sometimes it is another worker, just restarted."""
-        hint = self.queue.pick()
-        if hint is None:
+        """Let a worker look at a few keys that wait; sometimes it is another worker, just restarted."""
+        picked = [self.queue.pick() for _ in range(self.dice.choice((1, 1, 2, 4)))]
+        hints = [hint for hint in picked if hint is not None]
+        if not hints:
             return False
         index = self.dice.randrange(WORKERS)
         if self.queue.loss and self.dice.random() < 0.02:
             self.workers[index] = self._worker()
-        self.workers[index].look(hint.controller, hint.key)
+        self.workers[index].look(*(part for hint in hints for part in hint))
         return True
 
     def step_kubelet(self, fails: float = 0.05) -> bool:

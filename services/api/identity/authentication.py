@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import lru_cache
 
 from schemas.errors import Unauthorized
-from schemas.objects import Key, Object
+from schemas.kinds import SERVICE_ACCOUNT
+from schemas.objects import Key, Object, key_of, uid_of
 from schemas.times import Milliseconds
 from services.api.identity.authorities import user_of
-from services.api.identity.bindings import AUTHENTICATED
+from services.api.identity.bindings import ACCOUNT, AUTHENTICATED
 from services.api.identity.tokens import Grant, holds, key_of_token
 from services.api.requests import Caller, User
 
@@ -62,14 +63,22 @@ class Authenticator:
         digest, now = hashlib.sha256(token.encode()).digest(), self._clock()
         known = self._known.get(digest)
         if known is not None and known[0] is secret:
-            return known[1] if not known[1].ends or now < known[1].ends else None
+            return known[1] if (not known[1].ends or now < known[1].ends) and self._stands(known[1]) else None
         grant = holds(self._unseal(secret), token, now)
         if grant is not None:
             grant = replace(grant, user=_authenticated(grant.user))
             self._known[digest] = secret, grant
             while len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
-        return grant
+        return grant if grant is not None and self._stands(grant) else None
+
+    def _stands(self, grant: Grant) -> bool:
+        """Say whether the account of a token is the one that it was made for."""
+        if not grant.account:
+            return True
+        namespace, _, name = grant.user.name.removeprefix(ACCOUNT).partition(":")
+        found = self._get(key_of(SERVICE_ACCOUNT.resource, namespace, name))
+        return found is not None and uid_of(found) == grant.account
 
 
 @lru_cache(MOST_KNOWN)

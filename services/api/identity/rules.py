@@ -158,15 +158,18 @@ _BASICS = (
     "serviceaccounts",
     "services",
 )
+_BATCH, _NETWORK = ("batch",), ("networking.k8s.io",)
 _STATES = ("namespaces/status", "persistentvolumeclaims/status", "pods/log", "pods/status", "services/status")
 _APPS_STATES = ("controllerrevisions", "daemonsets/status", "statefulsets/status")
 
 _VIEWS = (
-    Rule(READ, _CORE, (*_BASICS, *_STATES, "bindings", "namespaces")),
+    Rule(READ, _CORE, (*_BASICS, *_STATES, "bindings", "endpoints", "namespaces")),
     Rule(READ, _APPS, (*_WORKLOADS, *_APPS_STATES)),
     Rule(READ, _POLICY, ("poddisruptionbudgets", "poddisruptionbudgets/status")),
     Rule(READ, _SLICES, ("endpointslices",)),
     Rule(READ, _EVENTS, ("events",)),
+    Rule(READ, _BATCH, ("cronjobs", "jobs")),
+    Rule(READ, _NETWORK, ("ingresses",)),
 )
 _EDITS = (
     *_VIEWS,
@@ -178,6 +181,8 @@ _EDITS = (
     Rule(WRITE, _POLICY, ("poddisruptionbudgets",)),
     Rule((*READ, *WRITE), _LEASES, ("leases",)),
     Rule(WRITE, _EVENTS, ("events",)),
+    Rule(WRITE, _BATCH, ("cronjobs", "jobs")),
+    Rule(WRITE, _NETWORK, ("ingresses",)),
 )
 _ADMINS = (
     *_EDITS,

@@ -37,10 +37,11 @@ _TOKEN = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Whom a token stands for, and until when (0: for ever)."""
+    """Whom a token stands for, and until when (0: for ever); `account` is the uid of the one that it ends with."""
 
     user: User
     ends: Milliseconds = 0
+    account: str = ""
 
 
 def new_token() -> str:
@@ -59,13 +60,15 @@ def id_of(secret: Object) -> str:
     return str(secret["metadata"]["name"]).removeprefix(_PREFIX)
 
 
-def secret_of(token: str, name: str, groups: Sequence[str], ends: Milliseconds) -> Object:
+def secret_of(token: str, name: str, groups: Sequence[str], ends: Milliseconds, account: str = "") -> Object:
     """Return the Secret by which a token is known."""
     found = _TOKEN.fullmatch(token)
     assert found is not None
     data = {"user": name, "groups": ",".join(groups), "hash": _hash(token)}
     if ends:
         data["expiration"] = rfc3339(ends)
+    if account:
+        data["account"] = account
     encoded = {field: base64.b64encode(value.encode()).decode() for field, value in data.items()}
     return {
         "apiVersion": SECRET.api_version,
@@ -91,7 +94,7 @@ def grant_of(secret: Object) -> Grant | None:
         }
         ends = parse_rfc3339(data["expiration"]) if "expiration" in data else 0
         groups = tuple(group for group in data.get("groups", "").split(",") if group)
-        return Grant(User(data["user"], groups, authenticated="token"), ends)
+        return Grant(User(data["user"], groups, authenticated="token"), ends, data.get("account", ""))
     except (ValueError, KeyError, AttributeError):
         return None
 

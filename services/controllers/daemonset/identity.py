@@ -66,9 +66,3 @@ def adopted(owner: DaemonSetView, pod: PodView) -> Object:
     """Return an orphan with the set as its controller."""
     references = [*pod.raw["metadata"].get("ownerReferences", ()), controller_reference(owner.raw)]
     return with_metadata(pod.raw, ownerReferences=references)
-
-
-def released(owner: DaemonSetView, pod: PodView) -> Object:
-    """Return a pod without its reference to the set."""
-    references = [each for each in pod.raw["metadata"]["ownerReferences"] if each["uid"] != owner.uid]
-    return with_metadata(pod.raw, ownerReferences=references or None)

@@ -19,10 +19,11 @@ from schemas.revisions import REVISION_LABEL, Derivation, derive, go_json, histo
 from schemas.selectors import selector_of
 from schemas.times import Milliseconds
 from services.controllers.daemonset.decide import Plan, Situation, decide
-from services.controllers.daemonset.identity import adopted, free_name, new_pod, prototype_of, released
+from services.controllers.daemonset.identity import adopted, free_name, new_pod, prototype_of
 from services.controllers.daemonset.sentences import BEING_DELETED, waiting_for
 from services.controllers.daemonset.status import status_of
 from services.controllers.daemonset.view import View
+from services.controllers.references import released
 
 MOST_PODS = 400
 """How many pods one batch creates or deletes at most; the rest follows when it has been appended."""
@@ -59,7 +60,7 @@ def _ownership(view: View) -> Iterator[Change]:
         for pod in view.orphans:
             if not pod.is_terminating and selector.matches(pod.labels):
                 yield Replace(pod.raw, adopted(view.owner, pod))
-    yield from (Replace(pod.raw, released(view.owner, pod)) for pod in view.strangers)
+    yield from (Replace(pod.raw, released(pod.raw, view.owner.raw)) for pod in view.strangers)
 
 
 def _is_of_pod(change: Change) -> bool:
@@ -93,8 +94,7 @@ def _changes(
     owner = situation.owner
     deletions = [deletion_of(each.pod.raw, now) for each in plan.delete]
     removed = {name_of(each.old) for each in deletions if isinstance(each, Delete)}
-    collisions = derivation.workload.get("status", {}).get("collisionCount")
-    status = status_of(situation, plan, removed, now, collisions)
+    status = status_of(situation, plan, removed, derivation.workload.get("status", {}), now)
     changes: list[Change] = [*deletions, *_pods(situation, plan)]
     changes += derivation.changes or _truncation(situation, derivation)
     if status != owner.status:

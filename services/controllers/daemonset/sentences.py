@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from schemas.counts import counted
 from schemas.taints import ready_status_of
 from schemas.times import Milliseconds, rfc3339
 from services.controllers.daemonset.decide import Plan, Situation
@@ -17,9 +18,9 @@ BEING_DELETED = "the set is being deleted"
 def waiting_for(situation: Situation, plan: Plan, now: Milliseconds) -> str:
     """Return what must happen before there is more to do; empty where nothing must."""
     if plan.create:
-        return f"{_count(len(plan.create), 'pod')} to be available: just created"
+        return f"{counted(len(plan.create), 'pod')} to be available: just created"
     if plan.delete:
-        return f"{_count(len(plan.delete), 'pod')} to end: {_why_deleted(situation, plan.delete[0])}"
+        return f"{counted(len(plan.delete), 'pod')} to end: {_why_deleted(situation, plan.delete[0])}"
     if plan.held:
         return _why_held(plan)
     awaited = list(_awaited(situation, now))
@@ -51,7 +52,7 @@ def _why_held(plan: Plan) -> str:
     more = f" (and {len(plan.held) - 1} more)" if len(plan.held) > 1 else ""
     return (
         f"{first.daemon.name} on node {first.daemon.node} is replaced at {rfc3339(first.until)}, "
-        f"after {_count(first.failures + 1, 'failure')} there: {why_not_ready(first.daemon.pod)}{more}"
+        f"after {counted(first.failures + 1, 'failure')} there: {why_not_ready(first.daemon.pod)}{more}"
     )
 
 
@@ -90,7 +91,3 @@ def _why_nowhere(situation: Situation) -> str:
         return "a node: there is none"
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     return f"a node that it may run on: 0 of {reasons.total()} fit ({told})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -16,12 +16,15 @@ from services.controllers.daemonset.decide import Plan, Situation
 from services.controllers.daemonset.view import Standing
 
 _OMITTED_IF_0 = ("observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable")
+_KEPT = ("collisionCount", "conditions")
 
 
 def status_of(
-    situation: Situation, plan: Plan, removed: Set[str], now: Milliseconds, collisions: int | None
+    situation: Situation, plan: Plan, removed: Set[str], before: Object, now: Milliseconds
 ) -> Object:
     """Return the status after `plan`; `removed` names the pods that it removes at once, without grace.
+
+    What of the status `before` is not counted here stays: the collisions, and the conditions, which are others'.
 
     Of a node with several pods the first counts: scheduled before unscheduled, then the oldest.
     """
@@ -47,7 +50,7 @@ def status_of(
         "numberUnavailable": situation.desired - available,
     }
     counts = {name: value for name, value in status.items() if value or name not in _OMITTED_IF_0}
-    return counts if collisions is None else {**counts, "collisionCount": collisions}
+    return counts | {name: before[name] for name in _KEPT if name in before}
 
 
 def _standings_after(situation: Situation, plan: Plan, removed: Set[str]) -> Counter[Standing]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.node_reasons import KUBELET_NOT_READY, NETWORK_READY, NODE_LOST, NODE_NOT_READY
 from schemas.objects import Object, name_of
-from schemas.taints import NOT_READY, UNREACHABLE, UNSCHEDULABLE, ready_status_of
+from schemas.taints import NOT_READY, UNREACHABLE, UNSCHEDULABLE, ready_status_of, which_taint
 from schemas.times import Milliseconds, rfc3339
 
 _SILENT = ("Unknown", "NodeStatusUnknown", "Its agent has stopped sending heartbeats.")
@@ -38,8 +38,8 @@ def with_taints(node: Object, now: Milliseconds) -> Object:
     present = node["spec"].get("taints") or []
     wanted = _wanted(node)
     allowed = wanted if ready_status_of(node) else [*wanted, (NOT_READY, "NoSchedule")]
-    kept = [taint for taint in present if taint["key"] not in _OURS or _which(taint) in allowed]
-    has = {_which(taint) for taint in kept}
+    kept = [taint for taint in present if taint["key"] not in _OURS or which_taint(taint) in allowed]
+    has = {which_taint(taint) for taint in kept}
     added = [{"key": key, "effect": effect} for key, effect in wanted if (key, effect) not in has]
     taints = [_timed(taint, now) for taint in (*kept, *added)]
     if taints == present:
@@ -80,10 +80,6 @@ def _wanted(node: Object) -> list[tuple[str, str]]:
 def _lacks_network(node: Object) -> bool:
     conditions = (node.get("status") or {}).get("conditions") or ()
     return any(each["type"] == NETWORK_READY and each["status"] == "False" for each in conditions)
-
-
-def _which(taint: Object) -> tuple[str, str]:
-    return taint["key"], taint["effect"]
 
 
 def _timed(taint: Object, now: Milliseconds) -> Object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from schemas.counts import counted
 from schemas.node_reasons import NODE_LOST
 from schemas.times import Milliseconds
 from services.controllers.backoff import delay_after
@@ -146,7 +147,7 @@ def condemn_at_once(situation: Situation, now: Milliseconds) -> Plan:
     if not condemned:
         return Plan()
     delete = tuple(member for member in condemned if not member.is_terminating)
-    told = f"{_count(len(delete), 'pod')} end: the set is scaled down"
+    told = f"{counted(len(delete), 'pod')} end: the set is scaled down"
     return Plan(
         delete=delete,
         condemned=condemned,
@@ -178,7 +179,7 @@ def update_at_once(situation: Situation, now: Milliseconds) -> Plan:
     delete += [member for member in outdated if member.is_available(now)][:free]
     if delete:
         return _update(situation, delete)
-    told = f"{unavailable} of at most {situation.budget} unavailable: {_count(len(outdated), 'pod')} still to update"
+    told = f"{unavailable} of at most {situation.budget} unavailable: {counted(len(outdated), 'pod')} still to update"
     return Plan(waiting_for=told)
 
 
@@ -236,7 +237,7 @@ def _replace_finished(situation: Situation, index: int, member: Member, now: Mil
     if failure is not None and not outdated:
         again = failure.last + delay_after(failure.count)
         if now < again:
-            times = _count(failure.count + 1, "time")
+            times = counted(failure.count + 1, "time")
             told = f"{name} ended {times} without being Ready: it is replaced in {-((now - again) // 1000)} s"
             return Plan(waiting_for=told, requeue_at=again, ends=True)
     return Plan(delete=(member,), waiting_for=f"{name} is replaced: {why_not_ready(member.pod)}", ends=True)
@@ -305,7 +306,7 @@ def _rest(situation: Situation) -> Plan:
     others = situation.others()
     if not others:
         return Plan()
-    pods = f"{_count(sum(map(len, others.values())), 'pod')} on revision {', '.join(sorted(others))}"
+    pods = f"{counted(sum(map(len, others.values())), 'pod')} on revision {', '.join(sorted(others))}"
     if not situation.owner.is_rolling:
         return Plan(waiting_for=f"OnDelete keeps {pods} until somebody deletes them")
     return Plan(waiting_for=f"partition {situation.owner.partition} holds {pods}")
@@ -323,7 +324,3 @@ def _terminates(member: Member, now: Milliseconds) -> str:
 def _stuck_after(situation: Situation) -> int:
     text = situation.owner.annotations.get(STUCK_AFTER_ANNOTATION, "")
     return int(text) if text.isascii() and text.isdigit() else STUCK_AFTER
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

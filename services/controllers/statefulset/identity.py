@@ -81,12 +81,6 @@ def adopted(owner: StatefulSetView, pod: PodView, ordinal: int) -> Object:
     return with_metadata(pod.raw, ownerReferences=references, labels=labels)
 
 
-def released(owner: StatefulSetView, pod: PodView) -> Object:
-    """Return a pod without its reference to the set."""
-    references = [each for each in pod.raw["metadata"]["ownerReferences"] if each["uid"] != owner.uid]
-    return with_metadata(pod.raw, ownerReferences=references or None)
-
-
 def with_identity(pod: PodView, ordinal: int) -> Object:
     """Return the pod with the labels of its ordinal; the same object where they are right already."""
     labels, name = pod.labels, pod.name

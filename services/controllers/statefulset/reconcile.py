@@ -18,6 +18,7 @@ from schemas.selectors import selector_of
 from schemas.storage import with_default_class
 from schemas.times import Milliseconds
 from services.controllers.pods import is_pending
+from services.controllers.references import released
 from services.controllers.statefulset.claims import missing_claims, present_claims
 from services.controllers.statefulset.decide import Plan, decide, earliest
 from services.controllers.statefulset.identity import (
@@ -25,7 +26,6 @@ from services.controllers.statefulset.identity import (
     new_pod,
     ordinal_of,
     prototype_of,
-    released,
     with_identity,
 )
 from services.controllers.statefulset.retention import with_retention
@@ -70,7 +70,7 @@ def _ownership(view: View) -> Iterator[Change]:
         ordinal = ordinal_of(owner.name, pod.name)
         if ordinal is not None and not pod.is_terminating and selector.matches(pod.labels):
             yield Replace(pod.raw, adopted(owner, pod, ordinal))
-    yield from (Replace(pod.raw, released(owner, pod)) for pod in view.released)
+    yield from (Replace(pod.raw, released(pod.raw, owner.raw)) for pod in view.released)
 
 
 def _limited(situation: Situation, plan: Plan) -> Plan:

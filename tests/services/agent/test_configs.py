@@ -143,13 +143,13 @@ def test_labels_that_change_are_seen_in_a_downward_file(site: Site) -> None:
 
 def test_a_secret_is_opened_for_the_node_and_only_by_its_key(tmp_path: Path) -> None:
     """The log holds it sealed; the API opens it; without the key it stays sealed."""
-    log, keys = MemoryLog(), Keyring(tmp_path / "keys")
-    edges = Edges(seal=keys.seal)
-    with served(Parts(lambda: log, edges, keys.unseal), log) as api:
+    log, keys = MemoryLog(), tmp_path / "keys"
+    edges = Edges(seal=Keyring(keys).seal)
+    with served(Parts(lambda: log, edges, lambda obj: Keyring(keys).unseal(obj)), log) as api:
         secret = Hands(log, api.server.replica, edges).put(a_secret(password="s3cret"))
         assert secret["data"]["password"].startswith("sealed:")
         assert told_of(api, "login")["password"] == base64.b64encode(b"s3cret").decode()
-        keys.destroy(uid_of(secret))
+        (keys / f"{uid_of(secret)}.key").unlink()
         assert told_of(api, "login") == secret["data"]
 
 

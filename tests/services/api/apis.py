@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 
 from events.commit import Edges
+from events.log import Appended, Batch
 from events.memory import MemoryLog
 from events.replica import Replica
 from schemas.objects import Object
+from schemas.positions import Position
 from services.api.limits import Limits
 from services.api.program import Parts, Server, running_on
 from services.api.seams import Policy
@@ -32,6 +34,22 @@ PATCH_TYPES = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
 }
+
+
+class Directly:
+    """A log in memory as the event loop asks it."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def append(self, batch: Batch) -> Appended:
+        return self._log.append(batch)
+
+    async def last(self) -> Position:
+        return self._log.last()
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 class AnApi:
@@ -92,7 +110,10 @@ def an_api(
     """Run an API over a log; over a new one, with the first namespaces in it, where none is given."""
     log = log or MemoryLog()
     policy_over = policy if callable(policy) else lambda _: policy or Policy()
-    with served(Parts(lambda: log, Edges(), lambda obj: obj, policy_over, limits or Limits()), log) as api:
+    parts = Parts(
+        lambda: log, Edges(), lambda obj: obj, policy_over, limits or Limits(), at_once=Directly(log)
+    )
+    with served(parts, log) as api:
         yield api
 
 

@@ -22,6 +22,7 @@ from services.api.discovery import (
     resource_list,
     version_info,
 )
+from tests.services.api.apis import AnApi
 
 V2, V2_BETA = AGGREGATED
 
@@ -59,7 +60,7 @@ def test_groups_name_their_versions_and_the_one_to_prefer() -> None:
         "versions": [{"groupVersion": "apps/v1", "version": "v1"}],
         "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"},
     }
-    assert group_of("batch") is None and resource_list("apps", "v2") is None
+    assert group_of("nothing") is None and resource_list("apps", "v2") is None
 
 
 def test_a_resource_has_its_names_verbs_and_categories() -> None:
@@ -141,7 +142,18 @@ def test_every_row_is_whole(kind: Kind) -> None:
 
 def test_what_is_only_answered_says_how_and_is_not_stored() -> None:
     for kind in ANSWERED:
-        ways = (bool(kind.refusal), bool(kind.stored_as), kind.verbs == ("create",))
+        ways = (bool(kind.refusal), bool(kind.stored_as), bool(kind.derived_from), kind.verbs == ("create",))
         assert sum(ways) == 1, kind
         assert not kind.is_stored
     assert all(kind.is_stored and not kind.refusal and not kind.stored_as for kind in KINDS)
+
+
+def test_the_root_lists_what_there_is(api: AnApi) -> None:
+    paths = api.get("/")["paths"]
+    assert {"/api/v1", "/apis/apps", "/apis/apps/v1", "/openapi/v3", "/readyz", "/version"} <= set(paths)
+
+
+def test_health_is_told_check_by_check_to_who_asks_for_it(api: AnApi) -> None:
+    assert api.ask("GET", "/readyz").text == "ok"
+    assert api.ask("GET", "/readyz?verbose").text == "[+]ping ok\n[+]log ok\nreadyz check passed\n"
+    assert api.ask("GET", "/livez?verbose=").text.endswith("livez check passed\n")

@@ -196,7 +196,7 @@ def test_a_field_with_a_number_that_nobody_knows_is_an_unknown_field() -> None:
         (envelope("coordination.k8s.io/v1", "Lease", part(2, part(4, number_field(2, -1)))), 400),
         (envelope("apps/v1", "ControllerRevision", part(2, part(1, "{"))), 400),
         (envelope("v1", "Pod", part(2, part(2, b"") * MOST_MESSAGES)), 400),
-        (envelope("batch/v1", "Job", b""), 415),
+        (envelope("batch/v1", "Work", b""), 415),
         (envelope("v1", "Pod", b"", part(3, "gzip")), 415),
         (envelope("v1", "Pod", b"", part(4, "application/json")), 415),
     ],

@@ -9,10 +9,11 @@ from schemas.changes import Create, Replace
 from schemas.objects import Object, key_of_object
 from schemas.validation import validate_create
 from services.api.published import Place, publications
+from services.bootstrap import NAMESPACES
 from tests.builders import a_state, an_object
 
 HERE = Place("127.0.0.1", 6443, "PEM")
-SPACES = tuple(an_object("Namespace", name) for name in ("default", "kube-system"))
+SPACES = tuple(an_object("Namespace", name) for name in NAMESPACES)
 SLICE = "discovery.k8s.io/endpointslices/default/kubernetes"
 
 
@@ -54,5 +55,10 @@ def test_a_server_that_moved_says_so_and_leaves_the_service_alone() -> None:
     assert change.new["ports"][0]["port"] == 7443
 
 
-def test_nothing_is_published_where_there_is_no_place_for_it() -> None:
-    assert publications(HERE, a_state()) == []
+def test_what_a_cluster_begins_with_is_made_again_and_comes_first() -> None:
+    state = published(a_state(*SPACES))
+    state.remove("core/namespaces/kube-node-lease", SPACES[-1])
+    (change,) = publications(HERE, state)
+    assert isinstance(change, Create) and change.key == "core/namespaces/kube-node-lease"
+    changes = publications(HERE, a_state())
+    assert [change.key for change in changes] == [f"core/namespaces/{name}" for name in NAMESPACES]

@@ -457,3 +457,40 @@ def test_two_servers_of_one_log_show_each_others_writes_at_once_and_share_pages(
 def test_a_slash_at_the_end_of_a_path_means_nothing(api: AnApi) -> None:
     for path in ("/version", "/api", "/apis", "/api/v1", "/apis/apps/v1", CONFIG_MAPS):
         assert api.get(f"{path}/")["kind" if path != "/version" else "gitVersion"]
+
+
+def test_a_scale_is_a_row_of_its_own_columns(api: AnApi) -> None:
+    api.create(STATEFUL_SETS, a_set("columns", 3))
+    table = api.get(f"{STATEFUL_SETS}/columns/scale", accept=TABLE)
+    assert [each["name"] for each in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["columns", 3, 0]
+
+
+def test_a_part_that_no_kind_has_is_told_from_an_object_that_is_missing(api: AnApi) -> None:
+    """By the details, which are there and empty: kubectl debug ends with a panic where there are none."""
+    api.create(PODS, a_pod("whole"))
+    refused = api.ask(
+        "PATCH", f"{PODS}/whole/ephemeralcontainers", {}, content_type="application/merge-patch+json"
+    )
+    assert (refused.status_code, refused.json()["details"]) == (404, {})
+    assert api.ask("GET", f"{PODS}/nobody").json()["details"] == {"name": "nobody", "kind": "pods"}
+
+
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [
+        ("/apis/batch/v1/namespaces/default/jobs", "restartPolicy"),
+        ("/apis/batch/v1/namespaces/default/cronjobs", "restartPolicy"),
+        ("/apis/networking.k8s.io/v1/namespaces/default/ingresses", "headless Service"),
+        ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "api-resources"),
+    ],
+)
+def test_kinds_that_kubectl_asks_for_by_itself_are_empty_and_cannot_be_made(
+    api: AnApi, place: str, word: str
+) -> None:
+    """`apply --prune` lists the first three, and `apply` of a kind that is not known the last."""
+    found = api.get(place)
+    assert found["items"] == [] and int(found["metadata"]["resourceVersion"]) > 0
+    body = {"apiVersion": place.split("/")[2] + "/v1", "metadata": {"name": "x"}, "spec": {"anything": 1}}
+    refused = api.ask("POST", place, {**body, "kind": found["kind"].removesuffix("List")})
+    assert refused.status_code == 403 and word in refused.json()["message"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from schemas.errors import Unavailable
 from schemas.positions import position_of
-from services.broker.hints import RUN_TTL_MS, Due, Hint, Hints, Sentence
+from services.broker.hints import RUN_TTL_MS, Due, Hint, Hints, Run, Sentence
 from services.broker.keys import Keys
 from services.broker.streams import CLAIM_AFTER_MS, RENEWALS, StreamsBroker
 from tests.services.broker.workers import a_broker, eventually, never, working
@@ -39,9 +39,15 @@ def queued(client: redis.Redis, keys: Keys) -> int:
     return length
 
 
+def take(hints: Hints, hint: Hint, meanwhile: Callable[[], object] = lambda: None) -> Run | None:
+    """Take one key; None where it runs elsewhere."""
+    runs = hints.take([hint], meanwhile)
+    return runs[0] if runs else None
+
+
 def forget_to_release(hints: Hints, hint: Hint) -> None:
     """Take a key and die: nothing renews or releases the run."""
-    assert hints.take(*hint) is not None
+    assert take(hints, hint) is not None
     hints.close()
 
 
@@ -54,10 +60,10 @@ def test_a_run_knows_the_newest_position_that_its_key_was_marked_for(hints: Hint
     late, early = 1_900_000_000_000_000_000, 999_999
     for position in (early, late, early):
         hints.mark(*WEB, position)
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     assert run is not None and run.position == late
-    hints.release(run)
-    again = hints.take(*WEB)
+    hints.release({run: None})
+    again = take(hints, WEB)
     assert again is not None and again.position == 0, "what is not marked was marked for nothing"
 
 
@@ -67,25 +73,25 @@ def test_a_run_of_a_key_that_was_marked_for_something_unknown_knows_no_position(
 ) -> None:
     for position in marks:
         hints.mark(*WEB, position)
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     assert run is not None and run.position is None
 
 
 def test_a_key_that_was_marked_while_it_ran_is_taken_with_no_position(hints: Hints) -> None:
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     hints.mark(*WEB, 7)
-    assert run is not None and hints.take(*WEB) is None
-    assert hints.release(run)
-    again = hints.take(*WEB)
+    assert run is not None and take(hints, WEB) is None
+    assert hints.release({run: None})
+    again = take(hints, WEB)
     assert again is not None and again.position is None
 
 
 def test_something_may_be_done_while_a_key_is_taken(hints: Hints) -> None:
     done: list[str] = []
     for _ in range(2):
-        run = hints.take(*WEB, meanwhile=lambda: done.append("read"))
+        run = take(hints, WEB, meanwhile=lambda: done.append("read"))
         assert run is not None
-        hints.release(run)
+        hints.release({run: None})
     assert done == ["read", "read"]
 
 
@@ -111,62 +117,81 @@ def test_marking_many_keys_counts_the_new_ones(client: redis.Redis, keys: Keys, 
 
 def test_a_key_taken_may_be_marked_again(client: redis.Redis, keys: Keys, hints: Hints) -> None:
     hints.mark(*WEB)
-    assert hints.take(*WEB) is not None
+    assert take(hints, WEB) is not None
     assert hints.mark(*WEB)
 
 
 def test_a_key_that_runs_is_not_taken_twice(hints: Hints) -> None:
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     assert run is not None
-    assert hints.take(*WEB) is None
-    assert hints.take(*DB) is not None
-    hints.release(run)
-    assert hints.take(*WEB) is not None
+    assert take(hints, WEB) is None
+    assert take(hints, DB) is not None
+    hints.release({run: None})
+    assert take(hints, WEB) is not None
+
+
+def test_keys_are_taken_and_released_together_each_for_itself(
+    client: redis.Redis, keys: Keys, hints: Hints
+) -> None:
+    hints.mark(*WEB, 5)
+    elsewhere = take(hints, DB)
+    api = Hint("statefulset", "default/api")
+    web, other = hints.take([WEB, DB, api])
+    assert (web.hint, web.position, other.hint, other.position) == (WEB, 5, api, 0)
+    assert elsewhere is not None
+    hints.mark(*api, 9)
+    assert take(hints, api) is None
+    said = {web: Sentence("pod web-0 to become Ready", 7 << 20), other: None}
+    assert hints.release(said) == 1, "api was wanted again meanwhile"
+    assert hints.sentences() == {WEB: Sentence("pod web-0 to become Ready", 7 << 20)}
+    assert hints.release({elsewhere: None}) == 1, "and so was db"
+    assert hints.release({web: Sentence("", 8 << 20)}) == 0
+    assert hints.sentences() == {}
 
 
 def test_a_key_marked_while_it_runs_runs_again(client: redis.Redis, keys: Keys, hints: Hints) -> None:
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     assert run is not None
-    assert hints.take(*WEB) is None
-    assert hints.release(run)
+    assert take(hints, WEB) is None
+    assert hints.release({run: None})
     assert queued(client, keys) == 1
 
 
 def test_a_key_that_nobody_wanted_meanwhile_does_not_run_again(
     client: redis.Redis, keys: Keys, hints: Hints
 ) -> None:
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     assert run is not None
-    assert not hints.release(run)
+    assert not hints.release({run: None})
     assert queued(client, keys) == 0
 
 
 def test_a_run_is_kept_alive_while_its_worker_lives(hints: Hints) -> None:
-    run = hints.take(*WEB)
+    run = take(hints, WEB)
     assert run is not None
-    never(lambda: hints.take(*WEB) is not None, seconds=0.6)
-    assert hints.release(run)
+    never(lambda: take(hints, WEB) is not None, seconds=0.6)
+    assert hints.release({run: None})
 
 
 def test_a_key_of_a_dead_worker_can_be_taken_after_its_lease(
     client: redis.Redis, keys: Keys, hints: Hints
 ) -> None:
     forget_to_release(Hints(client, keys, run_ttl_ms=200), WEB)
-    assert hints.take(*WEB) is None
-    eventually(lambda: hints.take(*WEB) is not None, seconds=2)
+    assert take(hints, WEB) is None
+    eventually(lambda: take(hints, WEB) is not None, seconds=2)
 
 
 def test_a_worker_that_slept_through_its_lease_does_not_release_anothers_run(
     client: redis.Redis, keys: Keys, hints: Hints
 ) -> None:
     sleeper = Hints(client, keys, run_ttl_ms=1)
-    late = sleeper.take(*WEB)
+    late = take(sleeper, WEB)
     assert late is not None
     sleeper.close()
-    eventually(lambda: hints.take(*WEB) is not None)
-    assert hints.take(*WEB) is None
-    assert not sleeper.release(late)
-    assert hints.take(*WEB) is None
+    eventually(lambda: take(hints, WEB) is not None)
+    assert take(hints, WEB) is None
+    assert not sleeper.release({late: None})
+    assert take(hints, WEB) is None
 
 
 def test_a_waiting_mark_whose_message_was_lost_does_not_wedge_the_key(
@@ -184,7 +209,7 @@ def test_a_wake_up_left_with_a_run_that_vanished_is_found_by_due(
     client: redis.Redis, keys: Keys, hints: Hints
 ) -> None:
     forget_to_release(Hints(client, keys, run_ttl_ms=200), WEB)
-    assert hints.take(*WEB) is None
+    assert take(hints, WEB) is None
     assert hints.due(1_000) == Due((), 1_200)
     eventually(lambda: hints.due(1_000).marked == (WEB,), seconds=2)
     assert queued(client, keys) == 1
@@ -245,11 +270,11 @@ def a_reconciler(broker: StreamsBroker, hints: Hints, work: object) -> None:
     """Declare the actor `reconcile`: take, work, release."""
 
     def reconcile(controller: str, key: str) -> None:
-        if (run := hints.take(controller, key)) is not None:
+        for run in hints.take([(controller, key)]):
             try:
                 work(run.hint)  # type: ignore[operator]
             finally:
-                hints.release(run)
+                hints.release({run: None})
 
     actor(reconcile, broker=broker, queue_name="hints")
 

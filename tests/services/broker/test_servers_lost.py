@@ -52,7 +52,7 @@ broker, hints = a_broker(client, Keys("c")), Hints(client, Keys("c"), run_ttl_ms
 
 @dramatiq.actor(broker=broker, queue_name="hints")
 def reconcile(controller, key):
-    hints.take(controller, key)
+    hints.take([(controller, key)])
     threading.Event().wait()
 
 with working(broker):
@@ -102,9 +102,9 @@ def test_a_key_marked_while_its_worker_is_killed_runs_elsewhere(shared_server: S
         broker, hints = a_broker(client, keys), Hints(client, keys, run_ttl_ms=200)
 
         def reconcile(controller: str, key: str) -> None:
-            if (run := hints.take(controller, key)) is not None:
+            for run in hints.take([(controller, key)]):
                 seen.append(key)
-                hints.release(run)
+                hints.release({run: None})
 
         actor(reconcile, broker=broker, queue_name="hints")
         with running(HANGING_RECONCILER, shared_server) as child:

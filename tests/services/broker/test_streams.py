@@ -186,3 +186,98 @@ def test_a_worker_that_leaves_is_forgotten_by_the_group(client: redis.Redis, key
         work.send()
         broker.join("jobs", timeout=5_000)
     assert client.xinfo_consumers(keys.queue("jobs"), GROUP) == []
+
+
+def deliveries(broker: StreamsBroker, count: int, to_settle: str = "ack") -> list[tuple[object, ...]]:
+    """Return the arguments of so many deliveries to one consumer, each settled at once."""
+    consumer = broker.consume("jobs", timeout=20)
+    found: list[tuple[object, ...]] = []
+    deadline = time.monotonic() + 5
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"only {found}"
+        if (proxy := next(consumer)) is not None:
+            found.append(proxy.args)
+            if to_settle == "requeue":
+                consumer.requeue([proxy])
+            else:
+                getattr(consumer, to_settle)(proxy)
+    consumer.close()
+    return found
+
+
+def test_messages_that_wait_in_line_are_taken_together_ever_more_up_to_the_limit(
+    client: redis.Redis, keys: Keys
+) -> None:
+    broker = a_declared_broker(client, keys, Limits(claim_after_ms=2_000, together=4))
+    for number in range(12):
+        broker.enqueue(a_message(number))
+    assert deliveries(broker, 5) == [(0,), (1, 2), (3, 4, 5, 6), (7, 8, 9, 10), (11,)]
+    assert broker.depth("jobs") == Depth(0, 0, 0, 0)
+
+
+def test_a_consumer_that_finds_few_leaves_the_next_ones_to_others(client: redis.Redis, keys: Keys) -> None:
+    broker = a_declared_broker(client, keys, Limits(claim_after_ms=2_000, together=8))
+    one, other = broker.consume("jobs", timeout=20), broker.consume("jobs", timeout=20)
+    found = []
+    for consumer in (one, other, one, other):
+        broker.enqueue(a_message(len(found)))
+        while (proxy := next(consumer)) is None:
+            pass
+        found.append(proxy.args)
+        consumer.ack(proxy)
+    assert found == [(0,), (1,), (2,), (3,)]
+    one.close()
+    other.close()
+
+
+def test_only_messages_of_one_actor_and_without_options_are_one_call(client: redis.Redis, keys: Keys) -> None:
+    broker = a_declared_broker(client, keys, Limits(claim_after_ms=2_000, together=8))
+    for message in (
+        a_message(0),
+        a_message(1),
+        Message("jobs", "other", (2,), {}, {}),
+        Message("jobs", "work", (3,), {"how": "well"}, {}),
+        Message("jobs", "work", (4,), {}, {"max_retries": 1}),
+        a_message(5),
+        a_message(6),
+    ):
+        broker.enqueue(message)
+    assert deliveries(broker, 6) == [(0,), (1,), (2,), (3,), (4,), (5, 6)]
+    assert broker.depth("jobs") == Depth(0, 0, 0, 0)
+
+
+def test_messages_taken_together_are_given_back_and_buried_each_for_itself(
+    client: redis.Redis, keys: Keys
+) -> None:
+    broker = a_declared_broker(client, keys, Limits(claim_after_ms=2_000, together=8))
+    for number in range(3):
+        broker.enqueue(a_message(number))
+    assert deliveries(broker, 2, "requeue") == [(0,), (1, 2)]
+    assert broker.depth("jobs") == Depth(ready=3, pending=0, delayed=0, dead=0)
+    assert deliveries(broker, 2, "nack") == [(0,), (1, 2)]
+    assert [Message.decode(letter.message).args for letter in broker.dead_letters("jobs")] == [
+        (2,),
+        (1,),
+        (0,),
+    ]
+
+
+def test_messages_taken_together_by_a_worker_that_dies_come_back_one_by_one(
+    client: redis.Redis, keys: Keys
+) -> None:
+    """So that one that kills its worker takes no others with it to the dead letters."""
+    broker = a_declared_broker(client, keys, Limits(prefetch=2, claim_after_ms=100, together=8))
+    for number in range(3):
+        broker.enqueue(a_message(number))
+    dying = broker.consume("jobs", prefetch=2, timeout=20)
+    taken: list[object] = []
+
+    def takes_two() -> bool:
+        if (proxy := next(dying)) is not None:
+            taken.append(proxy.args)
+        return len(taken) == 2
+
+    eventually(takes_two)
+    assert taken == [(0,), (1, 2)]
+    dying.close()
+    assert deliveries(broker, 3) == [(0,), (1,), (2,)]

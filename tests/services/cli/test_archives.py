@@ -56,6 +56,12 @@ def test_check_names_what_is_damaged(chronoset: CommandLine, tmp_path: Path) -> 
     victim.write_bytes(victim.read_bytes()[:-1] + b"!")
     found = chronoset("archive", "check")
     assert found.code == 65 and victim.name in found.err and found.out == ""
+    assert "a file of the archive is missing or damaged, first: " in found.err
+    verified = chronoset("verify", "-o", "json")
+    first = victim.name.rpartition("-")[0]
+    problems = [(each["part"], each["position"]) for each in verified.json["findings"]]
+    assert ("archive", first) in problems and len(problems) == len({*problems}), verified.out
+    assert f"first at {first}, in the archive: segment segments/{victim.name}" in verified.err
     victim.unlink()
     assert f"{victim.name} is missing" in chronoset("archive", "check").err
 
@@ -97,6 +103,7 @@ def test_a_backup_is_restored_under_another_name(
     [
         (("restore", "nowhere"), "nowhere holds no backup"),
         (("restore", "nope://there"), "nope://there: Protocol not known"),
+        (("restore", ""), "DIR|URL: is empty; write a folder"),
         (("restore", "x", "--to", "yesterday"), "--to: 'yesterday' is no time"),
         (("restore", "x", "--cluster", "No_Label"), "--cluster: 'No_Label' is no DNS label"),
     ],
@@ -107,3 +114,16 @@ def test_what_cannot_be_restored_is_refused_in_a_line(
     assert main([*arguments, "--data-dir", str(tmp_path / "data")]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_a_backup_to_nowhere_is_refused(
+    chronoset: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_busy_cluster(chronoset)
+    refused = chronoset("backup", " ")
+    assert (refused.code, refused.err) == (
+        2,
+        "error: DIR|URL: is empty; write a folder, or a URL as s3://bucket/folder\n",
+    )
+    assert not (tmp_path / "segments").exists() and not (tmp_path / " ").exists()

@@ -131,6 +131,12 @@ def test_a_pod_shows_its_containers_their_states_probes_and_variables() -> None:
     assert "Status:     CrashLoopBackOff" in lines
 
 
+def test_what_has_no_namespace_tells_those_of_its_pods() -> None:
+    lines = described(a_node("n1"), pods=[a_pod("db-0", "n1")])
+    header, row = section(lines, "Pods")
+    assert (header.split()[:2], row.split()[:2]) == (["NAMESPACE", "NAME"], ["default", "db-0"])
+
+
 def test_changes_say_who_and_why() -> None:
     """A person has no reason but the own wish; a controller's is the event that led to it, where the log has it."""
     cause = Event(
@@ -187,7 +193,7 @@ def test_a_secret_shows_sizes_and_a_config_map_its_text() -> None:
 @pytest.mark.parametrize(
     ("obj", "known", "line"),
     [
-        (a_node("n1", unschedulable=True), {"pods": [a_pod("db-0", "n1")]}, "Unschedulable:  True"),
+        (a_node("n1", unschedulable=True), {"pods": [a_pod("db-0", "n1")]}, "Unschedulable:  true"),
         (a_claim("data", "pv1"), {"pods": [a_pod("db-0")]}, "Used By:       db-0"),
         (a_volume("pv1", a_claim("data")), {}, "Claim:           default/data"),
         (a_volume("pv1"), {}, "Source:          local volumes/pv1"),

@@ -44,7 +44,7 @@ from services.api.node_leases import PLACE
 from services.api.program import Parts
 from services.api.seams import Policy
 from services.bootstrap import prepare_log
-from services.cli.executors import ApiExecutor, SafeExecutor, Server
+from services.cli.executors import ApiExecutor, SafeExecutor, Server, server_in
 from services.command_protocol import PATH
 from services.commands.commands import (
     Apply,
@@ -508,3 +508,23 @@ def test_where_the_log_itself_does_not_answer_either_that_is_the_error(
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 does not answer"):
             carry_out(Scale(DB, 1), ALICE, "c")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "it is no kubeconfig"),
+        ("[]", "it is no kubeconfig"),
+        ("apiVersion: v1", "it has no 'contexts'"),
+        ("a: [", "while parsing"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_is_refused_with_the_reason(
+    content: str | None, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "bob.kubeconfig"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(BadRequest, match=f"^CHRONOSET_KUBECONFIG: '{path}' cannot be used: {why}"):
+        server_in(path)

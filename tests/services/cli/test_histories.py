@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import signal
 import subprocess
@@ -44,6 +46,19 @@ def test_replay_without_a_kind_shows_all_that_was_there(chronoset: CommandLine) 
     assert result.err.startswith("as of position ")
 
 
+def test_a_moment_comes_as_csv_with_a_row_for_each_object(chronoset: CommandLine) -> None:
+    chronoset("apply", "-f", "-", stdin=DB)
+    found = list(
+        csv.DictReader(io.StringIO(chronoset("replay", "--at", "now", "sts,ns", "-A", "-o", "csv").out))
+    )
+    assert [(each["kind"], each["namespace"], each["name"]) for each in found][:2] == [
+        ("StatefulSet", "default", "db"),
+        ("Namespace", "", "default"),
+    ]
+    assert found[0]["ready"] == "0/3" and found[0]["images"] and found[1]["ready"] == ""
+    assert found[1]["status"] == "Active" and list(found[0])[:3] == ["kind", "namespace", "name"]
+
+
 def test_replay_of_a_time_before_the_log_says_when_it_began(chronoset: CommandLine) -> None:
     for when in ("10 minutes ago", "1-0"):
         result = chronoset("replay", "--at", when)
@@ -61,6 +76,15 @@ def test_questions_that_mean_nothing_are_refused_in_one_line(chronoset: CommandL
         (["replay", "--at", "9999999999999-0"], "is beyond the log, which ends at"),
         (["replay", "--at", "now", "--from", "now"], "--from: is for --follow"),
         (["replay", "--follow", "sts"], "--follow: streams all events"),
+        (
+            ["replay", "--follow", "-o", "yaml"],
+            "--output: events that are followed are shown as table or json",
+        ),
+        (
+            ["replay", "--at", "2020-01-01T00:00:00Z", "sts"],
+            "--at: 2020-01-01T00:00:00Z is before the log began",
+        ),
+        (["log", "-o", "yaml"], "'yaml' is not one of 'table', 'json'"),
         (["replay", "--at", "now", "pot"], "KIND: 'pot' is unknown"),
         (["replay", "--at", "now", "sts", "nosuch"], "did not exist in namespace default then"),
         (["log", "--from", "9999999999999-0"], "beyond the log"),
@@ -120,3 +144,5 @@ def test_get_selects_by_label_and_namespace(chronoset: CommandLine) -> None:
     nothing = chronoset("get", "cm", "-l", "app=cache")
     assert (nothing.code, nothing.out) == (0, "")
     assert nothing.err.startswith("No resources found in namespace default\nas of position ")
+    for command in ("get", "describe"):
+        assert chronoset(command, "pv").err.startswith("No resources found\nas of position ")

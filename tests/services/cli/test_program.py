@@ -48,7 +48,7 @@ def test_without_a_cluster_the_way_to_one_is_named(
 ) -> None:
     assert main(command) == 2
     assert capsys.readouterr().err == (
-        "error: no cluster in ./.chronoset; run ./scripts/up or set CHRONOSET_LOG_URL\n"
+        "error: no cluster runs in ./.chronoset; start one with chronoset up, or set CHRONOSET_LOG_URL\n"
     )
 
 
@@ -57,7 +57,7 @@ def test_the_data_directory_may_be_named_before_or_after_the_command(
 ) -> None:
     for arguments in (["--data-dir", "/x", "env"], ["env", "--data-dir", "/x"]):
         assert main(arguments) == 2
-        assert "no cluster in /x;" in capsys.readouterr().err
+        assert "no cluster runs in /x;" in capsys.readouterr().err
 
 
 def test_a_server_that_is_away_is_one_line(
@@ -86,6 +86,33 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     process.stderr.close()
     assert process.wait(30) == 141
     assert err == b""
+
+
+def test_what_a_terminal_has_no_letter_for_is_a_question_mark() -> None:
+    code = "import sys; from services.cli import program; print(program.main(['--help']), '\u2192')"
+    environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, env=environ, check=True
+    )
+    assert done.stdout.endswith(b"0 ?\n")
+
+
+def test_the_version_is_that_of_the_package_and_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("chronoset ") and said.endswith("; log format 1\n")
+
+
+def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["aplly", "-f", "x"]) == 2
+    assert "Did you mean 'apply'?" in capsys.readouterr().err
+
+
+def test_a_group_lists_its_commands_with_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    for group in ("rollout", "node", "archive", "projections", "retention"):
+        assert main([group, "--help"]) == 0
+        listed = capsys.readouterr().out.partition("Commands:")[2]
+        assert listed.strip() and "..." not in listed
 
 
 def test_what_scale_imports_is_what_scale_needs() -> None:

@@ -12,6 +12,7 @@ import pytest
 from events.state import State
 from schemas.positions import position_of, stream_id_of
 from services.cli.playing import picture_text, pictures
+from services.cli.told_rollouts import spoken_duration
 from tests.services.cli.conftest import CommandLine
 from tests.services.cli.manifests import DB
 
@@ -35,7 +36,7 @@ def test_the_difference_between_two_moments_is_told_field_by_field(chronoset: Co
     one, two, three = applied(chronoset)
     result = chronoset("replay", "diff", one, two, "sts")
     assert result.out.splitlines() == ["~ statefulset/db  changed", "    spec.replicas: 3 → 5"]
-    assert "1 objects differ" in result.err
+    assert "1 object differs" in result.err
     found = chronoset("replay", "diff", one, three, "-o", "json").json
     assert [(each["key"].rpartition("/")[0], each["what"]) for each in found] == [
         ("apps/controllerrevisions/default", "created"),
@@ -227,3 +228,25 @@ def test_questions_that_mean_nothing_are_refused(
     result = chronoset("replay", *arguments)
     assert (result.code, result.out) == (2, "")
     assert words in result.err and result.err.count("\n") == 1, result.err
+
+
+def test_a_field_that_never_changed_is_told_to_be_so(chronoset: CommandLine) -> None:
+    applied(chronoset)
+    found = chronoset("replay", "history", "sts", "db", "--field", "spec.nosuch")
+    assert (found.code, found.out) == (0, "")
+    assert "none is a change to spec.nosuch that was asked for" in found.err
+    assert "none is" not in chronoset("replay", "history", "sts", "db", "--field", "spec.replicas").err
+
+
+@pytest.mark.parametrize(
+    ("duration", "spoken"),
+    [
+        (6_449, "6.4 s"),
+        (99_900, "99.9 s"),
+        (715_877, "11 min 56 s"),
+        (5_999_600, "100 min 0 s"),
+        (7_500_000, "2 h 5 min"),
+    ],
+)
+def test_how_long_a_rollout_took_is_said_as_people_do(duration: int, spoken: str) -> None:
+    assert spoken_duration(duration) == spoken

@@ -104,6 +104,7 @@ def test_a_policy_is_an_event_with_an_author_and_is_shown(chronoset: CommandLine
         (("set", "podz", "--keep", "1d"), "KIND: 'podz' is unknown"),
         (("set", "pod/web-0", "--keep", "1d"), "KIND: 'pod/web-0' names an object"),
         (("unset", ""), "KIND: '' is unknown"),
+        (("set", "snapshots/a", "--keep", "1d"), "KIND: 'snapshots' is unknown"),
     ],
 )
 def test_what_is_no_policy_is_refused_in_a_line(
@@ -253,7 +254,75 @@ def test_an_object_of_which_no_event_is_left_is_not_said_never_to_have_been(thin
     assert (kept.code, told.code, told.out.strip()) == (0, 0, "")
     assert "core/namespaces is thinned up to" in told.err
     why = chronoset("replay", "why", "ns/default")
-    assert why.code == 2 and "thinned: of namespaces no events are kept up to" in why.err
+    assert why.code == 0 and why.out.startswith("namespace/default is as it is (now)\n")
+    assert "what led to that is dropped: no events of configmaps and namespaces are kept up to" in why.out
+    of_csv = chronoset("replay", "why", "ns/default", "-o", "csv")
+    assert of_csv.out.count("\n") == 1 and "what led to that is dropped" in of_csv.err
+    record = chronoset("replay", "why", "ns/default", "-o", "json").json
+    assert not record["complete"] and record["chain"] == []
+    assert record["dropped"]["kinds"] == ["core/configmaps", "core/namespaces"]
     other = chronoset("replay", "history", "ns/other")
     assert other.code == 2 and "thinned: of namespaces no events are kept up to" in other.err
     assert "there never was a pod/other" in chronoset("replay", "history", "pod/other").err
+
+
+def many_snapshots(chronoset: CommandLine, tmp_path: Path) -> Thinned:
+    thinned = Thinned(chronoset, tmp_path / "data" / "archive")
+    for number in range(9):
+        chronoset("scale", "sts/db", "--replicas", str(number))
+        if number % 3 == 2:
+            thinned.sealer().look(1 << 45)
+    return thinned
+
+
+def a_policy_for_snapshots(chronoset: CommandLine, tmp_path: Path) -> Thinned:
+    """Return a cluster whose snapshots are to be kept for a day; its ConfigMaps are thinned, which changes nothing."""
+    thinned = many_snapshots(chronoset, tmp_path)
+    chronoset("retention", "set", "snapshots, pods", "--keep", "1d", "--actor", "alice")
+    thinned.retention = retention_of(open_session(thinned.folder.parent).history)
+    return thinned
+
+
+def test_snapshots_have_a_policy_beside_the_kinds(
+    chronoset: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.sparseness.SPARSE_SHARE", 1000)
+    thinned = a_policy_for_snapshots(chronoset, tmp_path)
+    shown = [each["kind"] for each in chronoset("retention", "show", "-o", "json").json["policies"]]
+    assert shown == ["configmaps", "pods", "snapshots"]
+    before = chronoset("archive", "status", "-o", "json").json["snapshots"]
+    thinned.thin(thinned.retention)
+    after = chronoset("archive", "status", "-o", "json").json["snapshots"]
+    assert 2 < after < before
+    monkeypatch.setattr("services.cli.verifying.now_ms", lambda: 1 << 45)
+    found = chronoset("verify", "-o", "json")
+    assert found.code == 0 and found.json["snapshots"] == after, found.err
+    (row,) = [
+        each
+        for each in chronoset("retention", "show", "-o", "json").json["policies"]
+        if each["kind"] == "snapshots"
+    ]
+    assert row["thinnedUntil"] is not None and not row["problem"]
+    for position in thinned.positions:
+        at = stream_id_of(position)
+        told = chronoset("replay", "--at", at, "sts", "-o", "json")
+        assert told.code == 0, told.err
+    assert chronoset("retention", "unset", "snapshots").code == 0
+    assert chronoset("archive", "thin").out == "dropped 0 events\n"
+
+
+def test_verify_finds_snapshots_that_no_policy_dropped(
+    chronoset: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.sparseness.SPARSE_SHARE", 1000)
+    monkeypatch.setattr("services.cli.verifying.now_ms", lambda: 1 << 45)
+    thinned = many_snapshots(chronoset, tmp_path)
+    assert chronoset("verify").code == 0
+    thinned.thin(Retention(thinned.retention.position, {"snapshots": DAY}))
+    found = chronoset("verify")
+    at = stream_id_of(thinned.retention.position)
+    assert (
+        found.code == 65
+        and "snapshots is thinned up to" in found.err
+        and f"the policy at {at} does not say" in found.err
+    )

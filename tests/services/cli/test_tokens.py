@@ -7,19 +7,18 @@ from pathlib import Path
 import pytest
 
 from schemas.positions import stream_id_of
+from services.api.identity.authorities import authority_in
 from services.api.identity.kubeconfigs import kubeconfig
 from tests.services.cli.conftest import CommandLine
 
-AUTHORITY = b"""-----BEGIN CERTIFICATE-----
-MIIBgDCCASegAwIBAgIUcCxH3Vw0xQ
------END CERTIFICATE-----
-"""
+NOW = 1_700_000_000_000
 
 
 @pytest.fixture
 def with_tokens(chronoset: CommandLine, tmp_path: Path) -> CommandLine:
     """Bob has a token of an hour, and n4 one of a month."""
-    known = kubeconfig("https://127.0.0.1:6443", AUTHORITY, "c", "c-admin", {"token": "t"})
+    authority = authority_in(tmp_path / "authority", NOW).pem
+    known = kubeconfig("https://127.0.0.1:6443", authority, "c", "c-admin", {"token": "t"})
     (tmp_path / "data" / "kubeconfig").write_bytes(known)
     assert chronoset("kubeconfig", "--user", "bob", "--group", "devs", "--duration", "1h").code == 0
     assert chronoset("kubeconfig", "--user", "system:node:n4").code == 0
@@ -51,6 +50,15 @@ def test_one_that_is_taken_back_is_there_no_more_and_the_log_says_by_whom(with_t
     assert again.code == 2 and f"ID: '{bob['id']}' is no token's" in again.err
     assert with_tokens("agent", "token", "list", "-o", "json").json == [node]
     assert "SecretDeleted" in with_tokens("replay", "log", "--actor", "alice").out
+
+
+@pytest.mark.parametrize(("url", "is_said"), [("", True), ("https://10.0.0.1:6443", False)])
+def test_who_makes_a_token_is_told_when_no_other_machine_can_use_the_url(
+    with_tokens: CommandLine, url: str, is_said: bool
+) -> None:
+    made = with_tokens("agent", "token", "create", *(["--url", url] if url else []))
+    assert made.out.startswith(f"chronoset agent join {url or 'https://127.0.0.1:6443'} --token ")
+    assert ("reaches the API from this machine only" in made.err) is is_said
 
 
 def test_without_tokens_that_is_said(chronoset: CommandLine) -> None:

@@ -35,24 +35,24 @@ PARTITION = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
         (
             a_set({"readyReplicas": 3, "updatedReplicas": 1, "updateRevision": "db-b"}),
             False,
-            "waiting for the rolling update: 1 pods at revision db-b",
+            "waiting for the rolling update: 1 pod at revision db-b",
         ),
         (
             a_set({"readyReplicas": 3, "updateRevision": "db-b"}, updateStrategy=PARTITION),
             False,
-            "waiting for the partitioned roll out: 0 of 1 new pods",
+            "waiting for the partitioned roll out: 0 of 1 new pod updated",
         ),
         (
             a_set(
                 {"readyReplicas": 3, "updatedReplicas": 1, "updateRevision": "db-b"}, updateStrategy=PARTITION
             ),
             True,
-            "partitioned roll out complete: 1 new pods",
+            "partitioned roll out complete: 1 new pod updated",
         ),
         (
             a_set({"readyReplicas": 3, "updateRevision": "db-b"}, updateStrategy={"type": "OnDelete"}),
             True,
-            "3 pods are ready; OnDelete",
+            "3 pods ready; OnDelete",
         ),
         (a_set({}, replicas=0), True, "rolling update complete: 0 pods"),
     ],
@@ -67,7 +67,7 @@ def test_a_stateful_set_is_rolled_out_when_kubectl_says_so(
 @pytest.mark.parametrize(
     ("status", "complete", "message"),
     [
-        ({"desiredNumberScheduled": 3, "updatedNumberScheduled": 1}, False, "1 of 3 pods have been updated"),
+        ({"desiredNumberScheduled": 3, "updatedNumberScheduled": 1}, False, "1 of 3 pods updated"),
         (
             {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2},
             False,

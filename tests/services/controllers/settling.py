@@ -21,7 +21,9 @@ class Settling:
         self.state = state
         self.batches = 0
         self.waiting_for: dict[Key, str] = {}
+        self.time = NOW
         self._dirty: dict[Key, None] = {}
+        self._timers: dict[Key, int] = {}
 
     def change(self, *changes: Change) -> Settling:
         """Fold changes as one batch, each of which must start from the object that is there."""
@@ -69,13 +71,23 @@ class Settling:
             if view is None:
                 self.waiting_for.pop(key, None)
                 continue
-            decision = self.controller.reconcile(view, NOW)
+            decision = self.controller.reconcile(view, self.time)
             assert len({change.key for change in decision.changes}) == len(decision.changes) <= 1000
             self.waiting_for[key] = decision.waiting_for
+            self._timers.pop(key, None)
             if decision.requeue_at is not None:
-                self._dirty[key] = None
+                if decision.requeue_at <= self.time:
+                    self._dirty[key] = None
+                else:
+                    self._timers[key] = decision.requeue_at
             self.change(*decision.changes)
         raise AssertionError("the controller does not come to rest")
+
+    def pass_time(self, milliseconds: int) -> Settling:
+        """Let time pass, and what is due then be looked at again."""
+        self.time += milliseconds
+        self._dirty.update((key, None) for key, due in self._timers.items() if due <= self.time)
+        return self
 
     def resync(self) -> Settling:
         """Mark every key dirty and settle."""

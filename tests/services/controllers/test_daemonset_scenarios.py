@@ -622,6 +622,18 @@ def test_a_name_that_other_data_has_taken_is_counted_as_a_collision() -> None:
     assert fleet.status["collisionCount"] == 1
 
 
+def test_conditions_that_somebody_else_wrote_stay() -> None:
+    fleet = Fleet(a_daemonset(), nodes=1)
+    fleet.run()
+    condition = {"type": "Checked", "status": "True"}
+    seen = fleet.set
+    fleet.world.commit(Replace(seen, {**seen, "status": {**fleet.status, "conditions": [condition]}}))
+    (pod,) = fleet.world.list("core/pods", "default")
+    fleet.remove(pod)
+    fleet.run()
+    assert fleet.status["conditions"] == [condition]
+
+
 # --- two workers, and what a decision rests upon
 
 

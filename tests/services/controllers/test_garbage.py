@@ -10,6 +10,7 @@ from schemas.changes import Create, Delete
 from schemas.deletion import BACKGROUND, FOREGROUND, ORPHAN, deletion_of
 from schemas.objects import Object, is_terminating, with_metadata
 from services.controllers.garbage import GARBAGE, MOST_CHANGES
+from services.controllers.leftovers import PAUSE, SETTLING
 from tests.builders import a_claim, a_controller, a_pod, a_reference, a_state, an_object
 from tests.services.controllers.settling import NOW, Settling
 
@@ -270,6 +271,30 @@ class TestNamespaces:
 
         run.edit(space, lambda space: with_metadata(space, finalizers=None)).settle()
         assert not run.has(space)
+
+    def test_a_namespace_that_takes_long_says_what_is_still_in_it(self) -> None:
+        space = self.a_namespace()
+        kept = owned(metadata={"finalizers": ["example.com/hold"]})
+        run = garbage(
+            space, kept, other := owned(name="other", metadata={"finalizers": ["example.com/hold"]})
+        )
+
+        def told() -> dict[str, str]:
+            conditions = run.now(space)["status"].get("conditions", ())
+            return {each["type"]: each["message"] for each in conditions if each["status"] == "True"}
+
+        run.change(deletion_of(space, NOW)).settle()
+        assert told() == {}
+        run.pass_time(SETTLING).settle()
+        assert told() == {
+            "NamespaceContentRemaining": "Some resources are remaining: configmaps. has 2 resource instances",
+            "NamespaceFinalizersRemaining": "Some content in the namespace has finalizers remaining: "
+            "example.com/hold in 2 resource instances",
+        }
+        run.change(Delete(run.now(other))).settle()
+        assert "2 resource instances" in told()["NamespaceContentRemaining"]
+        run.pass_time(PAUSE).settle()
+        assert "1 resource instances" in told()["NamespaceContentRemaining"]
 
     def test_a_large_namespace_takes_few_batches(self) -> None:
         space = self.a_namespace()

@@ -40,6 +40,7 @@ def said(settings: Settings, level: Level) -> str:
 @pytest.mark.server
 def test_a_cluster_with_a_log_is_described_and_an_empty_server_is_an_error(settings: Settings) -> None:
     assert "there is no log of cluster chronoset" in said(settings, Level.ERROR)
+    assert "archive" not in said(settings, Level.GOOD) and "projections" not in said(settings, Level.ERROR)
     with connect(settings.log_url, "test", retries=0) as client:
         log_id = RedisLog(client).create()
     assert f"log {log_id} ends at" in said(settings, Level.GOOD)
@@ -85,7 +86,7 @@ def test_servers_that_do_not_answer_are_named_and_their_passwords_are_not(tmp_pa
 
 def test_without_a_cluster_the_doctor_looks_at_the_machine(tmp_path: Path) -> None:
     found = examine(settings_from({}, tmp_path))
-    assert "no cluster in" in found[-1].what
+    assert "no cluster runs in" in found[-1].what
     assert as_json(found)[0]["what"].startswith("Python 3.")
 
 

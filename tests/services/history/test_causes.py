@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import pytest
+
+from events import sealing
 from events.codec import decode
 from events.history import History
+from events.sealing import Limits, Sealer
 from events.state import State
 from schemas.changes import Create, Replace
 from schemas.deletion import deletion_of
 from schemas.envelopes import Event
 from schemas.objects import with_fields
-from services.history.causes import Chain, chain_of
+from schemas.positions import stream_id_of
+from schemas.retention import DAY, Retention
+from services.cli.telling import chain_record, chain_text
+from services.history.causes import Chain, Dropped, chain_of
 from services.history.filters import Filter, is_by
 from services.history.past import Past
 from services.history.rollouts import rollouts_of
 from tests.builders import a_node
+from tests.events.archives import LATER, a_history, a_sealer
 from tests.events.worlds import a_statefulset, with_image
 from tests.walks.clusters import Cluster, _as_new, set_key
 
@@ -216,3 +225,76 @@ def test_a_pod_that_waited_for_a_node_is_there_because_of_who_wished_for_it() ->
     cluster.settle()
     for name in ("web-0", "web-1"):
         assert told(why(cluster, name))[-1] == ("StatefulSetCreated", "user:alice")
+
+
+SETS, PODS = "apps/statefulsets", "core/pods"
+
+
+def a_thinned_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch, *resources: str) -> tuple[Past, Sealer]:
+    """Return the past of a log in which all of a set `old` is so old that it is thinned, and of `web` not all."""
+    monkeypatch.setattr(sealing, "FEWEST_EVENTS", 20)
+    monkeypatch.setattr(sealing, "SNAPSHOT_SHARE", 1000)
+    cluster = Cluster(seed=7, loss=0.0)
+    cluster.settle()
+    cluster.commit(Create(a_statefulset("old", replicas=1)))
+    cluster.settle()
+    cluster.commit(Create(a_statefulset("web", replicas=3)))
+    for number in range(6):
+        new_image(cluster, f"web:{number + 2}")
+    sealer = a_sealer(cluster.log, folder, Limits(20, 0, 0))
+    sealer.look(LATER)
+    sealer.thin(Retention(7, dict.fromkeys(resources, DAY)), LATER)
+    return Past(a_history(cluster.log, folder)), sealer
+
+
+def test_a_chain_says_what_a_policy_has_dropped_where_it_breaks_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past, sealer = a_thinned_cluster(tmp_path, monkeypatch, SETS)
+    until = sealer.manifest.thinned[0].until
+    chain = chain_of(past, "core/pods/default/old-0", sealer.manifest.end)
+    assert chain is not None and not chain.whole
+    assert told(chain) == [("PodBound", "controller:scheduler"), ("PodCreated", "controller:statefulset")]
+    assert chain.dropped == Dropped((SETS,), until, (7,))
+    assert "and what led to that is dropped: no events of statefulsets are kept up to" in chain_text(
+        chain, "now"
+    )
+    assert "(retention policy 0-7; see chronoset retention show)" in chain_text(chain, "now")
+    assert chain_record(chain)["dropped"] == {
+        "kinds": [SETS],
+        "until": stream_id_of(until),
+        "policies": ["0-7"],
+    }
+    recent = chain_of(past, "core/pods/default/web-0", sealer.manifest.end)
+    assert recent is not None and recent.whole and recent.dropped is None
+    assert chain_record(recent)["dropped"] is None
+
+
+def test_of_an_object_whose_events_are_all_dropped_the_chain_says_only_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past, sealer = a_thinned_cluster(tmp_path, monkeypatch, PODS, SETS)
+    until = sealer.manifest.thinned[0].until
+    for key in ("core/pods/default/old-0", "apps/statefulsets/default/old"):
+        chain = chain_of(past, key, sealer.manifest.end)
+        assert chain is not None and chain.obj is not None and chain.links == () and not chain.whole
+        assert chain.dropped is not None and set(chain.dropped.resources) == {PODS, SETS}
+        assert (
+            chain_text(chain, "now")
+            .splitlines()[1]
+            .startswith("  what led to that is dropped: no events of pods and")
+        )
+        assert chain_of(past, key, until - 1) is None, "what there was then is not known"
+    assert chain_of(past, "core/pods/default/nosuch", sealer.manifest.end) is None
+
+
+def test_a_pod_of_which_only_statuses_are_kept_was_not_made_by_the_first_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past, sealer = a_thinned_cluster(tmp_path, monkeypatch, PODS)
+    chain = chain_of(past, "apps/statefulsets/default/old", sealer.manifest.end)
+    assert chain is not None and chain.whole, "of sets all is kept"
+    for number in range(3):
+        chain = chain_of(past, f"core/pods/default/web-{number}", sealer.manifest.end)
+        assert chain is not None and (chain.whole or chain.dropped is not None)
+        assert [link.event.type for link in chain.links][:1] in (["PodBound"], [])

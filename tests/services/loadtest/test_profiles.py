@@ -26,11 +26,21 @@ def test_a_file_says_all_of_it(tmp_path: Path) -> None:
     path.write_text(
         "nodes: 7\nstatefulSets: {count: 3, replicas: 2, management: ordered}\ndaemonSets: {count: 1}\n"
         "phases: [create, scale]\nchurn: {seconds: 4, rollouts: 1, scales: 2.5, nodeDeaths: 0.5}\n"
-        "workers: [1, 4]\ntimeout: 2m\n"
+        "restarts: true\nworkers: [1, 4]\ntimeout: 2m\n"
     )
     found = profile_of(str(path))
     assert found == Profile(
-        "mine", 7, 3, 2, Scenario.ORDERED, 1, ("create", "scale"), Churn(4.0, 1.0, 2.5, 0.5), (1, 4), 120.0
+        "mine",
+        nodes=7,
+        sets=3,
+        replicas=2,
+        scenario=Scenario.ORDERED,
+        daemonsets=1,
+        phases=("create", "scale"),
+        churn=Churn(4.0, 1.0, 2.5, 0.5),
+        restarts=True,
+        workers=(1, 4),
+        timeout=120.0,
     )
 
 
@@ -46,6 +56,7 @@ def test_a_file_says_all_of_it(tmp_path: Path) -> None:
         ("phases: [create, delete, roll]", "in this order"),
         ("churn: {seconds: 4000}", "seconds: '4000': write a number from 0 to 3600"),
         ("churn: {kills: 1}", "churn: 'kills' is unknown; write seconds, rollouts, scales, nodeDeaths"),
+        ("restarts: often", "restarts: 'often': write true or false"),
         ("workers: []", "workers: '[]': write a list of numbers from 1 to 64"),
         ("timeout: 2 weeks", "timeout: '2 weeks': write a time up to 3600s, as 90s or 10m"),
         ("nodes: [", "is no YAML"),

@@ -24,6 +24,7 @@ RESULT = Result(
     conflicts=3,
     retries=1,
     killed={"worker-1": 2},
+    restarts={"projector": 2.25},
     problems=(),
     load=1.25,
 )
@@ -40,6 +41,7 @@ def test_rates_are_by_second_by_pod_and_by_event() -> None:
     assert cells(text, "churn") == ["churn", "-", "20", "2.00", "10", "-", "-"]
     assert cells(text, "worker-1") == ["worker-1", "0.24", "2000", "3.0", "15.0"]
     assert cells(text, "log") == ["log", "2.0", "6.5"]
+    assert cells(text, "projector") == ["projector", "2.2"]
     assert "3 conflicts, 1 retries, 2 workers killed" in text and "load average 1.25" in text
 
 

@@ -77,7 +77,7 @@ def test_damage_makes_a_run_fail(damage: object, expected: str, tmp_path: Path) 
 
 def test_workers_may_be_killed_and_nodes_may_die_and_nothing_is_lost_or_done_twice(tmp_path: Path) -> None:
     churn = Churn(3.0, rollouts=2.0, scales=2.0, node_deaths=1.0)
-    plan = a_plan(tmp_path, nodes=3, daemonsets=1, phases=("create",), churn=churn)
+    plan = a_plan(tmp_path, nodes=3, daemonsets=1, phases=("create",), churn=churn, restarts=True)
     result = run(replace(plan, workers=2, kills=2.0), lambda *_: None)
     assert result.problems == ()
     assert sum(result.killed.values()) >= 2
@@ -85,6 +85,8 @@ def test_workers_may_be_killed_and_nodes_may_die_and_nothing_is_lost_or_done_twi
     assert result.latencies.spreads()["write in churn"].samples == 15
     lagging = {name for sample in result.samples for name in sample.lags}
     assert {"worker-1", "worker-2", "dispatcher", "projector"} <= lagging
+    assert {"worker-1", "worker-2", "dispatcher", "projector", "log", "queue"} == set(result.restarts)
+    assert all(0 < seconds < 60 for seconds in result.restarts.values())
 
 
 def test_nodes_and_driver_may_know_nothing_but_the_api(tmp_path: Path) -> None:

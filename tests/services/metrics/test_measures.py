@@ -31,9 +31,9 @@ def a_log() -> MeasuredLog:
     return log
 
 
-def a_batch(*keys: str, command: str = "c-1", expected: int = 0) -> Batch:
+def a_batch(*keys: str, expected: int = 0) -> Batch:
     drafts = tuple(Draft(key, "PodCreated", b"\x80", False) for key in keys)
-    return Batch(drafts, dict.fromkeys(keys, expected), (), command, "d", wall_clock())
+    return Batch(drafts, dict.fromkeys(keys, expected), (), " ".join(keys), "d", wall_clock())
 
 
 def test_events_are_counted_by_resource_and_a_repetition_is_not() -> None:
@@ -62,13 +62,20 @@ def test_a_conflict_is_counted_and_appends_nothing() -> None:
     assert value("chronoset_events_appended_total", resource="core/pods") == 0
 
 
-def test_a_look_that_says_nothing_of_itself_has_failed() -> None:
-    with pytest.raises(ValueError), measures.reconciling("statefulset"):
-        raise ValueError
-    with measures.reconciling("statefulset") as timed:
-        timed.outcome = "waiting"
-    assert value("chronoset_reconcile_seconds_count", controller="statefulset", outcome="failed") == 1
-    assert value("chronoset_reconcile_seconds_count", controller="statefulset", outcome="waiting") == 1
+def test_batches_that_are_appended_together_are_counted_each_for_itself() -> None:
+    well, outrun, again = (
+        a_batch("core/pods/default/a"),
+        a_batch("core/pods/default/b", expected=7),
+        a_batch("core/nodes/n1"),
+    )
+    first, conflict, last = a_log().append_all([well, outrun, again])
+    assert isinstance(conflict, Conflict) and not isinstance(first, Exception)
+    assert not isinstance(last, Exception) and last.first > first.last
+    assert value("chronoset_commit_conflicts_total") == 1
+    assert value("chronoset_append_seconds_count", outcome="conflict") == 1
+    assert value("chronoset_append_seconds_count", outcome="appended") == 2
+    assert value("chronoset_events_appended_total", resource="core/pods") == 1
+    assert value("chronoset_events_appended_total", resource="core/nodes") == 1
 
 
 def test_a_forked_program_begins_at_zero() -> None:

@@ -152,9 +152,11 @@ class Server:
             open_paths=policy.open_paths | {COMMANDS},
         )
 
-    def _nodes(self) -> list[str]:
+    def _nodes(self) -> dict[str, str]:
+        """Return the nodes' names, and when each was registered."""
         with self.replica.reading() as state:
-            return [name_of(node) for node in state.list(NODE.resource)]
+            nodes = state.list(NODE.resource)
+        return {name_of(node): node["metadata"].get("creationTimestamp", "") for node in nodes}
 
     @asynccontextmanager
     async def _running(self, _app: Starlette) -> AsyncIterator[None]:

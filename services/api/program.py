@@ -106,6 +106,7 @@ class Server:
         in_flight = InFlight(parts.limits)
         history = parts.history(parts.open_log())
         self.reads = reads = Reads(history, self.replica, self.hub, at_once, self._readers)
+        reads.heartbeats = parts.heartbeats
         policy = self._with_commands(self._with_nodes(parts, writes, in_flight), parts, writes, in_flight)
         tools = Tools(
             reads=reads,

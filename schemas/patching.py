@@ -26,20 +26,24 @@ def strictly_equal(a: Json, b: Json) -> bool:
 
     So are 0.0 and -0.0, since they are written differently. The order of an object's keys does not count.
     """
-    if a is b:
-        return True
+    return a is b or (a == b and _has_same_types(a, b))
+
+
+def _has_same_types(a: Json, b: Json) -> bool:
+    """True if values that are equal are so in type as well; that they are equal, C tells in a tenth of the time."""
     kind = type(a)
     if kind is not type(b):
         return False
     if kind is dict:
-        if len(a) != len(b):
-            return False
-        return all(key in b and strictly_equal(value, b[key]) for key, value in a.items())
-    if kind is list:
-        return len(a) == len(b) and all(map(strictly_equal, a, b))
-    if kind is float:
-        return repr(a) == repr(b)
-    return bool(a == b)
+        for key, value in a.items():
+            other = b[key]
+            if value is not other and not _has_same_types(value, other):
+                return False
+    elif kind is list:
+        for value, other in zip(a, b, strict=True):
+            if value is not other and not _has_same_types(value, other):
+                return False
+    return kind is not float or repr(a) == repr(b)
 
 
 def is_written_as(value: Json, other: Json) -> bool:

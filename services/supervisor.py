@@ -281,7 +281,7 @@ class Supervisor:
                 self._inspected = 0.0
             else:
                 reason = "" if child.server else failure_in(child.log_file, child.log_offset)
-                self._plan_next_start(child, f"ended with {code}{reason and f' ({reason})'}")
+                self._plan_next_start(child, f"ended with {code}{reason and f': {reason}'}")
 
     def _plan_next_start(self, child: Child, note: str) -> None:
         now = time.monotonic()

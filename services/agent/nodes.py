@@ -111,9 +111,9 @@ def node_object(
                 "containerRuntimeVersion": f"{runtime}://1",
                 "kubeletVersion": "v1.36.0",
                 "kubeProxyVersion": "",
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
+                "machineID": _line_of("/etc/machine-id"),
+                "systemUUID": _line_of("/sys/class/dmi/id/product_uuid"),
+                "bootID": _line_of("/proc/sys/kernel/random/boot_id"),
             },
         },
     }
@@ -127,22 +127,30 @@ def _os_image() -> str:
         return "Linux"
 
 
+def _line_of(path: str) -> str:
+    """Return what the machine says of itself in a file; empty where it does not, or not to us."""
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
 _CONDITIONS = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", ""),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", ""),
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 )
 
 
 def _said_of_disk(disk: Disk | None) -> tuple[str, str, str, str]:
     if disk is not None and disk.is_full:
         return DISK_PRESSURE, "True", "KubeletHasDiskPressure", "kubelet has disk pressure"
-    return DISK_PRESSURE, "False", "KubeletHasNoDiskPressure", ""
+    return DISK_PRESSURE, "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"
 
 
 def _said_of(network: Network) -> tuple[tuple[str, str, str, str], ...]:
     """Return the conditions (type, status, reason, message) that depend on the network."""
     if network == UP:
-        return (("Ready", "True", "KubeletReady", ""),)
+        return (("Ready", "True", "KubeletReady", "kubelet is posting ready status"),)
     if why := sentence_of(network):
         return (
             (NETWORK_READY, "False", NOT_READY_REASON, network.why_not),
@@ -150,7 +158,7 @@ def _said_of(network: Network) -> tuple[tuple[str, str, str, str], ...]:
         )
     return (
         (NETWORK_READY, "True", "NetworkPluginReady", f"the network is {network.name}"),
-        ("Ready", "True", "KubeletReady", ""),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     )
 
 

@@ -8,7 +8,7 @@ node are told apart by `holderIdentity`: the second is refused until the first h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 from starlette.requests import Request
@@ -21,9 +21,10 @@ from schemas.times import Milliseconds, micro_time
 from services.api.bodies import object_of
 from services.api.failures import bad_request, failure, method_not_allowed
 from services.api.identity.nodes import check_lease, node_of
-from services.api.negotiation import JSON
+from services.api.negotiation import JSON, TABLE, form_of
 from services.api.requests import Target, User
-from services.broker.leases import Heartbeats
+from services.api.tables import table_of
+from services.broker.leases import UNNAMED, Heartbeats
 from services.node_protocol import AGENT, OLDEST
 
 NAMESPACE = "kube-node-lease"
@@ -31,10 +32,13 @@ PLACE = (LEASE.resource, NAMESPACE)
 
 
 class NodeLeases:
-    """Answers for the Leases of nodes. `nodes` returns the names of all there are."""
+    """Answers for the Leases of nodes. `nodes` returns the names of all there are, and since when they are there."""
 
     def __init__(
-        self, heartbeats: Heartbeats, nodes: Callable[[], Sequence[str]], clock: Callable[[], Milliseconds]
+        self,
+        heartbeats: Heartbeats,
+        nodes: Callable[[], Mapping[str, str]],
+        clock: Callable[[], Milliseconds],
     ) -> None:
         self._heartbeats = heartbeats
         self._nodes = nodes
@@ -49,11 +53,13 @@ class NodeLeases:
                 check_lease(node_of(user), NAMESPACE, lease["metadata"].get("name") or target.name)
                 return await self._renew(target, lease)
             case "get":
-                return _answer(await self._lease(target))
+                found = await self._lease(target)
+                return self._shown(request, target, found, [found])
             case "list":
-                found = await asyncio.to_thread(self._all)
-                items = {"apiVersion": LEASE.api_version, "kind": "LeaseList", "items": found}
-                return _answer({**items, "metadata": {"resourceVersion": str(self._clock() << 20)}})
+                every = await asyncio.to_thread(self._all)
+                metadata = {"resourceVersion": str(self._clock() << 20)}
+                whole = {"apiVersion": LEASE.api_version, "kind": "LeaseList", "metadata": metadata}
+                return self._shown(request, target, {**whole, "items": every}, every)
         raise method_not_allowed(target.verb, target.resource)
 
     @property
@@ -64,6 +70,13 @@ class NodeLeases:
     async def holder_of(self, node: str) -> str:
         """Return who holds a node's Lease now; empty where nobody was heard for a grace period."""
         return await asyncio.to_thread(self._heartbeats.holder, node)
+
+    def _shown(self, request: Request, target: Target, value: Object, leases: Sequence[Object]) -> Response:
+        """Answer with a value, or with the leases as rows."""
+        if form_of(request.headers.get("accept", "")).shape != TABLE:
+            return _answer(value)
+        version = {"resourceVersion": value["metadata"]["resourceVersion"]}
+        return _answer(table_of(LEASE, leases, self._clock(), target.options.include, version))
 
     async def _renew(self, target: Target, lease: Object) -> Response:
         name = target.name or lease["metadata"].get("name", "")
@@ -82,19 +95,27 @@ class NodeLeases:
         if target.name not in heard:
             raise NotFound(f"{target.subject} not found", key_of(LEASE.resource, NAMESPACE, target.name))
         holder = await self.holder_of(target.name)
-        return self._object(target.name, holder, heard[target.name])
+        since = self._nodes().get(target.name, "")
+        return self._object(target.name, holder, heard[target.name], since)
 
     def _all(self) -> list[Object]:
-        heard = self._heartbeats.read(self._nodes())
-        return [self._object(name, self._heartbeats.holder(name), heard[name]) for name in sorted(heard)]
+        nodes = self._nodes()
+        heard = self._heartbeats.read(list(nodes))
+        return [
+            self._object(name, self._heartbeats.holder(name), heard[name], nodes[name])
+            for name in sorted(heard)
+        ]
 
-    def _object(self, name: str, holder: str, heard: Milliseconds) -> Object:
+    def _object(self, name: str, holder: str, heard: Milliseconds, since: str = "") -> Object:
+        metadata = {"name": name, "namespace": NAMESPACE, "resourceVersion": str(heard << 20)}
+        if since:
+            metadata["creationTimestamp"] = since
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
-            "metadata": {"name": name, "namespace": NAMESPACE, "resourceVersion": str(heard << 20)},
+            "metadata": metadata,
             "spec": {
-                "holderIdentity": holder,
+                "holderIdentity": name if holder == UNNAMED else holder,
                 "leaseDurationSeconds": self._heartbeats.ttl_ms // 1000,
                 "renewTime": micro_time(heard),
             },

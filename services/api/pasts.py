@@ -206,6 +206,10 @@ class PastReads:
     def keep(self, which: tuple[str, str, Position], snapshot: Snapshot) -> None:
         self._present.keep(which, snapshot)
 
+    async def troubles(self, _wanted: Mapping[str, str]) -> Sequence[Notice]:
+        """Nothing: what could not be done then is not kept."""
+        return ()
+
     async def notices(self, wanted: Mapping[str, str], version: Position) -> Sequence[Notice]:
         return await self._present.notices(wanted, min(version, self._version))
 

@@ -106,6 +106,7 @@ class Server:
         in_flight = InFlight(parts.limits)
         history = parts.history(parts.open_log())
         self.reads = reads = Reads(history, self.replica, self.hub, at_once, self._readers)
+        reads.heartbeats = parts.heartbeats
         policy = self._with_commands(self._with_nodes(parts, writes, in_flight), parts, writes, in_flight)
         tools = Tools(
             reads=reads,
@@ -152,9 +153,11 @@ class Server:
             open_paths=policy.open_paths | {COMMANDS},
         )
 
-    def _nodes(self) -> list[str]:
+    def _nodes(self) -> dict[str, str]:
+        """Return the nodes' names, and when each was registered."""
         with self.replica.reading() as state:
-            return [name_of(node) for node in state.list(NODE.resource)]
+            nodes = state.list(NODE.resource)
+        return {name_of(node): node["metadata"].get("creationTimestamp", "") for node in nodes}
 
     @asynccontextmanager
     async def _running(self, _app: Starlette) -> AsyncIterator[None]:

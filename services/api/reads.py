@@ -27,6 +27,8 @@ from services.api.hub import Hub
 from services.api.notice_books import MOST_CHANGES, subject_of, told_of
 from services.api.notices import Notice
 from services.api.seams import AtOnce
+from services.api.troubles import troubles_of
+from services.broker.leases import Heartbeats
 
 PATIENCE = 10.0
 """Seconds that a read waits for the replica to reach the log's head."""
@@ -67,6 +69,8 @@ class Reading(Protocol):
     def keep(self, which: tuple[str, str, Position], snapshot: Snapshot) -> None: ...
 
     async def notices(self, wanted: Mapping[str, str], version: Position) -> Sequence[Notice]: ...
+
+    async def troubles(self, wanted: Mapping[str, str]) -> Sequence[Notice]: ...
 
     def notice(self, namespace: str, name: str) -> Notice | None: ...
 
@@ -113,6 +117,8 @@ class Reads:
         self, history: History, replica: Replica, hub: Hub, at_once: AtOnce, executor: Executor
     ) -> None:
         self.hub: Hub = hub
+        self.heartbeats: Heartbeats | None = None
+        """The queue, where there is one."""
         self._history = history
         self._replica = replica
         self._executor = executor
@@ -177,6 +183,14 @@ class Reads:
         if not subject or (version >= book.floor and self._is_within(subject, book.floor)):
             return recent
         return (*await self._older(subject, min(version, book.floor)), *recent)
+
+    async def troubles(self, wanted: Mapping[str, str]) -> Sequence[Notice]:
+        """Return what the controller of the one object that is asked about cannot do at the moment."""
+        subject = subject_of(wanted)
+        try:
+            return await troubles_of(self.heartbeats, subject, self.get(subject) if subject else None)
+        except Unavailable:
+            return ()
 
     def notice(self, namespace: str, name: str) -> Notice | None:
         """Return what was said lately under the name of an Event."""

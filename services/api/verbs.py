@@ -365,7 +365,8 @@ async def _selected(
     objects = [obj for obj in found.objects if selection.has(obj)]
     if selection.resource != EVENT.resource:
         return objects
-    told = await reads.notices(equalities_of(field_selector), found.version)
+    wanted = equalities_of(field_selector)
+    told = [*await reads.notices(wanted, found.version), *await reads.troubles(wanted)]
     here = (each for each in told if not selection.namespace or each.namespace == selection.namespace)
     return [event for event in merged(objects, here) if selection.has(event)]
 

@@ -143,6 +143,12 @@ class Heartbeats:
         values = self.client.mget([self.keys.heartbeat(node) for node in nodes])
         return {node: int(value) for node, value in zip(nodes, values, strict=True) if value is not None}
 
+    @reaching_the_queue()
+    def sentence(self, controller: str, key: str) -> str:
+        """Return what a key waits for, behind the position as of which that is so; empty where for nothing."""
+        found = self.client.hget(self.keys.sentences, f"{controller}/{key}")
+        return "" if found is None else _text(found)
+
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value

@@ -24,6 +24,7 @@ from schemas.revisions import HASH_LABEL, REVISION_LABEL, template_of
 from services.cli.columns import in_order
 from services.cli.live_models import Health, health_of
 from services.cli.shown_events import clock_time
+from services.cli.streams import can_be_drawn_on
 from services.cli.tables import printable
 from services.cli.telling import name_of_key, who
 
@@ -120,7 +121,7 @@ def pictures(state: State, events: Iterable[Event]) -> Iterator[Picture]:
 
 def play_out(state: State, events: Iterable[Event], speed: int) -> None:
     """Show pictures: on a terminal one after the other in time, else all at once."""
-    if not sys.stdout.isatty():
+    if not can_be_drawn_on(sys.stdout):
         for picture in pictures(state, events):
             print(picture_text(picture), end="\n\n", flush=True)
         return

@@ -18,6 +18,7 @@ from schemas.objects import namespace_of
 from services.cli.columns import Layout, Setting, headers_of, in_order, rows_of
 from services.cli.printing import Listing, yaml_text
 from services.cli.shown_events import event_record
+from services.cli.streams import can_be_drawn_on
 
 
 class Format(StrEnum):
@@ -76,7 +77,7 @@ def full_record(event: Event) -> dict[str, Any]:
 
 def has_colours() -> bool:
     """Say whether colours may be printed: to a terminal, unless NO_COLOR is set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return can_be_drawn_on(sys.stdout) and not os.environ.get("NO_COLOR")
 
 
 def painted(text: str, *styles: str) -> str:

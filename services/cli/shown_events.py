@@ -13,7 +13,7 @@ from schemas.envelopes import UPDATE, Event
 from schemas.objects import Object
 from schemas.positions import stream_id_of, time_of
 from schemas.times import Milliseconds
-from services.cli.tables import printable, table
+from services.cli.tables import printable
 
 _SHOWN_CHANGES = 4
 _SHOWN_VALUE = 40
@@ -60,12 +60,13 @@ def event_record(event: Event) -> dict[str, Any]:
     }
 
 
-def appended_table(events: Sequence[Event]) -> str:
-    """Return the table that a write prints: position, type, key and actor of each event appended."""
-    return table(
-        ("POSITION", "TYPE", "KEY", "ACTOR"),
-        [(stream_id_of(event.position), event.type, event.key, str(event.actor)) for event in events],
-    )
+APPENDED = ("POSITION", "TYPE", "KEY", "ACTOR")
+"""The columns of the table that a write prints."""
+
+
+def appended_rows(events: Sequence[Event]) -> list[Sequence[str]]:
+    """Return the rows of events that were appended."""
+    return [(stream_id_of(event.position), event.type, event.key, str(event.actor)) for event in events]
 
 
 def entry_line(entry: Entry) -> str:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
+def can_be_drawn_on(stream: TextIO) -> bool:
+    """Say whether a stream is a terminal that takes more than lines: colours, a cursor that moves."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
 def aside(text: str) -> None:
     """Print what is not the result (where it stands, warnings) to stderr, dim on a terminal."""
-    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    coloured = can_be_drawn_on(sys.stderr) and not os.environ.get("NO_COLOR")
     print(f"{_DIM}{text}{_RESET}" if coloured else text, file=sys.stderr)
 
 

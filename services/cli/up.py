@@ -15,6 +15,7 @@ import typer
 from schemas.counts import counted
 from schemas.errors import BadRequest, Unavailable
 from services.cli.options import DataDir, count_from
+from services.cli.streams import can_be_drawn_on
 from services.clusters import ClusterRecord
 from services.programs import Program
 from services.settings import Settings
@@ -112,7 +113,7 @@ def up(
         settings = replace(settings, runtime=checked_runtime(runtime, "--runtime"))
     settings = with_runtime(settings)
     announcer = Announcer(shown_path(settings.data_dir), len(names))
-    viewing = [] if plain or not _has_terminal() else [_view()]
+    viewing = [] if plain or not (sys.stderr.isatty() and can_be_drawn_on(sys.stdout)) else [_view()]
     measuring = [METRICS] if settings.metrics_port else []
     programs = [*PROGRAMS, *measuring, *_applying(manifests or []), *viewing]
 
@@ -176,12 +177,6 @@ class Announcer:
             )
             join = "" if self.place == "./.chronoset" else f" --data-dir {self.place}"
             self.say(f"from another terminal: chronoset{join} get all; chronoset{join} doctor")
-
-
-def _has_terminal() -> bool:
-    """Say whether a person sees what we print, on a terminal that can be drawn on."""
-    seen = sys.stdout.isatty() and sys.stderr.isatty()
-    return seen and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def _view() -> Program:

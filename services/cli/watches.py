@@ -13,6 +13,7 @@ from rich.console import Console
 from services.cli.live import LOOK_SECONDS, Screen, Watched, watch_on
 from services.cli.live_views import view
 from services.cli.options import DataDir
+from services.cli.streams import can_be_drawn_on
 from services.settings import joined, settings_from
 
 _ONCE_WIDTH, _ONCE_HEIGHT, _ONCE_EVENTS = 120, 1000, 20
@@ -21,7 +22,7 @@ _ONCE_WIDTH, _ONCE_HEIGHT, _ONCE_EVENTS = 120, 1000, 20
 def watch(data_dir: DataDir = None) -> None:
     """Show workloads, their pods by ordinal, what each waits for and the last events, as they change.
 
-    Ctrl-C leaves it. Where stdout is no terminal, the view is printed once, as plain text.
+    Ctrl-C leaves it. Where stdout is no terminal, or one that takes lines only, the view is printed once, plainly.
 
     \b
     Example:
@@ -30,7 +31,7 @@ def watch(data_dir: DataDir = None) -> None:
     """
     settings = joined(settings_from(os.environ, data_dir))
     watched = Watched(settings, "Ctrl-C leaves")
-    if not sys.stdout.isatty():
+    if not can_be_drawn_on(sys.stdout):
         model = watched.look(LOOK_SECONDS)
         shown = replace(model, hint="", happenings=model.happenings[-_ONCE_EVENTS:])
         Console(file=sys.stdout, width=_ONCE_WIDTH, no_color=True).print(

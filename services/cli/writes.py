@@ -29,8 +29,9 @@ from services.cli.options import (
 )
 from services.cli.references import checked_namespace, parse_named, parse_one
 from services.cli.session import Session, new_command_id, open_session
-from services.cli.shown_events import appended_table, event_record
+from services.cli.shown_events import APPENDED, appended_rows, event_record
 from services.cli.streams import aside, show_json
+from services.cli.tables import Growing
 from services.commands.commands import Apply, Command, Delete, Patch, Scale, key_of_command
 from services.commands.execution import Outcome
 
@@ -217,9 +218,15 @@ def write(commands: Sequence[Command], manner: Manner) -> None:
         for command_id, command in numbered:
             session.executor.check(command, actor, command_id)
     done: list[tuple[Key, Outcome]] = []
+    shown = Growing(APPENDED)
     for command_id, command in numbered:
         outcome = session.executor.execute(command, actor, command_id)
-        _tell(key_of_command(command), outcome, command_id, manner.output)
+        for warning in outcome.warnings:
+            aside(f"warning: {warning}")
+        if manner.output is WriteOutput.JSON:
+            show_json(_record(key_of_command(command), outcome, command_id))
+        else:
+            _tell(key_of_command(command), outcome, command_id, shown)
         done.append((key_of_command(command), outcome))
     if manner.wait:
         for key, outcome in done:
@@ -233,16 +240,11 @@ def checked_command_id(text: str) -> str:
     return text
 
 
-def _tell(key: Key, outcome: Outcome, command_id: str, output: WriteOutput) -> None:
-    appended, events = outcome.committed.appended, outcome.committed.events
-    for warning in outcome.warnings:
-        aside(f"warning: {warning}")
-    if output is WriteOutput.JSON:
-        show_json(_record(key, outcome, command_id))
-        return
-    if appended.repeated:
+def _tell(key: Key, outcome: Outcome, command_id: str, shown: Growing) -> None:
+    events = outcome.committed.events
+    if outcome.committed.appended.repeated:
         aside(f"command {command_id} was carried out before; this is its result")
-    print(appended_table(events) if events else f"{key} unchanged", flush=True)
+    print(shown.lines(appended_rows(events)) if events else f"{key} unchanged", flush=True)
 
 
 def _record(key: Key, outcome: Outcome, command_id: str) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def test_a_program_that_ends_with_an_error_says_why(tmp_path: Path) -> None:
     with running_cluster(tmp_path, "refusing"):
         wait_for(lambda: members_of(tmp_path)["refuser"].exits > 0)
         note = members_of(tmp_path)["refuser"].note
-        assert note.startswith("ended with 2 (--api-port: 6443 is taken); see ")
+        assert note.startswith("ended with 2: --api-port: 6443 is taken; see ")
         assert note.endswith("/logs/refuser.log")
 
 

@@ -19,7 +19,7 @@ from schemas.times import Milliseconds, rfc3339
 from services.api.app import caller_of
 from services.api.bodies import object_of, part_of
 from services.api.failures import Failure, invalid
-from services.api.identity.bindings import ACCOUNT
+from services.api.identity.bindings import service_account_groups, service_account_name
 from services.api.identity.tokens import new_token, secret_of
 from services.api.negotiation import JSON
 from services.api.requests import Target, User
@@ -45,8 +45,8 @@ class TokenRequests:
         wanted = object_of(body, request.headers.get("content-type", ""), target)
         seconds = _seconds(part_of(wanted, "spec"))
         token, ends = new_token(), self.clock() + seconds * 1000
-        name = f"{ACCOUNT}{target.namespace}:{target.name}"
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{target.namespace}")
+        name = service_account_name(target.namespace, target.name)
+        groups = service_account_groups(name)
 
         def decided(sources: ReplicaSources, _now: Milliseconds) -> Decided:
             account = existing(sources, target.key)

@@ -53,6 +53,7 @@ def test_apply_reads_several_files_and_namespaces_made_by_an_earlier_document(
     second.write_bytes(SET)
     result = chronoset("apply", "-f", str(first), "-f", str(second), "-n", "shop")
     assert result.code == 0, result.err
+    assert result.out.count("POSITION") == 1, "all of it is one table"
     assert types_of(result.out) == ["NamespaceCreated", "StatefulSetCreated", "ControllerRevisionCreated"]
     end = str(chronoset.end())
     assert (

@@ -24,7 +24,7 @@ from services.api.identity.nodes import check_lease, node_of
 from services.api.negotiation import JSON, TABLE, form_of
 from services.api.requests import Target, User
 from services.api.tables import table_of
-from services.broker.leases import UNNAMED, Heartbeats
+from services.broker.leases import Heartbeats
 from services.node_protocol import AGENT, OLDEST
 
 NAMESPACE = "kube-node-lease"
@@ -115,7 +115,7 @@ class NodeLeases:
             "kind": LEASE.kind,
             "metadata": metadata,
             "spec": {
-                "holderIdentity": name if holder == UNNAMED else holder,
+                "holderIdentity": holder or name,
                 "leaseDurationSeconds": self._heartbeats.ttl_ms // 1000,
                 "renewTime": micro_time(heard),
             },

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+
 from schemas.errors import Unavailable
 from services.agent.agent import Agent, wall_clock
 from services.agent.allotments import Allotments
@@ -33,14 +35,18 @@ from services.command_protocol import AUTHORITY, read_place
 from services.headless import Record
 from services.joining import HEARTBEATS_PER_GRACE, INSPECTION, LONGEST_PAUSE, holder_of
 from services.node_protocol import IDENTITY_FILE
-from services.runtimes import open_runtimes, with_runtime
+from services.runtimes import Runtimes, open_runtimes, with_runtime
 from services.settings import API_FOLDER, Settings, wanted_nodes
 from services.shutdowns import PODS_GRACE
 
 FIRST_ANSWER = 30.0
 """Seconds that agents wait before they begin for an API that begins too; then they do what they do when it is away."""
 FIRST_LOOKS = 0.02
+REST = 5.0
+"""Seconds after which a node that another agent is, too, asks again whether it still is."""
 CONNECT_SECONDS = 1.0
+
+_log = structlog.get_logger()
 
 
 class OwnPlace:
@@ -109,41 +115,71 @@ class Planes:
             return plane.published()
         raise Unavailable("there is no node here that could ask for names")
 
-    def displaced(self) -> list[Exception]:
-        """Return why nodes are other agents' now: nothing may be done for those any more."""
-        return [plane.displaced for _, plane in list(self._planes.values()) if plane.displaced is not None]
+    def displaced(self) -> dict[str, Exception]:
+        """Return the nodes that are other agents' now, and why: nothing may be done for those any more."""
+        planes = list(self._planes.items())
+        return {node: plane.displaced for node, (_, plane) in planes if plane.displaced is not None}
+
+
+class Machine:
+    """Which nodes this machine plays now, and the agent that each of them gets."""
+
+    def __init__(self, settings: Settings, planes: Planes, runtimes: Runtimes) -> None:
+        self.first = wanted_nodes(settings)
+        """Those that it begins with."""
+        self._settings = settings
+        self._planes = planes
+        self._runtimes = runtimes
+        self._allotments = Allotments()
+        self._resting: dict[str, float] = {}
+
+    def names(self) -> list[str]:
+        """Return the nodes that are to have an agent. One that is added waits until the API knows it, which is soon."""
+        now = time.monotonic()
+        awake = [each for each in wanted_nodes(self._settings) if self._resting.get(each, 0.0) <= now]
+        return [each for each in awake if each in self.first or _is_known(self._settings, each)]
+
+    def make(self, name: str) -> Agent:
+        """Return the agent of a node."""
+        node = _node(self._settings, name, self._allotments)
+        make_runtime = partial(self._runtimes.make, node.directory)
+        is_wanted = partial(self._is_wanted, name)
+        return Agent(node, self._planes.of(name), make_runtime, is_wanted=is_wanted)
+
+    def follow(self, crew: Crew) -> None:
+        """Have the agents that are wanted, and let those rest whose nodes are others'."""
+        for name, why in self._planes.displaced().items():
+            _log.error("another agent is this node", node=name, error=str(why), again_in=REST)
+            self._resting[name] = time.monotonic() + REST
+            crew.rest(name)
+        crew.follow()
+
+    def _is_wanted(self, name: str) -> bool:
+        return name in wanted_nodes(self._settings)
 
 
 def run_machine_nodes(settings: Settings) -> None:
     """Run the agents of this machine's nodes until SIGTERM; then end their pods.
 
-    Raises what an agent failed with, and Forbidden where another agent is one of the nodes; the pods run on then, for
-    the agents that are started next. While the API is away, and where history is lost, agents hold still, and that
-    is no failure.
+    Raises what an agent failed with; the pods run on then, for the agents that are started next. While the API is
+    away, and where history is lost, agents hold still, and that is no failure; nor is it that another agent is one of
+    the nodes: that one rests, and asks again later.
     """
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    runtimes, planes, allotments = open_runtimes(with_runtime(settings)), Planes(settings), Allotments()
+    runtimes, planes = open_runtimes(with_runtime(settings)), Planes(settings)
     runtimes.answer_names(PublishedZone(planes.published))
-
-    def make(name: str) -> Agent:
-        node = _node(settings, name, allotments)
-        wanted = lambda: name in wanted_nodes(settings)  # noqa: E731
-        return Agent(node, planes.of(name), partial(runtimes.make, node.directory), is_wanted=wanted)
-
-    first = wanted_nodes(settings)
-
-    def names() -> list[str]:
-        """A node that is added waits until the API knows it, which sees to that at once."""
-        return [each for each in wanted_nodes(settings) if each in first or _is_known(settings, each)]
-
-    crew = Crew(names, make, stopping.set, planes.let_go)
+    machine = Machine(settings, planes, runtimes)
+    crew = Crew(machine.names, machine.make, stopping.set, planes.let_go)
     server = None
     if settings.socket_dir.is_dir():
         server = NodeServer(crew.view, wall_clock, listening_at(settings.socket_dir / SOCKET_NAME))
     crew.gather()
-    _await_api(settings, first, stopping)
-    failures = _follow(crew, planes, stopping)
+    _await_api(settings, machine.first, stopping)
+    machine.follow(crew)
+    while not stopping.wait(INSPECTION):
+        machine.follow(crew)
+    failures = crew.failures()
     crew.stop(None if failures else PODS_GRACE)
     if server is not None:
         server.close()
@@ -151,14 +187,6 @@ def run_machine_nodes(settings: Settings) -> None:
     runtimes.close()
     if failures:
         raise failures[0]
-
-
-def _follow(crew: Crew, planes: Planes, stopping: threading.Event) -> list[Exception]:
-    """Have an agent for each node until that is to stop; return what went wrong."""
-    crew.follow()
-    while not stopping.wait(INSPECTION) and not planes.displaced():
-        crew.follow()
-    return crew.failures() + planes.displaced()
 
 
 def _node(settings: Settings, name: str, allotments: Allotments) -> NodeSettings:

@@ -265,13 +265,17 @@ class Agent:
     def _beat(self, now: Milliseconds) -> None:
         """Say that the node lives; register it, again where somebody has deleted its object.
 
-        That it cannot be said is no reason to leave its pods alone: heartbeats are no history.
+        That it cannot be said is no reason to leave its pods alone: heartbeats are no history. It is tried first,
+        since by it is known whether another agent is the node.
         """
         self._check()
         self._look_at_disk(now)
+        self._say_alive()
         if self._has_news or not self._is_known():
             self._register()
         self._heartbeat_at = now + self._pause
+
+    def _say_alive(self) -> None:
         try:
             self._control_plane.heartbeat(self.settings.name)
             self._has_pulse = True

@@ -14,19 +14,19 @@ PATIENCE = 10.0
 
 class Crew:
     """Used by one thread. `names` returns the nodes that are wanted; `on_end` is called, by an agent's thread, when
-    that has ended and its node has not left; `on_left` with the name of a node that has."""
+    that has failed; `on_gone` with the name of a node that has no agent here any more."""
 
     def __init__(
         self,
         names: Callable[[], Sequence[str]],
         make: Callable[[str], Agent],
         on_end: Callable[[], object],
-        on_left: Callable[[str], object] = lambda _: None,
+        on_gone: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._names = names
         self._make = make
         self._on_end = on_end
-        self._on_left = on_left
+        self._on_gone = on_gone
         self._agents: dict[str, Agent] = {}
         self._idle: list[Agent] = []
         self._leaving: set[str] = set()
@@ -42,9 +42,7 @@ class Crew:
         Raises what making an agent raises.
         """
         for name in [name for name, agent in self._agents.items() if agent.has_left]:
-            self._agents.pop(name).join(PATIENCE)
-            self._leaving.discard(name)
-            self._on_left(name)
+            self._forget(name)
         names = self._names()
         self._make_all(names)
         while self._idle:
@@ -53,6 +51,11 @@ class Crew:
         for name in self._agents.keys() - set(names) - self._leaving:
             self._leaving.add(name)
             self._agents[name].leave()
+
+    def rest(self, name: str) -> None:
+        """End a node's agent, whose pods run on; `follow` makes another as soon as the name is wanted."""
+        self._agents[name].stop()
+        self._forget(name)
 
     def view(self, namespace: str, name: str) -> PodView | None:
         """Return a pod of one of these nodes as it is now. Any thread may ask."""
@@ -77,4 +80,9 @@ class Crew:
                 self._idle.append(agent)
 
     def _start(self, agent: Agent) -> None:
-        agent.start(on_end=lambda: None if agent.has_left else self._on_end())
+        agent.start(on_end=lambda: self._on_end() if agent.failure else None)
+
+    def _forget(self, name: str) -> None:
+        self._agents.pop(name).join(PATIENCE)
+        self._leaving.discard(name)
+        self._on_gone(name)

@@ -57,7 +57,12 @@ class ApiControlPlane:
         return self._api.log_id()
 
     def register(self, node: Object) -> None:
-        """As the protocol says; what people, and controllers, have said of the node stays (see `registered`)."""
+        """As the protocol says; what people, and controllers, have said of the node stays (see `registered`).
+
+        Raises Forbidden where another agent is this node.
+        """
+        if self.displaced:
+            raise self.displaced
         told = canonical(node).object
         path = path_of(NODE.resource, "", name_of(node))
         for _ in range(ATTEMPTS):

@@ -108,6 +108,16 @@ def test_who_shared_something_with_a_node_is_told_once_it_has_left(machine: Mach
     eventually(lambda: machine.crew.follow() or machine.left == ["n2"])
 
 
+def test_a_node_that_rests_has_no_agent_until_it_is_followed_again(machine: Machine) -> None:
+    machine.follow_until(["n1"])
+    machine.crew.rest("n1")
+    assert (machine.left, machine.ended, machine.crew.failures()) == (["n1"], 0, [])
+    beats = machine.control.heartbeats["n1"]
+    machine.crew.follow()
+    eventually(lambda: machine.control.heartbeats["n1"] > beats)
+    assert machine.made == ["n1", "n1"]
+
+
 def test_an_agent_that_ends_by_itself_is_a_failure(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.follow_until(["n1"])

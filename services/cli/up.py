@@ -21,6 +21,7 @@ from services.programs import Program
 from services.settings import Settings
 
 if TYPE_CHECKING:
+    from services.cli.session import Session
     from services.commands.commands import Command
 
 NODES = 3
@@ -28,6 +29,8 @@ VIEW = "view"
 """The program that owns the terminal while it runs."""
 APPLY_PATIENCE = 30.0
 """Seconds that `-f` waits for the projections of a cluster that begins."""
+NODES_PATIENCE = 10.0
+"""Seconds that it waits besides for all nodes to take pods, so that the first of them does not get all."""
 
 
 def up(
@@ -212,9 +215,29 @@ def _content(path: Path) -> bytes:
 
 def _apply(commands: Sequence[Command], settings: Settings) -> None:
     from services.cli.session import Session, new_command_id
+    from services.processes import wait_until
 
     session = Session(replace(settings, direct=True))
     if not session.views.wait_for(session.log.last(), APPLY_PATIENCE):
         raise Unavailable("the projections are not there yet")
+    wait_until(partial(_take_pods, session, settings), NODES_PATIENCE)
     for command in commands:
         session.executor.execute(command, session.actor(""), new_command_id())
+
+
+def _take_pods(session: Session, settings: Settings) -> bool:
+    """Say whether pods may come to every node of this machine; nodes that wait for a network agent are only there."""
+    from schemas.kinds import NODE
+    from schemas.objects import name_of
+    from schemas.taints import NOT_READY, ready_status_of
+
+    nodes = {name_of(node): node for node in session.views.list(NODE.resource)}
+    if settings.network_agent:
+        return nodes.keys() >= set(settings.node_names)
+    ready = {
+        name
+        for name, node in nodes.items()
+        if ready_status_of(node) == "True"
+        and all(taint["key"] != NOT_READY for taint in node["spec"].get("taints") or ())
+    }
+    return ready >= set(settings.node_names)

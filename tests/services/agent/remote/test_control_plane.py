@@ -192,6 +192,9 @@ def test_a_second_agent_of_one_name_is_refused_until_the_first_is_silent(world: 
         assert second.displaced is not None and first.displaced is None
         with pytest.raises(Forbidden):
             second.wait(0, 0)
+        with pytest.raises(Forbidden):
+            second.register(a_node())
+        assert first.node_now("n1") is None
         with pytest.raises(PreconditionFailed, match="run by another agent"):
             world.joined("n1", "elsewhere")
         world.queue.flushall()

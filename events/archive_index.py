@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -28,6 +28,17 @@ CREATE TABLE IF NOT EXISTS changes (object INTEGER, segment INTEGER, places BLOB
   PRIMARY KEY (object, segment)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS actors (name TEXT, segment INTEGER, blocks BLOB NOT NULL,
   PRIMARY KEY (name, segment)) WITHOUT ROWID;
+"""
+_ACTORS = """
+WITH RECURSIVE names(name) AS (
+  SELECT min(name) FROM actors
+  UNION ALL SELECT (SELECT min(name) FROM actors WHERE name > names.name) FROM names WHERE name IS NOT NULL
+) SELECT name FROM names WHERE name IS NOT NULL AND ? > 0
+"""
+"""Every actor once, by as many steps into the index as there are actors."""
+_BLOCKS = """
+SELECT segment, segments.name, blocks FROM actors JOIN segments ON segment = number
+WHERE actors.name = ? AND segment < ?
 """
 _PATIENCE = 5.0
 
@@ -90,24 +101,31 @@ class ArchiveIndex:
             for start, length, ordinals in reversed(msgpack.unpackb(packed)):
                 yield Place(name, start, length, tuple(ordinals))
 
-    def blocks_by(self, archive: Archive, actor: str) -> Iterator[tuple[Segment, int]]:
-        """Yield the blocks in which an actor wrote, oldest first. Raises as `places_of`."""
+    def blocks_by(
+        self, archive: Archive, numbers: range, has_actor: Callable[[str], bool]
+    ) -> Iterator[tuple[int, set[int]]]:
+        """Yield in which blocks of which segments, of those with such numbers, such actors wrote, oldest first.
+
+        Segments that the index does not know are asked themselves. Raises as `places_of`.
+        """
         segments = archive.manifest.segments
-        query = (
-            "SELECT segment, segments.name, blocks FROM actors JOIN segments ON segment = number "
-            "WHERE actors.name = ? AND segment < ? ORDER BY segment"
-        )
-        known, rows = self._ask(segments, query, actor)
-        for number, name, packed in rows:
-            segment = segments[number]
-            blocks = (
-                msgpack.unpackb(packed)
-                if name == segment.name
-                else archive.contents(segment).actors.get(actor, ())
-            )
-            yield from ((segment, block) for block in blocks)
-        for segment in segments[known:]:
-            yield from ((segment, block) for block in archive.contents(segment).actors.get(actor, ()))
+        known, names = self._ask(segments, _ACTORS)
+        found: dict[int, list[tuple[str, bytes]]] = {}
+        for (actor,) in names:
+            if has_actor(actor):
+                again, rows = self._ask(segments, _BLOCKS, actor)
+                known = min(known, again)
+                for number, name, packed in rows:
+                    found.setdefault(number, []).append((name, packed))
+        for number in numbers:
+            name, rows = segments[number].name, found.get(number, [])
+            if number >= known or any(of != name for of, _ in rows):
+                actors = archive.contents(segments[number]).actors
+                blocks = {block for actor, within in actors.items() if has_actor(actor) for block in within}
+            else:
+                blocks = {block for _, packed in rows for block in msgpack.unpackb(packed)}
+            if blocks:
+                yield number, blocks
 
     def close(self) -> None:
         """Let go of the file."""
@@ -116,12 +134,10 @@ class ArchiveIndex:
                 self._reading.close()
                 self._reading = None
 
-    def _ask(
-        self, segments: Sequence[Segment], query: str, name: str
-    ) -> tuple[int, list[tuple[int, str, bytes]]]:
+    def _ask(self, segments: Sequence[Segment], query: str, *names: str) -> tuple[int, list[Any]]:
         """Return how many of the segments, from the first, the index knows, and what it says of a name in those.
 
-        An index that is not there, not of this archive or broken knows none.
+        The query's last parameter is how many. An index that is not there, not of this archive or broken knows none.
         """
         if self.path is None:
             return 0, []
@@ -133,7 +149,7 @@ class ArchiveIndex:
                         where, uri=True, timeout=_PATIENCE, check_same_thread=False
                     )
                 known = _common(self._reading, segments) or 0
-                return known, self._reading.execute(query, (name, known)).fetchall()
+                return known, self._reading.execute(query, (*names, known)).fetchall()
             except sqlite3.Error:
                 self._reading = None
                 return 0, []

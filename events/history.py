@@ -5,8 +5,9 @@ It reads snapshots, sealed segments and the live stream; who asks need not know 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 from events.archive import Archive, Thinning
@@ -80,27 +81,37 @@ class History:
         after: Position,
         until: Position,
         has_key: Callable[[Key], bool],
-        has_actor: Callable[[str], bool],
+        has_actor: Callable[[str], bool] | None = None,
     ) -> Iterator[Event]:
-        """Yield the events of a stretch, in order, among which are all of such keys by such actors (by name).
+        """Yield the events of a stretch, in order, among which are all of such keys by such actors (None: by any).
 
-        Sealed blocks in which there are none, as their segment's contents say, are not read.
+        Actors go by name. Sealed blocks in which there are none are not read: the index knows who wrote where, and a
+        segment what it holds.
         """
         archive = self._archive
-        segments = archive.refresh().segments if archive else ()
-        for segment in segments:
-            if archive is None or segment.last <= after or segment.first > until:
-                continue
-            contents = archive.contents(segment)
-            of_keys = (found for key, found in contents.objects.items() if has_key(key))
-            blocks = {ordinal // BLOCK for found in of_keys for ordinal in found}
-            by_actors = (found for name, found in contents.actors.items() if has_actor(name))
-            for number in sorted(blocks.intersection(chain.from_iterable(by_actors))):
-                entries = archive.block(segment, number)
-                yield from (decode(each) for each in entries if after < each.position <= until)
-        end = segments[-1].last if segments else 0
-        if max(after, end) < until:
-            yield from events_between(self.log, max(after, end), until)
+        manifest = archive.refresh() if archive else None
+        if archive is not None and manifest is not None and manifest.end > after:
+            for number, blocks in self._blocks(archive, after, until, has_actor):
+                segment = manifest.segments[number]
+                objects = archive.contents(segment).objects
+                held = {at // BLOCK for key, found in objects.items() if has_key(key) for at in found}
+                for block in sorted(held if blocks is None else held & blocks):
+                    entries = archive.block(segment, block)
+                    yield from (decode(each) for each in entries if after < each.position <= until)
+            after = manifest.end
+        if after < until:
+            yield from events_between(self.log, after, until)
+
+    def _blocks(
+        self, archive: Archive, after: Position, until: Position, has_actor: Callable[[str], bool] | None
+    ) -> Iterator[tuple[int, set[int] | None]]:
+        """Yield the segments of a stretch in which such actors wrote, by number, with the blocks; None: any."""
+        manifest = archive.manifest
+        end = bisect_right(manifest.segments, until, key=lambda each: each.first)
+        numbers = range(manifest.segment_behind(after), end)
+        if has_actor is None:
+            return ((number, None) for number in numbers)
+        return iter(self._index.blocks_by(archive, numbers, has_actor))
 
     def changes_of(self, key: Key, limit: int, until: Position | None = None) -> list[Event]:
         """Return the last `limit` events of an object up to `until`, oldest first; also of one that is gone.
@@ -122,20 +133,6 @@ class History:
             if first is not None and first.op != CREATE:
                 return _versions(events[::-1], self.beginning_of(key))[-limit:]
         return _versions(events[::-1])[-limit:]
-
-    def events_by(self, actor: str, after: Position, until: Position) -> Iterator[Event]:
-        """Yield the events between two positions that an actor (by its name, not its claim) wrote, in order."""
-        archive = self._archive
-        if archive is not None and archive.refresh().end > after:
-            for segment, number in self._index.blocks_by(archive, actor):
-                if segment.last > after and segment.first <= until:
-                    found = map(decode, archive.block(segment, number))
-                    yield from (
-                        each for each in found if each.actor.name == actor and after < each.position <= until
-                    )
-            after = archive.manifest.end
-        live = events_between(self.log, after, until) if after < until else iter(())
-        yield from (each for each in live if each.actor.name == actor)
 
     def differences(
         self, one: Position, other: Position, resources: frozenset[str] | None = None

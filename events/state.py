@@ -87,12 +87,13 @@ class _Owned:
 
 
 class _Place(NamedTuple):
-    """The objects of one resource and namespace, while indexes are made."""
+    """The objects of one resource and namespace, and the keys of each owner's (by uid), while indexes are made."""
 
     resource: str
     namespace: str
     objects: dict[Key, Object]
     is_adoptable: bool
+    owned: dict[str, dict[Key, int]]
 
 
 class Facts:
@@ -176,38 +177,43 @@ class State(Facts):
         state.failures, state.ended = facts.failures, facts.ended
         state._moves = 1
         places: dict[str, _Place] = {}
+        by_node = state._by_node
         for key, obj in facts.objects.items():
             prefix = key.rpartition("/")[0]
             place = places.get(prefix)
             if place is None:
                 place = places[prefix] = state._place(key)
             place.objects[key] = obj
-            owners = obj["metadata"].get("ownerReferences")
-            if owners:
-                state._own_all(place.resource, key, owners)
-            if place.is_adoptable and (not owners or controller_of(obj) is None):
+            is_controlled = False
+            for reference in obj["metadata"].get("ownerReferences", ()):
+                owned = place.owned.get(reference["uid"])
+                if owned is None:
+                    owned = place.owned[reference["uid"]] = state._owned_of(place.resource, reference["uid"])
+                owned[key] = 1
+                is_controlled |= reference.get("controller", False)
+            if place.is_adoptable and not is_controlled:
                 state._orphans.setdefault((place.resource, place.namespace), {})[key] = None
             if place.resource == "core/pods":
-                state._by_node.setdefault(obj["spec"].get("nodeName", UNSCHEDULED), {})[key] = None
+                node = obj["spec"].get("nodeName", UNSCHEDULED)
+                try:
+                    by_node[node][key] = None
+                except KeyError:
+                    by_node[node] = {key: None}
             elif place.resource == "core/nodes":
                 state._moved[obj["metadata"]["name"]] = 1
             elif place.resource in _MARKED:
                 state._mark(key, None, obj)
-        state._moved |= dict.fromkeys(filter(None, state._by_node), 1)
+        state._moved |= dict.fromkeys(filter(None, by_node), 1)
         return state
 
     def _place(self, key: Key) -> _Place:
         resource, namespace, _ = split_key(key)
         objects = self._by_kind.setdefault(resource, {}).setdefault(namespace, {})
-        return _Place(resource, namespace, objects, resource in _ADOPTABLE)
+        return _Place(resource, namespace, objects, resource in _ADOPTABLE, {})
 
-    def _own_all(self, resource: str, key: Key, owners: Objects) -> None:
-        for reference in owners:
-            uid = reference["uid"]
-            owned = self._by_owner.get(uid)
-            if owned is None:
-                owned = self._by_owner[uid] = _Owned(0)
-            owned.keys.setdefault(resource, {})[key] = 1
+    def _owned_of(self, resource: str, uid: str) -> dict[Key, int]:
+        """Return what an owner owns of a resource, as it is before anything has moved."""
+        return self._by_owner.setdefault(uid, _Owned(0)).keys.setdefault(resource, {})
 
     def get(self, key: Key) -> Object | None:
         """Return the object under `key`, or None."""

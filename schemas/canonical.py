@@ -85,7 +85,7 @@ def canonical(
 
 def _kept(obj: Object, stored: Object) -> Object:
     """Return the parts of an object that are the very objects stored there: what else is written concerns neither."""
-    return {name: obj[name] for name in _PARTS if name in obj and obj[name] is stored.get(name)}
+    return {name: obj[name] for name in _PARTS if name in stored and obj.get(name) is stored[name]}
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from schemas.times import Milliseconds
 from services.broker.errors import reaching_the_queue
 from services.broker.keys import Keys
 from services.broker.repeaters import Repeater
+from services.broker.scripts import NOW
 
 RUN_TTL_MS = 2_000
 """Lease of a running key; renewed every quarter of it. Must end before `streams.CLAIM_AFTER_MS` does."""
@@ -45,11 +46,6 @@ _UNSAID = "="
 """In the place of a sentence: what is said of a key stays as it is."""
 BATCH = 500
 """Keys marked by one Lua call: some 2 ms of the server's time."""
-
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
 
 _MARK_ONE = """
 local function newest(one, other)
@@ -89,7 +85,7 @@ return enqueued
 )
 
 TAKE = script_of(
-    _NOW
+    NOW
     + _RUNS
     + """
 local lease, taken = ARGV[1] .. ' ' .. string.format('%.0f', now + ARGV[2]), {}
@@ -110,7 +106,7 @@ return taken
 )
 
 RENEW = script_of(
-    _NOW
+    NOW
     + _RUNS
     + """
 for i = 2, #ARGV, 2 do
@@ -122,7 +118,7 @@ end
 )
 
 RELEASE = script_of(
-    _NOW
+    NOW
     + _RUNS
     + _MARK_ONE
     + """
@@ -147,7 +143,7 @@ return enqueued
 )
 
 LIST_DUE = script_of(
-    _NOW
+    NOW
     + _RUNS
     + """
 local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])

@@ -9,13 +9,14 @@ from events.lines import script_of
 
 GROUP = "workers"
 
-_NOW = """
+NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
+"""`now`: milliseconds since 1970, by the server's clock."""
 
 DELAY = script_of(
-    _NOW
+    NOW
     + """
 local due = string.format('%.0f', now + ARGV[2])
 redis.call('ZADD', KEYS[1], due, ARGV[1])
@@ -27,7 +28,7 @@ end
 """KEYS delayed, stream; ARGV payload, delay in ms. A message due before all others wakes one blocked reader."""
 
 PROMOTE = script_of(
-    _NOW
+    NOW
     + """
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, 100)
 for _, payload in ipairs(due) do

@@ -266,7 +266,9 @@ def show_log(
     if begin > end:
         raise BadRequest(f"--until: {until!r} is before --since {since!r}")
     tell_thinned(session, kinds, begin)
-    near = session.history.events_of(begin, end, wanted.has_key, wanted.has_actor)
+    near = session.history.events_of(
+        begin, end, wanted.has_key, wanted.has_actor if actor or people else None
+    )
     events = filter(wanted.matches, near)
     match output:
         case Format.JSON:

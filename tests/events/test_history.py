@@ -29,14 +29,22 @@ from tests.events.archives import (
 from tests.events.worlds import World, a_bare_pod
 
 
-@pytest.fixture(params=["live only", "half sealed", "all sealed", "without an index", "with a broken index"])
+@pytest.fixture(
+    params=["live only", "half sealed", "all sealed", "without an index", "with a broken index", "behind"]
+)
 def past(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     """The same history, kept in different places."""
     monkeypatch.setattr(sealing, "FEWEST_EVENTS", 20)
     log = MemoryLog("demo")
     world = a_long_history(log, 10)
+    if request.param == "behind":
+        steps = iter([True, True, False])
+        a_sealer(log, tmp_path, Limits(20, 0, 5)).look(LATER, lambda: next(steps))
+        behind = (tmp_path / "index.sqlite").read_bytes()
     if request.param != "live only":
         a_sealer(log, tmp_path, Limits(20, 0, 5)).look(LATER)
+    if request.param == "behind":
+        (tmp_path / "index.sqlite").write_bytes(behind)
     if request.param == "half sealed":
         a_long_history_more(world)
     if request.param == "without an index":
@@ -109,9 +117,12 @@ def test_what_an_actor_did(past: History) -> None:
     last = past.log.last()
     for name in ("socket:1000@host", "system:init", "nobody"):
         wanted = [each for each in past.events_between(0, last) if each.actor.name == name]
-        assert list(past.events_by(name, 0, last)) == wanted
         middle = wanted[len(wanted) // 2].position if wanted else 0
-        assert list(past.events_by(name, middle, last)) == [each for each in wanted if each.position > middle]
+        for after, until in ((0, last), (middle, last), (0, middle)):
+            found = past.events_of(after, until, lambda _: True, name.__eq__)
+            assert [each for each in found if each.actor.name == name] == [
+                each for each in wanted if after < each.position <= until
+            ]
 
 
 def test_the_difference_of_two_moments(past: History) -> None:

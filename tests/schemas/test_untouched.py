@@ -196,6 +196,12 @@ def test_what_is_the_very_object_stored_comes_to_what_its_copy_comes_to(kind: Ki
                 assert strictly_equal(written(shared, before), written(copy.deepcopy(shared), before))
 
 
+def test_a_null_is_nothing_where_nothing_is_stored() -> None:
+    before = stored(a_pod())
+    assert "status" not in before
+    assert written({**before, "status": None}, before) == before
+
+
 def test_a_status_is_written_beside_a_spec_that_today_would_be_warned_of_or_refused(
     newer: pytest.MonkeyPatch,
 ) -> None:

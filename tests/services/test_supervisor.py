@@ -177,8 +177,9 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
 def test_ctrl_c_reaches_the_supervisor_alone(tmp_path: Path) -> None:
     """The terminal signals a whole process group: the children are in none of it, so they end in order."""
     with running_cluster(tmp_path) as up:
-        groups = {os.getpgid(process.pid) for process in all_processes(tmp_path)}
-        assert len(groups) == len(all_processes(tmp_path))
+        wait_for(lambda: members_of(tmp_path)["once"].state == "finished")
+        processes = all_processes(tmp_path)
+        assert len({os.getpgid(process.pid) for process in processes}) == len(processes)
         os.killpg(up.pid, signal.SIGINT)
         assert up.wait(PATIENCE) == 0
 

@@ -53,6 +53,7 @@ MISSING = {
 # --- what a pod of a set is
 
 
+@pytest.mark.long
 def test_pods_have_a_basic_identity(site: Site) -> None:
     """should provide basic identity: name, index, host name, its own volume, whose content outlives the pod."""
     site.create(a_stateful_set(3, **WITH_CLAIMS))
@@ -95,6 +96,7 @@ def test_orphans_that_match_are_adopted_and_what_does_not_match_is_released(site
     assert site.pods()["ss-0"].metadata.uid == pod
 
 
+@pytest.mark.long
 def test_a_failed_predecessor_holds_nothing_up_once_it_is_well(site: Site) -> None:
     """should not deadlock when a pod's predecessor fails."""
     site.create(a_stateful_set(2, **PAUSING))
@@ -176,6 +178,7 @@ def test_canaries_and_phases_follow_the_partition(site: Site) -> None:
     assert found.status.current_revision == second and set(site.images().values()) == {"web:2"}
 
 
+@pytest.mark.long
 def test_on_delete_waits_for_somebody_to_delete(site: Site) -> None:
     """should implement legacy replacement when the update strategy is OnDelete."""
     site.create(a_stateful_set(3, updateStrategy={"type": "OnDelete"}))
@@ -234,6 +237,7 @@ def test_scaling_goes_in_order_and_halts_at_an_unhealthy_pod(site: Site) -> None
     assert _deleted_since(site, since, 3) == ["ss-2", "ss-1", "ss-0"]
 
 
+@pytest.mark.long
 def test_burst_scaling_goes_on_with_unhealthy_pods(site: Site) -> None:
     """Burst scaling should run to completion even with unhealthy pods [Conformance]."""
     site.create(a_stateful_set(1, podManagementPolicy="Parallel"))
@@ -470,6 +474,7 @@ def test_a_claim_that_is_missing_is_made_again_for_a_pod_that_waits(site: Site) 
 # --- the first ordinal
 
 
+@pytest.mark.long
 def test_ordinals_begin_where_they_are_told_to(site: Site) -> None:
     """Setting, increasing, decreasing and removing .start ordinal."""
     site.create(a_stateful_set(2, ordinals={"start": 2}))

@@ -32,7 +32,10 @@ T = TypeVar("T")
 
 
 class MemoryControlPlane:
-    """Objects by key and a counter for positions. `refuse_with(error)` makes every call raise until `None`."""
+    """Objects by key and a counter for positions. `refuse_with(error)` makes every call raise until `None`.
+
+    `refused` counts the calls that did.
+    """
 
     def __init__(self, log_id: str = "log-1") -> None:
         self._id = log_id
@@ -40,6 +43,7 @@ class MemoryControlPlane:
         self._moved = threading.Condition()
         self._position: Position = 1
         self._error: ChronosetError | None = None
+        self.refused = 0
         self.heartbeats: dict[str, int] = {}
 
     def refuse_with(self, error: ChronosetError | None) -> None:
@@ -184,6 +188,7 @@ class MemoryControlPlane:
 
     def _check(self) -> None:
         if self._error is not None:
+            self.refused += 1
             raise self._error
 
 

@@ -198,7 +198,7 @@ def history(
     since: Since = "",
     until: Until = "",
     limit: Annotated[
-        int, typer.Option(parser=count_from(1), metavar="N", help="At most the last N.")
+        int, typer.Option(parser=count_from(1), metavar="N", help="At most the last N.", show_default=False)
     ] = EVERY,
     namespace: Namespace = "default",
     output: AnswerFormat = Format.TABLE,

@@ -151,6 +151,8 @@ def _follow(start: str, is_json: bool, data_dir: DataDir) -> None:
     last = source.last()
     begin = _start(start, last) if start else last
     tell_thinned(session, frozenset(), begin)
+    if not start:
+        aside(f"each event after {stream_id_of(last)}, as it comes; Ctrl-C ends")
     for entry in chain(_between(source, begin, last), _coming(source, last)):
         event = decode(entry)
         if is_json:

@@ -198,7 +198,7 @@ def history(
     since: Since = "",
     until: Until = "",
     limit: Annotated[
-        int, typer.Option(parser=count_from(1), metavar="N", help="At most the last N.")
+        int, typer.Option(parser=count_from(1), metavar="N", help="At most the last N.", show_default=False)
     ] = EVERY,
     namespace: Namespace = "default",
     output: AnswerFormat = Format.TABLE,
@@ -229,8 +229,7 @@ def history(
         )
     _show_changes(key, changes, no_status, field, output)
     if events and not changes:
-        asked = f" to {field}" if field else ""
-        aside(f"of its {len(events)} events none is a change{asked} that was asked for")
+        aside(f"none of its {len(events)} events {f'changed {field}' if field else 'is one of these'}")
 
 
 @app.command("log", short_help="the events of somebody, of some kind, of some time")

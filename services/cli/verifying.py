@@ -18,6 +18,7 @@ from events.log import MAX_CLOCK_SKEW_MS, Log
 from events.replay import replay
 from events.snapshots import states_differ, unpack_state
 from events.state import State
+from schemas.counts import counted
 from schemas.envelopes import EPOCH, LOG_KEY, Event
 from schemas.errors import Damaged, LostHistory, NotFound, Unavailable
 from schemas.objects import Key
@@ -316,12 +317,13 @@ def _text(report: Report) -> str:
     rows: Sequence[tuple[str, str]] = (
         (
             "log",
-            f"{report.events} events{begin} up to {stream_id_of(report.end)}, {report.derived} revisions derived",
+            f"{counted(report.events, 'event')}{begin} up to {stream_id_of(report.end)}, "
+            f"{counted(report.derived, 'revision')} derived",
         ),
-        ("heads", f"{report.objects} objects"),
-        ("archive", f"{report.segments} segments{_thinned(report)}"),
+        ("heads", counted(report.objects, "object")),
+        ("archive", counted(report.segments, "segment") + _thinned(report)),
         ("stream", "is the same where it is sealed"),
-        ("snapshots", f"{report.snapshots} snapshots"),
+        ("snapshots", counted(report.snapshots, "snapshot")),
         ("projections", "equal a replay"),
     )
     skipped = {each.partition(":")[0] for each in report.skipped}

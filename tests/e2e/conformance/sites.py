@@ -15,13 +15,11 @@ from tests.e2e.clusters import Cluster, wait_for
 
 LABELS = {"baz": "blah", "foo": "bar"}
 SELECTOR = "baz=blah,foo=bar"
-IMAGES = {"web": ("1", "2", "3"), "failing": ("1",)}
-ENTRYPOINT = """#!/bin/sh
-touch "$HOME/ready"
+TAGS = ("1", "2", "3")
+COMMAND = """touch "$HOME/ready"
 trap 'exit 0' TERM
 sleep 1000000 &
-wait
-"""
+wait"""
 """The suites' web server: Ready while the file `ready` is there, as theirs is while index.html is."""
 PROBE = {
     "exec": {"command": ["sh", "-c", 'test -e "$HOME/ready"']},
@@ -35,11 +33,17 @@ SECONDS = 40.0
 
 @dataclass(frozen=True)
 class Site:
-    """A namespace of a cluster. `config` is the kubeconfig, since exec wants a client of its own."""
+    """A namespace of a cluster.
+
+    `config` is the kubeconfig, since exec wants a client of its own; `broken` an image that cannot be had there.
+    """
 
     api: client.ApiClient
     space: str
     config: str
+    broken: str
+    volume: str = "$VOLUME_DATADIR"
+    """Where a program finds the volume that is mounted at /data."""
 
     @property
     def apps(self) -> client.AppsV1Api:
@@ -199,24 +203,29 @@ class Site:
 
 
 def prepare_images(cluster: Cluster) -> None:
-    for name, tags in IMAGES.items():
-        for tag in tags:
-            tree = Path(cluster.data_dir) / "images" / name / tag
-            tree.mkdir(parents=True, exist_ok=True)
-            text = ENTRYPOINT if name == "web" else "#!/bin/sh\nexit 1\n"
-            (tree / "entrypoint").write_text(f"{text}# {tag}\n")
-            (tree / "entrypoint").chmod(0o755)
+    """Make the images `web` of processes: they are told by their tag alone."""
+    for tag in TAGS:
+        tree = Path(cluster.data_dir) / "images" / "web" / tag
+        tree.mkdir(parents=True, exist_ok=True)
+        (tree / "tag").write_text(tag)
 
 
 def config_of(cluster: Cluster) -> str:
     return str(cluster.data_dir / KUBECONFIG)
 
 
+def a_container(**fields: Any) -> Object:
+    return {"name": "webserver", "image": "web:1", "command": ["sh", "-c", COMMAND], **fields}
+
+
 def a_template(probe: Mapping[str, Any] = PROBE, **spec: Any) -> Object:
-    container = {"name": "webserver", "image": "web:1", "readinessProbe": probe}
     return {
         "metadata": {"labels": LABELS},
-        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], **spec},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [a_container(readinessProbe=probe)],
+            **spec,
+        },
     }
 
 

@@ -138,8 +138,8 @@ def test_a_rollback_restarts_nothing_that_had_not_changed(site: Site) -> None:
     site.create_daemon(a_daemon_set(updateStrategy=ROLLING))
     site.wait_daemons()
     before = _uids(site)
-    _image(site, "failing:1")
-    site.wait(lambda: "failing:1" in _images(site), "a pod of the new image")
+    _image(site, site.broken)
+    site.wait(lambda: site.broken in _images(site), "a pod of the new image")
     kept = {node: uid for node, uid in _uids(site).items() if before.get(node) == uid}
     assert len(kept) == 1
     _image(site, "web:1")

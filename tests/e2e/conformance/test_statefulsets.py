@@ -14,6 +14,7 @@ from tests.e2e.conformance.sites import (
     SELECTOR,
     Site,
     a_claim_template,
+    a_container,
     a_stateful_set,
     a_template,
     is_ready,
@@ -65,7 +66,7 @@ def test_pods_have_a_basic_identity(site: Site) -> None:
         assert labels["statefulset.kubernetes.io/pod-name"] == name
         assert labels["apps.kubernetes.io/pod-index"] == str(ordinal)
         assert (pod.spec.hostname, pod.spec.subdomain) == (name, "test")
-        site.run_in(name, f'echo {name} >"$VOLUME_DATADIR/identity"')
+        site.run_in(name, f'echo {name} >"{site.volume}/identity"')
     assert list(site.claims()) == [f"datadir-{name}" for name in names(3)]
 
     site.patch_spec(replicas=0)
@@ -73,7 +74,7 @@ def test_pods_have_a_basic_identity(site: Site) -> None:
     assert list(site.claims()) == [f"datadir-{name}" for name in names(3)]
     site.patch_spec(replicas=3)
     site.wait_ready(3)
-    assert [site.run_in(name, 'cat "$VOLUME_DATADIR/identity"').strip() for name in names(3)] == names(3)
+    assert [site.run_in(name, f'cat "{site.volume}/identity"').strip() for name in names(3)] == names(3)
 
 
 def test_orphans_that_match_are_adopted_and_what_does_not_match_is_released(site: Site) -> None:
@@ -334,7 +335,7 @@ def test_an_evicted_pod_is_created_again(site: Site) -> None:
     """Should recreate evicted statefulset [Conformance]: a port that is taken fails its pod, again and again."""
     ports = [{"containerPort": 21017, "hostPort": 21017}]
     node = site.core.list_node().items[0].metadata.name
-    blocker = {"containers": [{"name": "webserver", "image": "web:1", "ports": ports}], "nodeName": node}
+    blocker = {"containers": [a_container(ports=ports)], "nodeName": node}
     site.core.create_namespaced_pod(site.space, {"metadata": {"name": "test-pod"}, "spec": blocker})
     site.wait(
         lambda: site.core.read_namespaced_pod("test-pod", site.space).status.phase == "Running", "the blocker"
@@ -343,9 +344,7 @@ def test_an_evicted_pod_is_created_again(site: Site) -> None:
     site.create(
         a_stateful_set(
             1,
-            template=a_template(
-                nodeName=node, containers=[{"name": "webserver", "image": "web:1", "ports": ports}]
-            ),
+            template=a_template(nodeName=node, containers=[a_container(ports=ports)]),
         )
     )
     seen = site.follow(since, lambda seen: len(_uids(seen, "ADDED")) >= 2)

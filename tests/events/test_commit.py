@@ -193,6 +193,18 @@ def test_generation_moves_with_the_spec_only() -> None:
     assert world.the(WEB)["metadata"]["generation"] == 2
 
 
+def test_that_a_pod_is_bound_is_no_change_of_its_generation() -> None:
+    world = World()
+    world.commit(Create(a_bare_pod()))
+    (old,) = world.list("core/pods", "default")
+    world.commit(Replace(old, with_fields(old, spec={**old["spec"], "nodeName": "n1"})))
+    (bound,) = world.list("core/pods", "default")
+    assert (bound["spec"]["nodeName"], bound["metadata"]["generation"]) == ("n1", 1)
+    world.commit(Replace(bound, with_fields(bound, spec={**bound["spec"], "activeDeadlineSeconds": 9})))
+    (changed,) = world.list("core/pods", "default")
+    assert changed["metadata"]["generation"] == 2
+
+
 def test_what_a_writer_says_of_uid_version_and_generation_is_not_believed() -> None:
     world = World()
     world.commit(Create(a_statefulset()))

@@ -11,6 +11,7 @@ from kubernetes.client.exceptions import ConflictException
 from tests.e2e.conformance.sites import (
     LABELS,
     PAUSED,
+    PROBE,
     SELECTOR,
     Site,
     a_claim_template,
@@ -34,10 +35,7 @@ WITH_CLAIMS = {
     "volumeClaimTemplates": [a_claim_template()],
     "template": a_template(
         containers=[
-            {
-                **a_template()["spec"]["containers"][0],
-                "volumeMounts": [{"name": "datadir", "mountPath": "/data"}],
-            }
+            a_container(readinessProbe=PROBE, volumeMounts=[{"name": "datadir", "mountPath": "/data"}])
         ]
     ),
 }

@@ -43,6 +43,7 @@ from schemas.errors import (
     NotFound,
 )
 from schemas.event_types import changed_type, created_type, deleted_type
+from schemas.generations import moves_generation
 from schemas.kinds import CONTROLLER_REVISION, NAMESPACE, POD
 from schemas.objects import (
     Key,
@@ -246,9 +247,7 @@ class _Preparation:
             name: old["metadata"].get(name)
             for name in ("uid", "creationTimestamp", "resourceVersion", "generation")
         }
-        if old["kind"] in _GENERATIONS and (
-            _is_respecified(old, new) or (is_terminating(new) and not is_terminating(old))
-        ):
+        if old["kind"] in _GENERATIONS and moves_generation(old, new):
             kept["generation"] = old["metadata"].get("generation", 0) + 1
         new = self._edges.seal(with_metadata(new, **kept), old)
         if _is_finished(new):
@@ -303,16 +302,6 @@ class _Preparation:
                 ),
             )
         self.expect(key, version_of(found))
-
-
-def _is_respecified(old: Object, new: Object) -> bool:
-    """Say whether another spec is wanted; that a pod is bound to a node is no such change (KEP-5067)."""
-    before, after = old.get("spec"), new.get("spec")
-    if strictly_equal(before, after):
-        return False
-    if old["kind"] != POD.kind or not before or not after or "nodeName" in before:
-        return True
-    return not strictly_equal(before, {name: value for name, value in after.items() if name != "nodeName"})
 
 
 @cache

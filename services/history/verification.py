@@ -21,6 +21,7 @@ from events.state import State
 from schemas.changes import Change, Create, Delete, Replace
 from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, LOG_KEY, UPDATE, Event
 from schemas.errors import Damaged, LostHistory
+from schemas.generations import moved_generation_before, moves_generation
 from schemas.kinds import BY_RESOURCE, CONTROLLER_REVISION, DAEMON_SET, STATEFUL_SET
 from schemas.objects import (
     Key,
@@ -225,13 +226,12 @@ class Verifier:
         if event.op == UPDATE and not _is_minimal(event.body, old):
             raise _wrong(event, "its patch sets what was so already")
         if "generation" in old["metadata"]:
-            moved = not strictly_equal(old.get("spec"), new.get("spec")) or (
-                is_terminating(new) and not is_terminating(old)
-            )
-            if metadata.get("generation") != old["metadata"]["generation"] + moved:
+            before = old["metadata"]["generation"]
+            moved = {before + rule(old, new) for rule in (moves_generation, moved_generation_before)}
+            if metadata.get("generation") not in moved:
                 raise _wrong(
                     event,
-                    f"its generation is {metadata.get('generation')} after {old['metadata']['generation']}",
+                    f"its generation is {metadata.get('generation')} after {before}",
                 )
 
     def _check_derivations(self, steps: Sequence[_Step]) -> None:

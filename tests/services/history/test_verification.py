@@ -42,6 +42,8 @@ def a_log() -> tuple[Log, int]:
     assert gone is not None
     world.commit(Delete(gone))
     world.commit(Create(a_bare_pod("web-0")))
+    waiting = world.the("core/pods/default/web-0")
+    world.commit(Replace(waiting, with_fields(waiting, spec={**waiting["spec"], "nodeName": "n1"})))
     entries = world.log.read(0, 1000)
     return entries, entries[-1].position
 
@@ -69,6 +71,18 @@ def test_a_log_as_it_was_written_is_whole() -> None:
     entries, end = a_log()
     verifier = verified(entries, end)
     assert (verifier.events, verifier.derived) == (len(entries), 3)
+
+
+def test_a_binding_may_have_raised_a_pods_generation_as_it_did_in_older_logs() -> None:
+    entries, end = a_log()
+    bound = index_of(entries, "PodBound")
+
+    def bind_as_before(data: dict[str, Any]) -> None:
+        data["body"]["metadata"] = {"generation": 2}
+
+    verified(with_data(entries, bound, bind_as_before), end)
+    with pytest.raises(Damaged, match="generation is 3 after 1"):
+        verified(with_data(entries, bound, lambda data: data["body"].update(metadata={"generation": 3})), end)
 
 
 def test_a_log_is_verified_from_a_position_on_without_what_was_before() -> None:
@@ -130,7 +144,7 @@ def test_entries_in_another_order_are_found() -> None:
 
 def test_an_inserted_entry_is_found() -> None:
     entries, end = a_log()
-    copy = entries[-1]._replace(position=end + 1, after=end)
+    copy = entries[index_of(entries, "PodCreated", 2)]._replace(position=end + 1, after=end)
     with pytest.raises(Damaged, match="exists already") as found:
         verified([*entries, copy], end + 1)
     assert found.value.position == end + 1

@@ -114,7 +114,6 @@ class Reconciler:
         self.failure: LostHistory | None = None
         self.looks = 0
         self._on_failure = on_failure
-        self._log = log
         self._replica = replica
         self._hints = hints
         self._controllers: Mapping[str, Controller[Any]] = {each.name: each for each in controllers}

@@ -24,6 +24,7 @@ from services.api.keepers import Identities
 from services.command_protocol import Place, answering
 from services.machine_nodes import OwnPlace
 from services.node_protocol import IDENTITY_FILE
+from tests.services.api.identity.handshakes import shake_hands
 
 
 @pytest.fixture
@@ -38,15 +39,7 @@ def identities(authority: Authority, folder: Path, names: list[str]) -> Identiti
 def seen_by_api(authority: Authority, place: OwnPlace) -> tuple[str, tuple[str, ...]]:
     """Shake hands as the API does, and return whom it sees. Raises ssl.SSLError where either does not believe."""
     server = tls_context(authority, server_pem(authority, ("api",), wall_clock()))
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = server.wrap_bio(to_server, to_client, server_side=True)
-    theirs = place.tls.wrap_bio(to_client, to_server)
-    for _ in range(4):
-        for side in (theirs, ours):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
+    ours, _ = shake_hands(server, place.tls)
     user, _ = user_of(ours.getpeercert(binary_form=True) or b"")
     return user.name, user.groups
 

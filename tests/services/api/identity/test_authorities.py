@@ -21,6 +21,7 @@ from services.api.identity.authorities import (
     user_of,
 )
 from services.api.requests import User
+from tests.services.api.identity.handshakes import shake_hands
 
 DAY = 86_400_000
 NOW = 1_795_435_200_000
@@ -29,15 +30,7 @@ YEAR = timedelta(days=365)
 
 def shaken(authority: Authority, server: Path, client: ssl.SSLContext, name: str = "localhost") -> bytes:
     """Return the certificate that the server has of its client, after a handshake. Raises ssl.SSLError."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = tls_context(authority, server).wrap_bio(to_server, to_client, server_side=True)
-    theirs = client.wrap_bio(to_client, to_server, server_hostname=name)
-    for _ in range(4):
-        for side in (theirs, ours):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
+    ours, _ = shake_hands(tls_context(authority, server), client, name)
     return ours.getpeercert(binary_form=True) or b""
 
 

@@ -21,6 +21,7 @@ from schemas.errors import BadRequest, ChronosetError, Forbidden
 from services.agent.serving.certificates import Named, ServingCertificate
 from services.api.identity.authorities import Authority, authority_in, client_pem, server_pem
 from services.api.identity.node_certificates import node_certificate, nodes_authority, renew, tls_of_api
+from tests.services.api.identity.handshakes import shake_hands
 
 ADDRESS = "10.0.0.4"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -46,15 +47,7 @@ def a_server(nodes: Authority, folder: Path, node: str = "n1") -> ssl.SSLContext
 
 def shaken(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "n1") -> str:
     """Shake hands, and return what the client hears then. Raises ssl.SSLError where either side does not believe."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = server.wrap_bio(to_server, to_client, server_side=True)
-    theirs = client.wrap_bio(to_client, to_server, server_hostname=name)
-    for _ in range(4):
-        for side in (theirs, ours):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
+    ours, theirs = shake_hands(server, client, name)
     ours.write(b"well")
     return theirs.read(4).decode()
 

@@ -8,9 +8,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.errors import Unavailable
-from schemas.kinds import NODE
-from schemas.taints import taints_of
 from services.connections import connect
 from services.loadtest.api_hands import ApiHand
 from services.loadtest.checks import differences, wait_until_calm
@@ -26,7 +23,8 @@ from services.wiring import edges_of, open_log
 
 PATIENCE = 120.0
 """Seconds for each step of a scenario."""
-NODES_PATIENCE = 60.0
+REST = 1.0
+"""Seconds after which what the nodes have caused is over."""
 GLANCE = 0.01
 """Seconds between two looks at whether a scenario is over; whoever measured Kubernetes polled it, too."""
 OUTSIDE = ("nodes",)
@@ -85,7 +83,8 @@ def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
     log = open_log(cluster.settings, "loadtest")
     watch = Watch(log, GLANCE)
     try:
-        _wait_for_nodes(watch)
+        watch.wait_for_nodes(NODES)
+        time.sleep(REST)
         if over_api:
             watch.stop()
             with closing(ApiHand(cluster.settings.data_dir / KUBECONFIG, PATIENCE)) as hand:
@@ -95,16 +94,6 @@ def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
     finally:
         watch.stop()
         log.close()
-
-
-def _wait_for_nodes(watch: Watch) -> None:
-    """Wait until every node takes pods: who registers over the API is tainted until a controller has looked."""
-    deadline = time.monotonic() + NODES_PATIENCE
-    while sum(not taints_of(node) for node in watch.replica.list(NODE.resource)) < NODES:
-        if time.monotonic() > deadline:
-            raise Unavailable(f"of {NODES} nodes not all take pods")
-        time.sleep(0.1)
-    time.sleep(1.0)
 
 
 def _differences(cluster: Running) -> list[str]:

@@ -12,8 +12,7 @@ from typing import TypeVar
 from events.log import Log
 from events.memory import wall_clock
 from schemas.changes import Change, Create
-from schemas.errors import Unavailable
-from schemas.kinds import NODE, STATEFUL_SET
+from schemas.kinds import STATEFUL_SET
 from schemas.objects import Key
 from services.broker.keys import Keys
 from services.broker.streams import StreamsBroker
@@ -41,8 +40,6 @@ from services.wiring import edges_of, open_log
 AT_ONCE = 100
 """Sets changed by one batch."""
 CALM_SECONDS = 20.0
-NODES_PATIENCE = 60.0
-"""Seconds that the nodes have to register, before anything is measured."""
 
 T = TypeVar("T")
 Changes = Callable[[], Sequence[Change]]
@@ -86,12 +83,8 @@ class Driver:
         self._churner = Churner(self._hand, self.watch, [*self._sets, *self._daemons], profile.replicas)
 
     def wait_for_nodes(self) -> None:
-        """Wait until all nodes have registered. Raises Unavailable."""
-        deadline = time.monotonic() + NODES_PATIENCE
-        while len(self.watch.replica.list(NODE.resource)) < self._profile.nodes:
-            if time.monotonic() > deadline:
-                raise Unavailable(f"of {self._profile.nodes} nodes not all have registered")
-            time.sleep(0.05)
+        """Wait until all nodes take pods. Raises Unavailable."""
+        self.watch.wait_for_nodes(self._profile.nodes)
 
     def play(self, progress: Progress) -> list[str]:
         """Go through all phases; return what did not settle within the profile's time."""

@@ -10,13 +10,20 @@ from typing import NamedTuple
 from events.log import Log
 from events.replica import Applied, Replica
 from events.state import State
-from schemas.kinds import DAEMON_SET, POD, STATEFUL_SET
+from schemas.counts import counted
+from schemas.errors import Unavailable
+from schemas.kinds import DAEMON_SET, NODE, POD, STATEFUL_SET
 from schemas.objects import Key, controller_of, key_of, uid_of
+from schemas.taints import taints_of
 from services.loadtest.sets import is_settled
 
 _BY_KIND = {kind.kind: kind.resource for kind in (STATEFUL_SET, DAEMON_SET)}
 _SETS = tuple(f"{resource}/" for resource in _BY_KIND.values())
 _PODS = f"{POD.resource}/"
+
+
+NODES_PATIENCE = 60.0
+"""Seconds that the nodes have to take pods, before anything is measured."""
 
 
 class Settled(NamedTuple):
@@ -46,6 +53,17 @@ class Watch:
     def stop(self) -> None:
         """Follow no more."""
         self.replica.stop()
+
+    def wait_for_nodes(self, count: int) -> None:
+        """Wait until so many nodes take pods: who registers over the API is tainted until a controller has looked.
+
+        Raises Unavailable.
+        """
+        deadline = time.monotonic() + NODES_PATIENCE
+        while sum(not taints_of(node) for node in self.replica.list(NODE.resource)) < count:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"of {counted(count, 'node')} not all take pods")
+            time.sleep(0.05)
 
     def await_settled(self, keys: Iterable[Key], more: bool = False) -> None:
         """From now on `wait` is for these sets to have come to rest. Call it before they are changed.

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from events.codec import Entry, decode
 from events.fold import apply, whole_batches
@@ -38,8 +38,7 @@ COLLECT_EVERY, COLLECT_AFTER = 5.0, 5_000
 follower does not wait for them: a look stops the process for some 300 ns for each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """One event as it was folded, with its object before and after."""
 
     event: Event

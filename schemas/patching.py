@@ -46,16 +46,14 @@ def _has_same_types(a: Json, b: Json) -> bool:
     return kind is not float or repr(a) == repr(b)
 
 
-def is_written_as(value: Json, other: Json) -> bool:
-    """True if `value` is JSON all the way down, and strictly equal to `other`, with its keys in the same order.
+def is_json(value: Json) -> bool:
+    """True if a value is JSON all the way down: no bytes, no tuple, no NaN or infinity, only strings as keys.
 
-    That is: no bytes, no tuple, no NaN or infinity, only strings as keys. Written and read back as JSON it is what it
-    was, told by bytes that know types, lengths and the sign of zero: a tenth of the time that a walk in Python takes.
+    Written and read back as JSON it is what it was, told by bytes that know types, lengths, the order of keys and the
+    sign of zero: a tenth of the time that a walk in Python takes.
     """
     try:
-        written = marshal.dumps(value, _PLAIN)
-        as_json = marshal.dumps(orjson.loads(orjson.dumps(value)), _PLAIN)
-        return as_json == written == marshal.dumps(other, _PLAIN)
+        return marshal.dumps(orjson.loads(orjson.dumps(value)), _PLAIN) == marshal.dumps(value, _PLAIN)
     except (ValueError, TypeError):
         return False
 

@@ -27,6 +27,7 @@ from schemas.objects import (
     with_fields,
     with_metadata,
 )
+from schemas.patching import strictly_equal
 from schemas.selectors import selector_of
 
 DERIVATION = 1
@@ -80,13 +81,23 @@ def revision_data(workload: Object) -> tuple[Object, bytes]:
     Only the template is kept, marked to replace whatever it is patched into (getPatch,
     stateful_set_utils.go).
     """
-    data = {"spec": {"template": {**workload["spec"]["template"], "$patch": "replace"}}}
+    data = _data_of(workload["spec"]["template"])
     return data, go_json(data)
+
+
+def _data_of(template: Object) -> Object:
+    return {"spec": {"template": {**template, "$patch": "replace"}}}
 
 
 def template_of(revision: Object) -> Object:
     """Return the pod template that a revision keeps: the inverse of `revision_data`."""
     return {name: value for name, value in revision["data"]["spec"]["template"].items() if name != "$patch"}
+
+
+def is_kept(template: Object, revisions: Iterable[Object]) -> bool:
+    """Say whether one of these revisions holds a template: then nothing is derived, and no name can be taken."""
+    data = _data_of(template)
+    return any(strictly_equal(each.get("data"), data) for each in revisions)
 
 
 def statefulset_hash(data: bytes, collision_count: int) -> str:

@@ -9,6 +9,7 @@ write about is never parked: the status of a budget moves with each pod that it 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 
 from events.state import State
 from schemas.changes import Decision
@@ -23,18 +24,34 @@ FEWEST_OBJECTS = 3
 _WORKLOADS = tuple(kind.kind for kind in WORKLOADS)
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What was appended for a key within a generation and the last minute, and the most objects seen there."""
+
+    generation: int
+    recent: deque[tuple[Milliseconds, int]] = field(default_factory=deque)
+    written: int = 0
+    most: int = FEWEST_OBJECTS
+
+    def forget(self, until: Milliseconds) -> None:
+        while self.recent and self.recent[0][0] <= until:
+            self.written -= self.recent.popleft()[1]
+        if not self.recent:
+            self.most = FEWEST_OBJECTS
+
+
 class Breaker:
-    """Counts what one process appended for each key within the last minute, and the most objects that it saw there."""
+    """Counts what one process appended for each key."""
 
     def __init__(self) -> None:
-        self._appended: dict[tuple[str, Key], deque[tuple[Milliseconds, int]]] = {}
-        self._generations: dict[tuple[str, Key], int] = {}
-        self._most: dict[tuple[str, Key], int] = {}
+        self._tallies: dict[tuple[str, Key], _Tally] = {}
 
     def count(self, controller: str, key: Key, events: int, now: Milliseconds) -> None:
-        """Remember that `events` were appended for a key."""
-        if events:
-            self._appended.setdefault((controller, key), deque()).append((now, events))
+        """Remember that `events` were appended for a key that was asked about before."""
+        tally = self._tallies.get((controller, key))
+        if events and tally is not None:
+            tally.recent.append((now, events))
+            tally.written += events
 
     def parked(
         self, controller: str, key: Key, obj: Object | None, state: State, now: Milliseconds
@@ -45,23 +62,18 @@ class Breaker:
         """
         which = (controller, key)
         if obj is None or obj["kind"] not in _WORKLOADS:
-            for known in (self._appended, self._generations, self._most):
-                known.pop(which, None)
+            self._tallies.pop(which, None)
             return None
         generation = obj["metadata"].get("generation", 0)
-        if self._generations.get(which) != generation:
-            self._generations[which] = generation
-            self._appended.pop(which, None)
-        recent = self._appended.setdefault(which, deque())
-        while recent and recent[0][0] <= now - WINDOW_MS:
-            recent.popleft()
-        before = self._most.get(which, FEWEST_OBJECTS) if recent else FEWEST_OBJECTS
-        owned = self._most[which] = max(before, state.count_owned(uid_of(obj)))
-        written = sum(events for _, events in recent)
-        if written <= EVENTS_PER_OBJECT * owned:
+        tally = self._tallies.get(which)
+        if tally is None or tally.generation != generation:
+            tally = self._tallies[which] = _Tally(generation)
+        tally.forget(now - WINDOW_MS)
+        owned = tally.most = max(tally.most, state.count_owned(uid_of(obj)))
+        if tally.written <= EVENTS_PER_OBJECT * owned:
             return None
         return Decision(
-            waiting_for=f"parked as a runaway: {written} events in a minute for {owned} objects "
+            waiting_for=f"parked as a runaway: {tally.written} events in a minute for {owned} objects "
             f"(at most {EVENTS_PER_OBJECT} each); it goes on by itself, or at once when its spec changes",
-            requeue_at=recent[0][0] + WINDOW_MS + 1,
+            requeue_at=tally.recent[0][0] + WINDOW_MS + 1,
         )

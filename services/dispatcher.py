@@ -128,7 +128,7 @@ class Dispatcher:
             if now:
                 self._queue.hints.mark_many(now, position)
             if later:
-                self._queue.hints.at_many(later, wall_clock() + FOLLOWED_MS)
+                self._queue.hints.at(later, wall_clock() + FOLLOWED_MS)
         except Unavailable as error:
             self._lose_queue(error)
 

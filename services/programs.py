@@ -36,6 +36,7 @@ class Program:
     run     blocks until it is told to stop; SIGTERM raises SystemExit in it unless it sets a handler of its own
     once    it does one thing: ending with 0 it is not started again
     grace   seconds from SIGTERM to SIGKILL
+    nice    how far it steps back for the cluster's other programs where all want a processor (nice(2), 0 to 19)
     is_ready  whether an instance that was started at that millisecond does its work; None: all do from the beginning
     """
 
@@ -44,14 +45,16 @@ class Program:
     count: int = 1
     once: bool = False
     grace: float = 10.0
+    nice: int = 0
     is_ready: Callable[[Settings, Milliseconds], bool] | None = None
 
 
 def fork(body: Callable[[], int], close: int) -> Forked:
-    """Run `body` in a child that dies with us and has a session of its own; its result is the exit code.
+    """Run `body` in a child that dies with us; its result is the exit code.
 
-    `close` is the descriptor of the data directory's lock, which is not for programs. The child leaves without the
-    parent's exit handlers.
+    It is a process group of its own, so that no Ctrl-C reaches it, but no session: Linux shares processors out by
+    session first (sched(7), autogroup), and `Program.nice` counts within one only. `close` is the descriptor of the
+    data directory's lock, which is not for programs. The child leaves without the parent's exit handlers.
     """
     parent = os.getpid()
     sys.stdout.flush()
@@ -63,7 +66,7 @@ def fork(body: Callable[[], int], close: int) -> Forked:
     try:
         die_with_parent(parent)
         os.close(close)
-        os.setsid()
+        os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, _leave)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         code = body()
@@ -78,6 +81,7 @@ def run_program(program: Program, name: str, log_file: Path, settings: Settings)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    os.nice(program.nice)
     log_to_file(log_file, name)
     if settings.metrics_port and not program.once:
         measures.begin()

@@ -134,7 +134,7 @@ def arguments(plan: ServerPlan) -> list[str]:
 
 
 def launch(plan: ServerPlan, binary: ServerBinary, holds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-    """Start a server, in a session of its own (no Ctrl-C reaches it), and return it without waiting.
+    """Start a server, a process group of its own (no Ctrl-C reaches it), and return it without waiting.
 
     It gets SIGTERM when our main thread dies, so a killed supervisor leaves no server behind; `holds` are descriptors
     that it keeps open until its end (the lock of the data directory: no second server on one AOF).
@@ -149,7 +149,7 @@ def launch(plan: ServerPlan, binary: ServerBinary, holds: tuple[int, ...] = ()) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=_ENVIRONMENT,
-        start_new_session=True,
+        process_group=0,
         pass_fds=holds,
         preexec_fn=partial(_tie, os.getpid()),
     )

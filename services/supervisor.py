@@ -3,7 +3,7 @@
 Forking after one import of everything shares that memory among all programs, and starts one in milliseconds. The parent
 has one thread and takes its signals synchronously, so nothing can happen between two of its steps.
 
-Every child lives in a session of its own: no Ctrl-C on the terminal reaches it, the supervisor alone decides the order.
+Every child is a process group of its own: no Ctrl-C on the terminal reaches it, the supervisor alone decides the order.
 Every child dies with the supervisor, however that ends (programs by SIGKILL, since all they know is in the log; servers
 by SIGTERM, so that they close their files). What an agent detaches, the pods, lives on.
 """

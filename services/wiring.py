@@ -90,6 +90,8 @@ CONTROLLERS: tuple[Controller[Any], ...] = (
 )
 """All controllers. What a program needs of the last one is its key; a worker's own listens (`fitted`)."""
 WORKERS = 2
+STEP_BACK = 5
+"""How nice those are who follow the log and decide: who takes a write or answers a question comes first."""
 LOG_PATIENCE = 30.0
 """Seconds a program tries to reach a log that is away before a call of it fails."""
 API_PATIENCE = 5.0
@@ -331,11 +333,11 @@ def on_sigterm(stop: Callable[[], object]) -> None:
 
 
 PROGRAMS: tuple[Program, ...] = (
-    Program("projector", run_projector),
+    Program("projector", run_projector, nice=STEP_BACK),
     Program("dispatcher", run_dispatcher),
-    Program("worker", run_worker, count=WORKERS),
+    Program("worker", run_worker, count=WORKERS, nice=STEP_BACK),
     Program("api", run_api, is_ready=api_answers),
-    Program("historian", run_historian),
+    Program("historian", run_historian, nice=STEP_BACK),
     Program("agents", run_agents, grace=PODS_GRACE + 15),
 )
 """What `up` runs, in the order of their start: six processes that follow the log, and the historian, which only looks

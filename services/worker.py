@@ -7,7 +7,6 @@ so a lost, late or repeated message changes nothing but the time.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from events.commit import (
     Proposal,
     Wish,
 )
+from events.ids import random_id
 from events.log import Log
 from events.replica import Applied, Replica
 from events.state import State
@@ -56,12 +56,13 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class Look:
-    """A look at a key: what was decided last, and upon which position of the log."""
+    """A look at a key: what was decided last, upon or at which position of the log, and how much came of it."""
 
     controller: Controller[Any]
     hint: Hint
     decision: Decision = field(default_factory=Decision)
     position: Position = 0
+    appended: int = 0
 
 
 class Causes:
@@ -122,6 +123,8 @@ class Reconciler:
         self._committer = Committer(log, replica, self._catch_up, edges)
         self._breaker = Breaker()
         self._failures: dict[Hint, int] = {}
+        self._done: list[Look] = []
+        self._log = _log.bind()
 
     @property
     def conflicts(self) -> int:
@@ -135,17 +138,27 @@ class Reconciler:
         """
         waiting = deque(dict.fromkeys(zip(names_and_keys[::2], names_and_keys[1::2], strict=True)))
         left = FOLLOWED_AT_MOST * len(waiting)
-        while waiting:
-            together = [waiting.popleft() for _ in range(min(len(waiting), TOGETHER))]
-            dirty = self._look_at(together)
-            left -= len(together)
-            if len(waiting) + len(dirty) > left:
-                self._hints.mark_many(dirty)
-            else:
-                waiting.extend(each for each in dirty if each not in waiting)
+        said: dict[Run, Sentence | None] = {}
+        try:
+            while waiting:
+                together = [waiting.popleft() for _ in range(min(len(waiting), TOGETHER))]
+                dirty = self._look_at(together, said)
+                left -= len(together)
+                if len(waiting) + len(dirty) > left:
+                    self._hints.mark_many(dirty)
+                else:
+                    waiting.extend(each for each in dirty if each not in waiting)
+        finally:
+            self._hints.release(said)
+            self._report()
 
-    def _look_at(self, keys: Sequence[tuple[str, Key]]) -> list[tuple[str, Key]]:
-        """Reconcile keys, but those that run elsewhere (they run once more after that); return what is dirty now."""
+    def _look_at(
+        self, keys: Sequence[tuple[str, Key]], said: dict[Run, Sentence | None]
+    ) -> list[tuple[str, Key]]:
+        """Reconcile keys, but those that run elsewhere (they run once more after that); return what is dirty now.
+
+        `said` are the runs before, which end with it; after it, what is said of these, to be released.
+        """
         unknown = [each for each in keys if each[0] not in self._controllers]
         if unknown:
             _log.error("hints for controllers that this worker does not have", keys=unknown)
@@ -157,8 +170,9 @@ class Reconciler:
                 self._replica.catch_up()
                 seen = self._replica.position
 
-        runs = self._hints.take([each for each in keys if each not in unknown], meanwhile=read_ahead)
-        said: dict[Run, Sentence | None] = dict.fromkeys(runs)
+        runs = self._hints.take([each for each in keys if each not in unknown], read_ahead, said)
+        said.clear()
+        said |= dict.fromkeys(runs)
         dirty: dict[tuple[str, Key], None] = {}
         begun = time.perf_counter()
         self.looks += len(runs)
@@ -174,9 +188,7 @@ class Reconciler:
             self._on_failure()
             raise
         except ChronosetError as error:
-            said = {run: self._try_later(run.hint, str(error)) for run in runs}
-        finally:
-            self._hints.release(said)
+            said |= {run: self._try_later(run.hint, str(error)) for run in runs}
         return list(dirty)
 
     def _commit(self, looks: Sequence[Look]) -> list[Committed | Exception]:
@@ -187,7 +199,7 @@ class Reconciler:
                     partial(self._decide, look),
                     Intent(
                         Actor(f"controller:{look.controller.name}", "socket"),
-                        uuid.uuid4().hex,
+                        random_id(),
                         remember=REMEMBER_CONTROLLER,
                     ),
                 )
@@ -213,12 +225,13 @@ class Reconciler:
             case Committed(appended, changed=changed):
                 self._failures.pop(look.hint, None)
                 self._breaker.count(name, key, appended.count, self._edges.clock())
-                position = appended.last if appended.count else look.position
-                self._report(look, appended.count, position)
+                if appended.count:
+                    look.position, look.appended = appended.last, appended.count
+                self._done.append(look)
                 came_to = (
                     "appended" if appended.count else "waiting" if look.decision.waiting_for else "nothing"
                 )
-                sentence = Sentence(look.decision.waiting_for, position)
+                sentence = Sentence(look.decision.waiting_for, look.position, look.decision.requeue_at)
                 with self._replica.reading() as state:
                     dirty = dirty_keys(self._controllers.values(), state, changed)
         measures.RECONCILES.labels(name, came_to).observe(time.perf_counter() - begun)
@@ -247,22 +260,23 @@ class Reconciler:
                 decision.changes, decision.rests_on, (guard, guarded), cause or _cause_of(decision, obj)
             )
 
-    def _report(self, look: Look, appended: int, position: Position) -> None:
-        (name, key), decision = look.hint, look.decision
-        if decision.requeue_at is not None:
-            self._hints.at(name, key, decision.requeue_at)
-        if appended or decision.waiting_for:
-            _log.info(
-                "reconciled",
-                controller=name,
-                key=key,
-                position=stream_id_of(position),
-                decision=[f"{type(change).__name__} {change.key}" for change in decision.changes[:10]],
-                changes=len(decision.changes),
-                appended=appended,
-                waiting_for=decision.waiting_for,
-                requeue_at=decision.requeue_at,
-            )
+    def _report(self) -> None:
+        """Log what was done, when nobody waits for it any more."""
+        done, self._done = self._done, []
+        for look in done:
+            (name, key), decision = look.hint, look.decision
+            if look.appended or decision.waiting_for:
+                self._log.info(
+                    "reconciled",
+                    controller=name,
+                    key=key,
+                    position=stream_id_of(look.position),
+                    decision=[f"{type(change).__name__} {change.key}" for change in decision.changes[:10]],
+                    changes=len(decision.changes),
+                    appended=look.appended,
+                    waiting_for=decision.waiting_for,
+                    requeue_at=decision.requeue_at,
+                )
 
     def _try_later(self, hint: Hint, why: str) -> Sentence:
         """Look again after a pause that doubles with each failure in a row, and say why."""
@@ -270,8 +284,8 @@ class Reconciler:
         failures = self._failures[hint] = self._failures.get(hint, 0) + 1
         pause = min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_MOST_MS)
         _log.warning("will look again", controller=name, key=key, why=why, in_ms=pause, failures=failures)
-        self._hints.at(name, key, self._edges.clock() + pause)
-        return Sentence(f"{why} (tried {failures} times)", self._replica.position)
+        due = self._edges.clock() + pause
+        return Sentence(f"{why} (tried {failures} times)", self._replica.position, due)
 
     def _catch_up(self, position: Position) -> None:
         if not self._replica.wait_for(position, CATCH_UP_SECONDS):

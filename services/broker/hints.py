@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -30,7 +31,7 @@ import redis
 import structlog
 
 from events.ids import random_uid
-from events.lines import Line, script_of
+from events.lines import Line, Part, script_of
 from schemas.positions import Position, position_of, stream_id_of
 from schemas.times import Milliseconds
 from services.broker.errors import reaching_the_queue
@@ -84,27 +85,6 @@ return enqueued
 """
 )
 
-TAKE = script_of(
-    NOW
-    + _RUNS
-    + """
-local lease, taken = ARGV[1] .. ' ' .. string.format('%.0f', now + ARGV[2]), {}
-for i = 3, #ARGV do
-  local mark = redis.call('HGET', KEYS[1], ARGV[i])
-  redis.call('HDEL', KEYS[1], ARGV[i])
-  if runs(KEYS[2], ARGV[i], now) then
-    redis.call('SADD', KEYS[3], ARGV[i])
-    taken[#taken + 1] = false
-  else
-    redis.call('HSET', KEYS[2], ARGV[i], lease)
-    redis.call('SREM', KEYS[3], ARGV[i])
-    taken[#taken + 1] = string.match(mark or '', ' (%S+)$') or '0'
-  end
-end
-return taken
-"""
-)
-
 RENEW = script_of(
     NOW
     + _RUNS
@@ -117,19 +97,20 @@ end
 """
 )
 
-RELEASE = script_of(
+TURN = script_of(
     NOW
     + _RUNS
     + _MARK_ONE
     + """
-local enqueued = 0
-for i = 1, #ARGV, 4 do
-  local hint, token, payload, sentence = unpack(ARGV, i, i + 3)
+local first, enqueued = 4 + 5 * ARGV[3], 0
+for i = 4, first - 1, 5 do
+  local hint, token, payload, sentence, due = unpack(ARGV, i, i + 4)
   if sentence == '' then
     redis.call('HDEL', KEYS[5], hint)
   elseif sentence ~= '=' then
     redis.call('HSET', KEYS[5], hint, sentence)
   end
+  if due ~= '' then redis.call('ZADD', KEYS[6], 'LT', due, hint) end
   local holder = runs(KEYS[3], hint, now)
   if not holder or holder == token then
     redis.call('HDEL', KEYS[3], hint)
@@ -138,9 +119,23 @@ for i = 1, #ARGV, 4 do
     end
   end
 end
-return enqueued
+local lease, answer = ARGV[1] .. ' ' .. string.format('%.0f', now + ARGV[2]), {enqueued}
+for i = first, #ARGV do
+  local waiting = redis.call('HGET', KEYS[2], ARGV[i])
+  redis.call('HDEL', KEYS[2], ARGV[i])
+  if runs(KEYS[3], ARGV[i], now) then
+    redis.call('SADD', KEYS[4], ARGV[i])
+    answer[#answer + 1] = false
+  else
+    redis.call('HSET', KEYS[3], ARGV[i], lease)
+    redis.call('SREM', KEYS[4], ARGV[i])
+    answer[#answer + 1] = string.match(waiting or '', ' (%S+)$') or '0'
+  end
+end
+return answer
 """
 )
+"""Ends some runs, then begins others: a worker goes from one to the next in one round trip."""
 
 LIST_DUE = script_of(
     NOW
@@ -203,10 +198,15 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """What a key waits for, as of a position in the log."""
+    """What a key waits for, as of a position in the log; at `due` it wants to be looked at whatever happens."""
 
     text: str
     position: Position
+    due: Milliseconds | None = None
+
+
+NOBODY: Mapping[Run, Sentence | None] = MappingProxyType({})
+"""No run that ends."""
 
 
 class Hints:
@@ -257,21 +257,24 @@ class Hints:
 
     @reaching_the_queue()
     def take(
-        self, hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object] = lambda: None
+        self,
+        hints: Sequence[tuple[str, str]],
+        meanwhile: Callable[[], object] = lambda: None,
+        ended: Mapping[Run, Sentence | None] = NOBODY,
     ) -> list[Run]:
         """Begin to work on some keys, each given once: they no longer wait, and run until `release`.
 
         Returns the runs of those that do not run elsewhere; the others will run once more after that, and their message
         is done. A mark set from now on brings another run; so read the log after this call, or in advance if as far as
-        the runs' positions: `meanwhile` is called while the queue's server works, and should not raise.
+        the runs' positions: `meanwhile` is called while the queue's server works, and should not raise. The runs of
+        `ended` are released before, in the same round trip.
         """
         wanted, token = [Hint(*hint) for hint in hints], secrets.token_hex(8)
-        keys = [self._keys.waiting_marks, self._keys.running, self._keys.again]
-        answer = self._line.begin(TAKE, keys, [token, self._run_ttl_ms, *map(str, wanted)])
+        answer = self._line.begin(TURN, *self._turn(ended, token, wanted))
         try:
             meanwhile()
         finally:
-            positions = answer()
+            _enqueued, *positions = answer()
         runs = [
             Run(hint, token, None if position == _UNKNOWN else int(position))
             for hint, position in zip(wanted, positions, strict=True)
@@ -286,32 +289,16 @@ class Hints:
     def release(self, said: Mapping[Run, Sentence | None]) -> int:
         """End runs; call it whatever the outcome. Returns how many keys were enqueued again (marked meanwhile).
 
-        A sentence is kept as by `waiting_for`, in the same round trip; None leaves the one that is there.
+        A sentence is kept where it has a text, and its time as by `at`; None leaves what was said before.
         """
-        with self._lock:
-            self._held.difference_update(said)
-        keys = self._keys
-        args = [
-            part
-            for run, sentence in said.items()
-            for part in (
-                str(run.hint),
-                run.token,
-                self._payload(run.hint),
-                _UNSAID if sentence is None else _value_of(sentence),
-            )
-        ]
-        stores = [self._stream, keys.waiting_marks, keys.running, keys.again, keys.sentences]
-        return int(self._line.run(RELEASE, stores, args))
+        return int(self._line.run(TURN, *self._turn(said))[0])
 
     @reaching_the_queue()
-    def at(self, controller: str, key: str, ms: Milliseconds) -> None:
-        """Ask for a look at a key at `ms` (since 1970, the clock that `due` is called with); the earliest wins."""
-        self._line.call("ZADD", self._keys.timers, "LT", ms, str(Hint(controller, key)))
+    def at(self, hints: Iterable[tuple[str, str]], ms: Milliseconds) -> None:
+        """Ask for a look at some (controller, key) at `ms` (since 1970, the clock that `due` is called with).
 
-    @reaching_the_queue()
-    def at_many(self, hints: Iterable[tuple[str, str]], ms: Milliseconds) -> None:
-        """Ask for a look at many (controller, key) at `ms`, in one round trip; the earliest time of each wins."""
+        In one round trip; the earliest time of each wins.
+        """
         scores = [part for hint in hints for part in (ms, str(Hint(*hint)))]
         if scores:
             self._line.call("ZADD", self._keys.timers, "LT", *scores)
@@ -337,15 +324,6 @@ class Hints:
         return Due(tuple(hints), min(candidates, default=None))
 
     @reaching_the_queue()
-    def waiting_for(self, controller: str, key: str, text: str, position: Position) -> None:
-        """Say what a key waits for, as of `position`; an empty text takes the sentence away."""
-        name = str(Hint(controller, key))
-        if text:
-            self._line.call("HSET", self._keys.sentences, name, _value_of(Sentence(text, position)))
-        else:
-            self._line.call("HDEL", self._keys.sentences, name)
-
-    @reaching_the_queue()
     def sentences(self) -> dict[Hint, Sentence]:
         """Return what every key waits for; keys that wait for nothing are absent."""
         stored: Any = self._client.hgetall(self._keys.sentences)
@@ -356,6 +334,21 @@ class Hints:
         self._renewal.stop()
         self._line.close()
         self._renewing.close()
+
+    def _turn(
+        self, ended: Mapping[Run, Sentence | None], token: str = "", wanted: Sequence[Hint] = ()
+    ) -> tuple[list[Part], list[Part]]:
+        """Return the keys and arguments of `TURN`. Runs that end are renewed no more, whatever comes of it."""
+        with self._lock:
+            self._held.difference_update(ended)
+        keys = self._keys
+        args: list[Part] = [token, self._run_ttl_ms, len(ended)]
+        for run, sentence in ended.items():
+            said = _UNSAID if sentence is None else _value_of(sentence)
+            due = "" if sentence is None or sentence.due is None else sentence.due
+            args += (str(run.hint), run.token, self._payload(run.hint), said, due)
+        stores: list[Part] = [self._stream, keys.waiting_marks, keys.running, keys.again, keys.sentences]
+        return [*stores, keys.timers], [*args, *map(str, wanted)]
 
     def _renew_held(self) -> None:
         with self._lock:

@@ -43,6 +43,7 @@ def bench(
     from services.bench.lines import PARTS, Ground
     from services.bench.worlds import history
     from services.loadtest.clusters import place_beside
+    from services.loadtest.usage import interpreter
 
     chosen = only or list(PARTS)
     for name in chosen:
@@ -54,7 +55,8 @@ def bench(
     floors = measure(place, entries)
     floor_line = (
         f"floors: {floors.pings:,.0f} PING/s, fdatasync p50 {1000 * floors.fdatasync:.2f} ms, "
-        f"{floors.folds:,.0f} no-op folds/s; {os.cpu_count()} cores, load average {load[0]:.2f} before"
+        f"{floors.folds:,.0f} no-op folds/s; {os.cpu_count()} cores, {interpreter()}, load average "
+        f"{load[0]:.2f} before"
     )
     print(floor_line, file=sys.stdout if output is WriteOutput.TABLE else sys.stderr, flush=True)
     readings: list[Reading] = []

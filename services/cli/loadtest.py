@@ -192,10 +192,12 @@ def _compared(result: Compared) -> str:
 
 
 def _about(result: Compared) -> str:
+    from services.loadtest.usage import interpreter
+
     plan = result.plan
     nodes = "nodes and driver over the HTTP API" if plan.over_api else "simulated nodes inside, no API"
     pool, load = counted(plan.workers, "worker"), f"load average {result.load:.2f} at the start"
-    return f"500 nodes, {pool}, {plan.durability}; {nodes}; {load}"
+    return f"500 nodes, {pool}, {plan.durability}; {nodes}; {interpreter()}; {load}"
 
 
 def _as_json(result: Compared) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from services.settings import KUBECONFIG, Durability, Settings, joined, settings
 from services.supervisor import Supervisor
 from services.wiring import (
     CONTROLLERS,
+    STEP_BACK,
     edges_of,
     on_sigterm,
     open_log,
@@ -115,9 +116,9 @@ def programs(shape: Shape) -> tuple[Program, ...]:
     worker = _run_traced_worker if shape.is_traced else run_worker
     play = run_nodes_over_api if shape.over_api else run_nodes
     deciding = (
-        Program("projector", run_projector),
+        Program("projector", run_projector, nice=STEP_BACK),
         Program("dispatcher", run_dispatcher),
-        Program("worker", worker, count=shape.workers),
+        Program("worker", worker, count=shape.workers, nice=STEP_BACK),
     )
     api = (Program("api", run_api),) if shape.over_api else ()
     nodes = (Program("nodes", partial(play, shape.nodes)),) if shape.nodes else ()

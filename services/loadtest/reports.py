@@ -12,6 +12,7 @@ from services.loadtest.comparisons import Row
 from services.loadtest.runs import Result
 from services.loadtest.sampling import Sample
 from services.loadtest.statistics import Spread, spread
+from services.loadtest.usage import interpreter
 
 _MB = 1 << 20
 
@@ -55,7 +56,7 @@ def headline(result: Result) -> str:
     sets = f"{counted(profile.sets, 'set')} ({profile.scenario}) of {profile.replicas}{daemons}"
     return (
         f"{counted(plan.workers, 'worker')}, profile {profile.name}: {sets} on {counted(profile.nodes, 'node')}, "
-        f"{plan.durability}; load average {result.load:.2f} at the start"
+        f"{plan.durability}; {interpreter()}; load average {result.load:.2f} at the start"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +56,11 @@ def server_of(client: redis.Redis) -> Server:
 def load_average() -> float:
     """Return the load average of the last minute."""
     return os.getloadavg()[0]
+
+
+def interpreter() -> str:
+    """Return which Python this is: builds of one version differ by a quarter in speed."""
+    return f"Python {platform.python_version()} ({os.path.realpath(sys.executable)})"
 
 
 def _wakes(process: Path) -> int:

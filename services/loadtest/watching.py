@@ -36,19 +36,22 @@ class Settled(NamedTuple):
 class Watch:
     """A live replica. `events` counts what was folded since the start, `settled` tells of each set that was awaited.
 
-    `pause` seconds pass between two reads: who wakes for every event takes a tenth of the two cores that it measures.
+    With `glance` it looks at the log only while somebody waits, every so many seconds, as who polls does: a follower
+    takes as much of the two cores that it measures as the writer beside it.
     """
 
-    def __init__(self, log: Log, pause: float = 0.0) -> None:
+    def __init__(self, log: Log, glance: float | None = None) -> None:
         self.events = 0
         self.settled: list[Settled] = []
-        self.replica = Replica(log, on_applied=self._note, pause=pause)
+        self.replica = Replica(log, on_applied=self._note, every=glance)
+        self._glance = glance
         self._moved = threading.Condition()
         self._uids: dict[Key, str] = {}
         self._awaited: dict[Key, float] = {}
         self._is_there: Callable[[State, Key], bool] = self._is_settled
         self.replica.load()
-        self.replica.start()
+        if glance is None:
+            self.replica.start()
 
     def stop(self) -> None:
         """Follow no more."""
@@ -64,6 +67,7 @@ class Watch:
             if time.monotonic() > deadline:
                 raise Unavailable(f"of {counted(count, 'node')} not all take pods")
             time.sleep(0.05)
+            self._look()
 
     def await_settled(self, keys: Iterable[Key], more: bool = False) -> None:
         """From now on `wait` is for these sets to have come to rest. Call it before they are changed.
@@ -88,7 +92,10 @@ class Watch:
 
         `progress` is told how many sets still are not, and the events so far, every `every` seconds.
         """
+        if self._glance is not None:
+            every = self._glance
         while True:
+            self._look()
             with self._moved:
                 self._moved.wait_for(
                     lambda: not self._awaited, max(0.0, min(every, deadline - time.monotonic()))
@@ -99,6 +106,10 @@ class Watch:
                 pass
             if not left or time.monotonic() >= deadline:
                 return left
+
+    def _look(self) -> None:
+        if self._glance is not None:
+            self.replica.catch_up()
 
     def _await(self, keys: Iterable[Key], is_there: Callable[[State, Key], bool], more: bool) -> None:
         with self._moved:

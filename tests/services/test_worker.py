@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from events.codec import decode
@@ -12,7 +12,7 @@ from schemas.changes import Create, Decision, Replace
 from schemas.deletion import deletion_of
 from schemas.errors import Unavailable
 from schemas.objects import Key, Object, key_of, key_of_object, version_of, with_fields
-from services.broker.hints import Hint, Run
+from services.broker.hints import Hint, Run, Sentence
 from services.controllers.controller import Controller
 from services.worker import EVENTS_REMEMBERED, Causes
 from tests.events.worlds import a_bare_pod, a_statefulset
@@ -71,8 +71,12 @@ def test_an_event_whose_mark_is_taken_is_seen_though_it_came_after_the_log_was_r
     cluster.settle()
     take = cluster.queue.take
 
-    def take_late(hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object]) -> list[Run]:
-        (run,) = take(hints, meanwhile)
+    def take_late(
+        hints: Sequence[tuple[str, str]],
+        meanwhile: Callable[[], object],
+        ended: Mapping[Run, Sentence | None],
+    ) -> list[Run]:
+        (run,) = take(hints, meanwhile, ended)
         old = cluster.state.objects[WEB]
         cluster.commit(Replace(old, {**old, "spec": {**old["spec"], "replicas": 2}}))
         return [Run(run.hint, run.token, cluster.log.last())]

@@ -92,7 +92,13 @@ class LossyQueue:
             del self.waiting[hint]
         return hint
 
-    def take(self, hints: Sequence[tuple[str, str]], meanwhile: Callable[[], object]) -> list[Run]:
+    def take(
+        self,
+        hints: Sequence[tuple[str, str]],
+        meanwhile: Callable[[], object],
+        ended: Mapping[Run, Sentence | None],
+    ) -> list[Run]:
+        self.release(ended)
         meanwhile()
         return [Run(Hint(*hint), "", self.marks.pop(Hint(*hint), 0)) for hint in hints]
 
@@ -100,10 +106,11 @@ class LossyQueue:
         for run, sentence in said.items():
             if sentence is not None:
                 self.sentences[run.hint] = sentence.text
+                if sentence.due is not None:
+                    self.ring(run.hint, sentence.due)
         return 0
 
-    def at(self, controller: str, key: str, ms: int) -> None:
-        hint = Hint(controller, key)
+    def ring(self, hint: Hint, ms: int) -> None:
         self.timers[hint] = min(ms, self.timers.get(hint, ms))
 
     def due(self, now: int) -> None:

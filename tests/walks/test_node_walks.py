@@ -97,8 +97,8 @@ class Machines(Cluster):
 def run_walk(seed: int) -> Machines:
     cluster = Machines(seed)
     dice = random.Random(seed + 1)
-    timed = cluster.queue.at
-    cluster.queue.at = lambda who, key, ms: None if who == "heartbeats" else timed(who, key, ms)  # type: ignore[method-assign]
+    timed = cluster.queue.ring
+    cluster.queue.ring = lambda hint, ms: None if hint.controller == "heartbeats" else timed(hint, ms)  # type: ignore[method-assign]
     cluster.commit(Create(a_statefulset("db", "db:0", 3, podManagementPolicy="Parallel")))
     cluster.commit(Create(a_statefulset("web", "web:0", 3)))
     for _ in range(STEPS):

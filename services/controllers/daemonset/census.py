@@ -13,6 +13,7 @@ from events.state import Failure, State, daemon_place
 from schemas.daemon_pods import target_node_of, with_tolerations
 from schemas.kinds import CONTROLLER_REVISION, NODE, POD
 from schemas.objects import Key, Object, key_of
+from schemas.revisions import is_kept
 from schemas.selectors import Selector, selector_of
 from schemas.times import Milliseconds
 from schemas.views import DaemonSetView, PodView
@@ -207,8 +208,7 @@ def _daemon_of(obj: Object, min_ready_seconds: int) -> Daemon:
 def _revisions(state: State, owner: DaemonSetView, owned: list[Object]) -> list[Object]:
     """Return the set's revisions and those of nobody; all of the namespace where a new one's name may be taken."""
     own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
-    present = {**owner.template, "$patch": "replace"}
-    if any(each["data"]["spec"]["template"] == present for each in own):
+    if is_kept(owner.template, own):
         return own
     return state.list(CONTROLLER_REVISION.resource, owner.namespace)
 

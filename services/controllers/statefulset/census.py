@@ -14,6 +14,7 @@ from operator import is_
 from events.state import Failure, State
 from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STORAGE_CLASS
 from schemas.objects import Key, Object, key_of, name_of
+from schemas.revisions import is_kept
 from schemas.selectors import Selector, selector_of
 from schemas.views import ClaimView, PodView, StatefulSetView
 from services.controllers.holdings import Holdings, Pods
@@ -210,11 +211,9 @@ def _strangers(
 ) -> Iterator[str]:
     """Yield the names of missing replicas that pods of others have."""
     ours = {pod.name for pod in memory.released.values()}
-    for index in unsettled:
-        if memory.replicas[index] is None:
-            name = pod_name(owner.name, owner.start + index)
-            if name not in ours and state.get(key_of(POD.resource, owner.namespace, name)) is not None:
-                yield name
+    first, place = owner.start, key_of(POD.resource, owner.namespace, "")
+    missing = (pod_name(owner.name, first + index) for index in unsettled if memory.replicas[index] is None)
+    return (name for name in missing if f"{place}{name}" in state.objects and name not in ours)
 
 
 def _claims(
@@ -238,13 +237,9 @@ def _claims(
 
 
 def _revisions(state: State, owner: StatefulSetView, owned: list[Object]) -> list[Object]:
-    """Return the set's revisions and those of nobody; all of the namespace where a name may be another owner's.
-
-    That can only be while the update revision is not the set's own: it is new, it was deleted, or the last
-    incarnation of the set left one of that name behind.
-    """
+    """Return the set's revisions and those of nobody; all of the namespace where a new one's name may be taken."""
     own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
-    if owner.status.get("updateRevision") in {name_of(revision) for revision in own}:
+    if is_kept(owner.template, own):
         return own
     return state.list(CONTROLLER_REVISION.resource, owner.namespace)
 

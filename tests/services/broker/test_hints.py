@@ -222,8 +222,8 @@ def test_a_dead_workers_message_returns_after_its_run_has_ended() -> None:
 
 
 def test_timers_are_due_at_their_time_and_only_once(client: redis.Redis, keys: Keys, hints: Hints) -> None:
-    hints.at(*WEB, 2_000)
-    hints.at(*DB, 3_000)
+    hints.at([WEB], 2_000)
+    hints.at([DB], 3_000)
     assert hints.due(1_999) == Due((), 2_000)
     assert hints.due(2_000) == Due((WEB,), 3_000)
     assert hints.due(2_500) == Due((), 3_000)
@@ -232,16 +232,16 @@ def test_timers_are_due_at_their_time_and_only_once(client: redis.Redis, keys: K
 
 
 def test_of_two_timers_of_a_key_the_earlier_wins(hints: Hints) -> None:
-    hints.at(*WEB, 2_000)
-    hints.at(*WEB, 1_000)
-    hints.at(*WEB, 5_000)
+    hints.at([WEB], 2_000)
+    hints.at([WEB], 1_000)
+    hints.at([WEB], 5_000)
     assert hints.due(0) == Due((), 1_000)
     assert hints.due(9_000) == Due((WEB,), None)
 
 
 def test_more_timers_than_a_call_takes_are_due_in_the_next(hints: Hints) -> None:
     for number in range(501):
-        hints.at("daemonset", f"default/a{number:03}", 1_000)
+        hints.at([("daemonset", f"default/a{number:03}")], 1_000)
     first = hints.due(1_000)
     assert (len(first.marked), first.next) == (500, 1_000)
     assert hints.due(1_000) == Due((Hint("daemonset", "default/a500"),), None)
@@ -251,7 +251,7 @@ def test_a_due_timer_of_a_waiting_key_enqueues_nothing_more(
     client: redis.Redis, keys: Keys, hints: Hints
 ) -> None:
     hints.mark(*WEB)
-    hints.at(*WEB, 1)
+    hints.at([WEB], 1)
     assert hints.due(2) == Due((WEB,), None)
     assert queued(client, keys) == 1
 
@@ -259,11 +259,25 @@ def test_a_due_timer_of_a_waiting_key_enqueues_nothing_more(
 def test_what_a_key_waits_for_can_be_read_and_taken_away(
     client: redis.Redis, keys: Keys, hints: Hints
 ) -> None:
-    hints.waiting_for(*WEB, "pod web-1 to become Ready", position_of("1700-3"))
-    hints.waiting_for(*DB, "pod db-0 to terminate", position_of("1700-4"))
+    web, db = hints.take([WEB, DB])
+    waits = Sentence("pod web-1 to become Ready", position_of("1700-3"))
+    hints.release({web: waits, db: Sentence("pod db-0 to terminate", position_of("1700-4"))})
     assert client.hget("{c}:waiting", "statefulset/default/web") == b"1700-3 pod web-1 to become Ready"
-    hints.waiting_for(*DB, "", position_of("1701-0"))
-    assert hints.sentences() == {WEB: Sentence("pod web-1 to become Ready", position_of("1700-3"))}
+    hints.release(dict.fromkeys(hints.take([DB]), Sentence("", position_of("1701-0"))))
+    assert hints.sentences() == {WEB: waits}
+
+
+def test_a_worker_goes_from_one_key_to_the_next_and_leaves_the_first_to_be_looked_at_in_time(
+    client: redis.Redis, keys: Keys, hints: Hints
+) -> None:
+    (web,) = hints.take([WEB])
+    assert take(hints, WEB) is None
+    (db,) = hints.take([DB], ended={web: Sentence("pod web-1 to become Ready", 7 << 20, due=2_000)})
+    assert queued(client, keys) == 1, "web was wanted meanwhile"
+    assert take(hints, WEB) is not None
+    assert hints.due(1_999) == Due((), 2_000)
+    assert hints.due(2_000) == Due((WEB,), None)
+    assert not hints.release({db: None})
 
 
 def a_reconciler(broker: StreamsBroker, hints: Hints, work: object) -> None:

@@ -173,9 +173,10 @@ def watch_on(screen: Screen, watched: Watched) -> None:
 def run_view(terminal: int, settings: Settings) -> None:
     """Show the cluster whose supervisor forked us on a terminal, until SIGTERM.
 
-    No Ctrl-C reaches us, since we have a session of our own. Where the supervisor is killed we are told by SIGTERM, not
-    SIGKILL, to give the terminal back.
+    No Ctrl-C reaches us, since we are not the terminal's foreground; whoever is not, and sets it up, would be stopped
+    (SIGTTOU). Where the supervisor is killed we are told by SIGTERM, not SIGKILL, to give the terminal back.
     """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     die_with_parent(os.getppid(), signal.SIGTERM)
     screen = Screen(terminal)
     with suppress(OSError):

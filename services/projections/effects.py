@@ -29,11 +29,16 @@ _WORKLOADS = tuple(kind.resource for kind in WORKLOADS)
 
 def effects_of(event: Event, old: Object | None, new: Object | None) -> list[Command]:
     """Return the commands that project an event; `old` and `new` are its object before and after."""
+    row = object_effects(event, new) if event.op not in (GENESIS, EPOCH) else []
+    return row + effects_beside(event, old, new)
+
+
+def effects_beside(event: Event, old: Object | None, new: Object | None) -> list[Command]:
+    """Return what an event does besides setting or removing the object itself: indexes, rollouts, changes."""
     if event.op in (GENESIS, EPOCH):
         return _changes(event)
     resource = split_key(event.key)[0]
-    commands = object_effects(event, new)
-    commands += _owners(event, old, new)
+    commands = _owners(event, old, new)
     if resource == POD.resource:
         commands += _node(event, old, new)
     elif resource == CONTROLLER_REVISION.resource and new is not None:

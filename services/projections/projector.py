@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
@@ -25,7 +25,8 @@ import structlog
 
 from events.log import Log
 from events.replica import Applied, Replica
-from schemas.envelopes import CREATE, DELETE
+from events.state import State
+from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, Event
 from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
@@ -34,6 +35,7 @@ from services.projections.beginnings import beginning_of, standing_objects, told
 from services.projections.effects import (
     Command,
     check_types,
+    effects_beside,
     effects_of,
     object_effects,
     parked_effects,
@@ -214,6 +216,8 @@ class Projector:
 def _load(replica: Replica, writer: Writer) -> None:
     replica.load()
     writer.check()
+    with replica.reading() as state:
+        writer.catch_up(state)
 
 
 class _Group(NamedTuple):
@@ -244,6 +248,7 @@ class Writer:
         self._stopping = stopping
         self._building = building
         self._parked = generations.parked(checkpoint.generation)
+        self._unwritten: dict[Key, Event] = {}
 
     def fill(self, standing: Iterator[tuple[Key, Object]], told: Iterator[Applied], until: Position) -> None:
         """Fill an empty generation with what a build begins with. Each step moves the checkpoint: none is repeated."""
@@ -274,6 +279,27 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - raised again by check, in the thread that waits for it
             self.failure = error
             self.ended.set()
+
+    def catch_up(self, state: State) -> None:
+        """Write the objects that a build has left for its end, as they are now: what they were before nobody reads."""
+        commands: list[Command] = []
+        left, size = self._unwritten, 0
+        self._unwritten = {}
+        for key, event in left.items():
+            added = self._row(event, state.get(key))
+            commands += added
+            size += _size_of(added)
+            if len(commands) >= 2 * EVENTS_AT_ONCE or size >= BYTES_AT_ONCE:
+                self._apply(_Group(0, self._checkpoint.position, 0, commands))
+                commands, size = [], 0
+        if commands:
+            self._apply(_Group(0, self._checkpoint.position, 0, commands))
+
+    def _row(self, event: Event, obj: Object | None) -> list[Command]:
+        try:
+            return object_effects(event if obj is None else event._replace(op=CREATE), obj)
+        except TypeError as error:
+            return self._park(event, error)
 
     def check(self) -> None:
         """Raise what has gone wrong while writing."""
@@ -316,7 +342,7 @@ class Writer:
             event = each.event
             added = self._commands(each)
             commands += added
-            size += sum(len(command[-1]) for command in added if isinstance(command[-1], bytes))
+            size += _size_of(added)
             objects += (event.op == CREATE) - (event.op == DELETE)
             full = index - start >= EVENTS_AT_ONCE - 1 or size >= BYTES_AT_ONCE
             if index == len(applied) - 1 or (full and event.offset == event.size - 1):
@@ -326,25 +352,32 @@ class Writer:
     def _commands(self, applied: Applied) -> list[Command]:
         """Return the effects of an event. One that cannot be projected parks its object, and stops nothing else.
 
-        The object itself is still kept up, since a restart makes the State of the objects.
+        The object itself is still kept up, since a restart makes the State of the objects; by a build, at its end.
         """
         event, old, new = applied.event, applied.old, applied.new
+        if self._building and event.op not in (GENESIS, EPOCH):
+            self._unwritten[event.key] = event
+        kept_up = _nothing if self._building else _object_kept_up
         if event.key in self._parked:
-            return _object_kept_up(applied)
+            return kept_up(applied)
         try:
-            commands = effects_of(event, old, new)
+            commands = (effects_beside if self._building else effects_of)(event, old, new)
             check_types(commands)
         except Exception as error:  # noqa: BLE001 - whatever an event does wrong, the others must go on
-            self._parked.add(event.key)
-            _log.error(
-                "event cannot be projected",
-                key=event.key,
-                position=stream_id_of(event.position),
-                type=event.type,
-                error=f"{type(error).__name__}: {error}",
-            )
-            return [*parked_effects(event, error), *_object_kept_up(applied)]
+            return [*self._park(event, error), *kept_up(applied)]
         return commands
+
+    def _park(self, event: Event, error: Exception) -> list[Command]:
+        """Project an object no further; return the effects that say so."""
+        self._parked.add(event.key)
+        _log.error(
+            "event cannot be projected",
+            key=event.key,
+            position=stream_id_of(event.position),
+            type=event.type,
+            error=f"{type(error).__name__}: {error}",
+        )
+        return parked_effects(event, error)
 
     def _apply(self, group: _Group) -> bool:
         """Apply a group; False where a rival moved the checkpoint, which is then ours too."""
@@ -386,6 +419,14 @@ def _required(found: Checkpoint | None, known: Checkpoint) -> Checkpoint:
             f"they went back from {stream_id_of(known.position)} to {stream_id_of(found.position)}"
         )
     return found
+
+
+def _size_of(commands: Iterable[Command]) -> int:
+    return sum(len(command[-1]) for command in commands if isinstance(command[-1], bytes))
+
+
+def _nothing(_applied: Applied) -> list[Command]:
+    return []
 
 
 def _object_kept_up(applied: Applied) -> list[Command]:

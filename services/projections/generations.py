@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import redis
 
+from events.lines import Line, Part, script_of
 from events.state import State
 from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key
@@ -27,7 +28,7 @@ BUILD_TTL_MS = 60_000
 """How long a build may stand still before its generation is taken for abandoned."""
 _SCAN = 1000
 
-_APPLY = """
+_APPLY = script_of("""
 -- Apply effects and move the checkpoint, or nothing at all.
 -- KEYS 1 checkpoint   ARGV 1 generation  2 expected position  3 position afterwards  4 objects more
 --                          5 prefix of the generation's keys  6 ms until the checkpoint expires (0: never)
@@ -46,9 +47,9 @@ redis.call('HINCRBY', KEYS[1], 'objects', ARGV[4])
 if ARGV[6] ~= '0' then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
 if ARGV[8] ~= '0' then redis.call('HINCRBY', KEYS[1], 'retried', ARGV[8]) end
 return 1
-"""
+""")
 
-_SWITCH = """
+_SWITCH = script_of("""
 -- Make a built generation the current one, unless readers would go back in time.
 -- KEYS 1 views  2 checkpoint of the build   ARGV 1 the log's end
 -- Returns 1, or 0 (the build is behind the current generation), or -1 (the build was abandoned).
@@ -66,7 +67,7 @@ if current[2] == log and is_later(current[1], position) and not is_later(current
 redis.call('HSET', KEYS[1], unpack(built))
 redis.call('DEL', KEYS[2])
 return 1
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,7 @@ class Generations:
         self._client: Any = client
         self._cluster = cluster
         self._views = views_key(cluster)
-        self._apply_script: Any = client.register_script(_APPLY)
-        self._switch_script: Any = client.register_script(_SWITCH)
+        self._line = Line(client)
 
     def current(self) -> Checkpoint | None:
         """Return the checkpoint of the generation that readers read; None where there is none."""
@@ -158,9 +158,16 @@ class Generations:
         objects, expiry, retries = numbers
         arguments = chain.from_iterable((len(command), *command) for command in commands)
         prefix = in_generation(self._cluster, at.generation, "")
-        first = [at.generation, stream_id_of(at.position), stream_id_of(to), objects, prefix, expiry]
+        first: list[Part] = [
+            at.generation,
+            stream_id_of(at.position),
+            stream_id_of(to),
+            objects,
+            prefix,
+            expiry,
+        ]
         with reaching():
-            return bool(self._apply_script(keys=[key], args=[*first, at.retried, retries, *arguments]))
+            return bool(self._line.run(_APPLY, [key], [*first, at.retried, retries, *arguments]))
 
     def switch(self, generation: Generation, log_end: Position) -> bool:
         """Make a built generation the current one. False: it is behind the current one of the same log; build on.
@@ -169,7 +176,7 @@ class Generations:
         """
         with reaching():
             building = building_key(self._cluster, generation)
-            answer = self._switch_script(keys=[self._views, building], args=[stream_id_of(log_end)])
+            answer = self._line.run(_SWITCH, [self._views, building], [stream_id_of(log_end)])
         if answer < 0:
             raise Unavailable(
                 f"the build of generation {generation} stood still for too long and was given up"

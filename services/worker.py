@@ -149,7 +149,8 @@ class Reconciler:
                 else:
                     waiting.extend(each for each in dirty if each not in waiting)
         finally:
-            self._hints.release(said)
+            if said:
+                self._hints.release(said)
             self._report()
 
     def _look_at(

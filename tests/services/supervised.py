@@ -73,7 +73,7 @@ def create_log(settings: Settings) -> None:
 
 def main(data_dir: str, *modes: str) -> int:
     programs = [
-        Program("tick", tick, count=2),
+        Program("tick", tick, count=2, nice=3),
         Program("stubborn", ignore_everything, grace=0.2),
         Program("once", write_once, once=True),
     ]

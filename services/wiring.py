@@ -334,7 +334,7 @@ def on_sigterm(stop: Callable[[], object]) -> None:
 
 PROGRAMS: tuple[Program, ...] = (
     Program("projector", run_projector, nice=STEP_BACK),
-    Program("dispatcher", run_dispatcher),
+    Program("dispatcher", run_dispatcher, nice=STEP_BACK),
     Program("worker", run_worker, count=WORKERS, nice=STEP_BACK),
     Program("api", run_api, is_ready=api_answers),
     Program("historian", run_historian, nice=STEP_BACK),

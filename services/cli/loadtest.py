@@ -149,7 +149,7 @@ def _compare(
     for pool in pools:
         result = compare(Comparison(pool, over_api, durability, place), _tell)
         shown.append(_as_json(result))
-        pages.append(comparison_page(result.values, _about(result)))
+        pages.append(comparison_page(result.found, _about(result)))
         if output is WriteOutput.TABLE:
             print(_compared(result), flush=True)
         failed = (
@@ -167,10 +167,11 @@ def _compare(
 def _compared(result: Compared) -> str:
     from services.loadtest.reports import COMPARED, compared
 
-    programs = list(dict.fromkeys(name for cpu in result.cpu.values() for name in cpu))
+    used = result.cpu
+    programs = list(dict.fromkeys(name for cpu in used.values() for name in cpu))
     costs = [
         (row.name, *(f"{cpu.get(name, 0):.0f}" for name in programs), f"{sum(cpu.values()):.0f}")
-        for row, cpu in result.cpu.items()
+        for row, cpu in used.items()
     ]
     memory = ", ".join(f"{name} {size:.0f}" for name, size in result.memory.items())
     end = [f"FAILED: {each}" for each in result.problems] or [
@@ -180,7 +181,7 @@ def _compared(result: Compared) -> str:
         [
             _about(result),
             "",
-            table(COMPARED, compared(result.values)),
+            table(COMPARED, compared(result.found)),
             "",
             table(("CPU, US A POD OR SET", *(name.upper() for name in programs), "ALL"), costs),
             "",
@@ -202,8 +203,9 @@ def _about(result: Compared) -> str:
 
 def _as_json(result: Compared) -> dict[str, Any]:
     plan = {**asdict(result.plan), "place": str(result.plan.place)}
+    cpu = result.cpu
     rows = [
-        {**asdict(row), "value": value, "cpu_us": result.cpu.get(row, {})}
+        {**asdict(row), "value": value, "found": result.found[row], "cpu_us": cpu.get(row, {})}
         for row, value in result.values.items()
     ]
     return {

@@ -117,7 +117,7 @@ def programs(shape: Shape) -> tuple[Program, ...]:
     play = run_nodes_over_api if shape.over_api else run_nodes
     deciding = (
         Program("projector", run_projector, nice=STEP_BACK),
-        Program("dispatcher", run_dispatcher),
+        Program("dispatcher", run_dispatcher, nice=STEP_BACK),
         Program("worker", worker, count=shape.workers, nice=STEP_BACK),
     )
     api = (Program("api", run_api),) if shape.over_api else ()

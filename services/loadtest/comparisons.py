@@ -137,6 +137,7 @@ def _small(hand: Hand) -> Iterator[Measured]:
     yield Measured(accepted, SMALL_SETS, time.monotonic() - begun)
     hand.wait_settled(keys, SMALL_REPLICAS)
     yield Measured(ready, SMALL_SETS * SMALL_REPLICAS, time.monotonic() - begun)
+    _removed(hand, keys)
 
 
 def _removed(hand: Hand, keys: list[Key]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
+from statistics import median
 
 from services.loadtest.charts import bar_chart, line_chart
 from services.loadtest.comparisons import Row
@@ -42,17 +43,17 @@ def page(results: Sequence[Result]) -> str:
     return _document("chronoset loadtest", body)
 
 
-def comparison_page(values: Mapping[Row, float], about: str) -> str:
+def comparison_page(found: Mapping[Row, Sequence[float]], about: str) -> str:
     """Return the page of a comparison with Kubernetes."""
     body = [
         "<h1>chronoset loadtest: beside Kubernetes</h1>",
         f"<p>{escape(about)}</p>",
-        _table(COMPARED, compared(values)),
+        _table(COMPARED, compared(found)),
         "<h3>milliseconds a pod or set, ours and Kubernetes' with its limits off (the better of its range)</h3>",
         bar_chart(
             {
-                str(number): {"ours": value, "Kubernetes": float(row.unlimited.partition("-")[0])}
-                for number, (row, value) in enumerate(values.items(), 1)
+                str(number): {"ours": median(values), "Kubernetes": float(row.unlimited.partition("-")[0])}
+                for number, (row, values) in enumerate(found.items(), 1)
                 if row.unit.startswith("ms")
             },
             "ms",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from schemas.counts import counted
@@ -103,29 +104,28 @@ def sections(result: Result) -> list[tuple[Sequence[str], list[tuple[str, ...]]]
     ]
 
 
-def compared(values: Mapping[Row, float]) -> list[tuple[str, ...]]:
-    """Return the rows of a comparison with Kubernetes; what was not measured is left open."""
+def compared(found: Mapping[Row, Sequence[float]]) -> list[tuple[str, ...]]:
+    """Return the rows of a comparison with Kubernetes, judged by the median of what was found."""
     return [
         (
             row.name,
-            f"{values[row]:.2f}" if row in values else "",
+            f"{median(values):.2f}",
+            f"{min(values):.2f}-{max(values):.2f}" if len(values) > 1 else "",
             row.unit,
             f"{row.must:g}",
             f"{row.aim:g}",
             row.unlimited,
             row.default,
-            _judged(row, values.get(row)),
+            _judged(row, median(values)),
         )
-        for row in values
+        for row, values in found.items()
     ]
 
 
-COMPARED = ("SCENARIO", "OURS", "UNIT", "MUST", "AIM", "KUBERNETES, LIMITS OFF", "AS IT COMES", "")
+COMPARED = ("SCENARIO", "OURS", "FROM-TO", "UNIT", "MUST", "AIM", "KUBERNETES, LIMITS OFF", "AS IT COMES", "")
 
 
-def _judged(row: Row, value: float | None) -> str:
-    if value is None:
-        return ""
+def _judged(row: Row, value: float) -> str:
     return "aim" if value <= row.aim else "ok" if value <= row.must else "MISSED"
 
 

@@ -92,7 +92,7 @@ class NoticeBook:
 def as_change(notice: Notice) -> Change:
     """Return a notice as the change of an Event, for watches."""
     key, new = notice.key, event_of(notice)
-    return Change(notice.version, EVENT.resource, notice.namespace, key, None, new, notice.position)
+    return Change((notice.version, EVENT.resource, notice.namespace, key), None, new, notice.position)
 
 
 def subject_of(wanted: Mapping[str, str]) -> Key:
@@ -108,10 +108,8 @@ def told_of(versions: Iterable[Version]) -> Iterator[Notice]:
     """Yield what an object's own changes mean."""
     for event, old, new in versions:
         resource, namespace, _ = split_key(event.key)
-        change = Change(
-            event.resource_version, resource, namespace, event.key, old, new, event.position, event.actor.name
-        )
-        yield from _read(change)
+        place = (event.resource_version, resource, namespace, event.key)
+        yield from _read(Change(place, old, new, event.position, event.actor.name))
 
 
 def merged(stored: Sequence[Object], told: Iterable[Notice]) -> list[Object]:

@@ -29,7 +29,7 @@ def a_change(old: Object | None, new: Object | None, actor: str = "", position: 
     obj = new or old or {}
     key = key_of_object(obj)
     resource = key.rpartition(f"/{namespace_of(obj)}/" if namespace_of(obj) else "/")[0]
-    return Change(position, resource, namespace_of(obj), key, old, new, position, actor)
+    return Change((position, resource, namespace_of(obj), key), old, new, position, actor)
 
 
 def said(old: Object | None, new: Object | None, actor: str = "node:n1") -> list[tuple[str, str, str]]:

@@ -31,10 +31,7 @@ def a_change(version: int, name: str = "a", old: Any = None, new: Any = None, **
 
     key = f"{MAPS}/default/{name}"
     return Change(
-        version,
-        MAPS,
-        "default",
-        key,
+        (version, MAPS, "default", key),
         obj(old) if old is not None else None,
         obj(new if new is not None else {"labels": labels}) if new is not False else None,
     )
@@ -186,8 +183,10 @@ def test_the_ring_lets_go_of_the_oldest_at_batch_ends_and_says_from_where_it_kno
     assert not ring.holds(1) and ring.holds(2)
 
 
-def test_undoing_gives_what_was() -> None:
-    ring = Ring()
+@pytest.mark.parametrize("unpacked", [0, 1, 9])
+def test_undoing_gives_what_was(unpacked: int) -> None:
+    """Whether the changes hold their objects as they are, or packed."""
+    ring = Ring(unpacked=unpacked)
     created, changed = (
         a_change(2, "a", new={"labels": {"v": "1"}}),
         a_change(4, "a", {"labels": {"v": "1"}}, {}),
@@ -200,6 +199,24 @@ def test_undoing_gives_what_was() -> None:
     assert objects == {changed.key: changed.old, gone.key: gone.old}
     ring.undone(objects, MAPS, 1, 3)
     assert created.key not in objects
+
+
+def test_an_object_that_two_packed_changes_have_in_common_is_held_once_and_none_that_no_change_holds() -> (
+    None
+):
+    ring = Ring(size=3, slack=0, unpacked=1)
+    for version in range(1, 8):
+        old = {"labels": {"v": str(version - 1)}} if version > 1 else None
+        ring.extend([a_change(version, "a", old, {"labels": {"v": str(version)}})])
+    ring.extend([a_change(8, "a", {"labels": {"v": "7"}}, False)])
+    first, second, last = ring.since(5)
+    assert [each.old["metadata"]["labels"]["v"] for each in (first, second, last) if each.old] == list("567")
+    assert first._new is second._old and isinstance(second._old, bytes) and last.new is None
+    for version in range(9, 13):
+        ring.extend([a_change(version, f"b{version}")])
+    held = ring.since(9)
+    assert [change.version for change in held] == [10, 11, 12]
+    assert set(ring._last) == {held[0].key, held[1].key}
 
 
 def test_every_watcher_gets_the_same_bytes_which_are_made_once() -> None:

@@ -14,6 +14,7 @@ from schemas.objects import Object
 from schemas.positions import Position
 from schemas.times import Milliseconds
 from services.api.hub import DELETED
+from services.api.kept_json import kept_json
 from services.api.negotiation import PARTIAL, PARTIAL_LIST, TABLE, YAML, Form
 from services.api.tables import table_of
 
@@ -50,7 +51,7 @@ class Renderer:
         which = (metadata.get("uid", ""), metadata.get("resourceVersion", ""))
         found = self._cache.get(which)
         if found is None:
-            found = orjson.dumps(obj)
+            found = kept_json(obj)
             if which[0] and which[1]:
                 self._remember(which, found)
         return found

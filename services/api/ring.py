@@ -18,6 +18,7 @@ from events.replica import Applied
 from schemas.objects import Key, Object, split_key
 from schemas.positions import Position, stream_id_of
 from services.api.failures import expired
+from services.api.kept_json import kept_json
 
 SIZE = 100_000
 SLACK = 10_000
@@ -68,7 +69,7 @@ class Change:
 
 
 def _packed(held: Object | bytes | None) -> bytes | None:
-    return held if held is None or isinstance(held, bytes) else orjson.dumps(held)
+    return held if held is None or isinstance(held, bytes) else kept_json(held)
 
 
 def _unpacked(held: Object | bytes | None) -> Object | None:

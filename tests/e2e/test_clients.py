@@ -28,6 +28,7 @@ from schemas.kinds import EVENT, KINDS, Kind
 from schemas.objects import split_key
 from services.command_protocol import PLACE
 from services.settings import API_FOLDER, KUBECONFIG
+from tests.e2e.api_clients import api_client
 from tests.e2e.clusters import PATIENCE, Cluster, a_set, temporary_cluster, wait_for
 
 pytestmark = [
@@ -50,7 +51,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Iterator[client.ApiClient]:
-    with config.new_client_from_config(str(cluster.data_dir / KUBECONFIG)) as found:
+    with api_client(str(cluster.data_dir / KUBECONFIG)) as found:
         yield found
 
 

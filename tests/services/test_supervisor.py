@@ -120,18 +120,19 @@ def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
         assert process_of(tmp_path, "tick-2") == other
 
 
+def nice(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
+
+
 def test_who_steps_back_does_so_for_all_of_the_cluster(tmp_path: Path) -> None:
     """Linux shares processors out by session first, so all of it is one; and each child is a group of its own."""
     with running_cluster(tmp_path) as up:
         children = all_processes(tmp_path)[1:]
+        wait_for(lambda: all(os.getpgid(child.pid) == child.pid for child in children))
         assert {os.getsid(child.pid) for child in children} == {os.getsid(up.pid)}
-        assert all(os.getpgid(child.pid) == child.pid for child in children)
-        most = os.getpriority(os.PRIO_PROCESS, up.pid) + 3
-        niceness = {
-            name: os.getpriority(os.PRIO_PROCESS, process_of(tmp_path, name).pid)
-            for name in ("log", "tick-1", "stubborn")
-        }
-        assert niceness == {"log": most - 3, "tick-1": most, "stubborn": most - 3}
+        pids = {name: process_of(tmp_path, name).pid for name in ("log", "tick-1", "stubborn")}
+        wait_for(lambda: nice(pids["tick-1"]) == nice(up.pid) + 3)
+        assert nice(pids["log"]) == nice(pids["stubborn"]) == nice(up.pid)
 
 
 def test_a_killed_log_server_is_back_with_its_data_in_about_a_second(tmp_path: Path) -> None:

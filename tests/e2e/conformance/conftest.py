@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kubernetes import client, config
+from kubernetes import client
 
 from services.agent.runtimes.docker.engines import connect_engine
 from services.settings import KUBECONFIG
 from tests.dockerd import import_busybox
+from tests.e2e.api_clients import api_client
 from tests.e2e.clusters import Cluster, running_cluster, wait_for
 from tests.e2e.conformance.sites import TAGS, Site, config_of, prepare_images
 
@@ -38,7 +39,7 @@ def conforming(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="package")
 def conforming_api(conforming: Cluster) -> Iterator[client.ApiClient]:
-    with config.new_client_from_config(config_of(conforming)) as found:
+    with api_client(config_of(conforming)) as found:
         yield found
 
 

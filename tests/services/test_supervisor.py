@@ -127,10 +127,9 @@ def nice(pid: int) -> int:
 def test_who_steps_back_does_so_for_all_of_the_cluster(tmp_path: Path) -> None:
     """Linux shares processors out by session first, so all of it is one; and each child is a group of its own."""
     with running_cluster(tmp_path) as up:
-        children = all_processes(tmp_path)[1:]
-        wait_for(lambda: all(os.getpgid(child.pid) == child.pid for child in children))
-        assert {os.getsid(child.pid) for child in children} == {os.getsid(up.pid)}
         pids = {name: process_of(tmp_path, name).pid for name in ("log", "tick-1", "stubborn")}
+        wait_for(lambda: all(os.getpgid(pid) == pid for pid in pids.values()))
+        assert {os.getsid(pid) for pid in pids.values()} == {os.getsid(up.pid)}
         wait_for(lambda: nice(pids["tick-1"]) == nice(up.pid) + 3)
         assert nice(pids["log"]) == nice(pids["stubborn"]) == nice(up.pid)
 

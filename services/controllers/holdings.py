@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from events.state import State
 from schemas.kinds import CONTROLLER_REVISION, POD
 from schemas.objects import Key, Object, controller_of, is_owned_by, key_of_object
+from schemas.revisions import is_kept
 from schemas.views import WorkloadView
 
 Owner = TypeVar("Owner", bound=WorkloadView)
@@ -56,7 +57,7 @@ class Holdings(Generic[Owner, Memory]):
         self._holdings: dict[Key, _Holding[Memory]] = {}
 
     def of(self, state: State, key: Key, owner: Owner) -> tuple[Memory, list[Object]]:
-        """Return a workload's memory, brought up to date, and the ControllerRevisions that it owns, by name."""
+        """Return a workload's memory, brought up to date, and the ControllerRevisions that it is decided on."""
         holding = self._still_held(state, owner, self._holdings.pop(key, None))
         changed = None
         if holding is not None:
@@ -67,7 +68,9 @@ class Holdings(Generic[Owner, Memory]):
             changed = [key_of_object(obj) for obj in state.owned_by(owner.uid)]
         self._update(holding.memory, state, owner, _sorted_out(holding.revisions, state, owner, changed))
         self._holdings[key] = holding
-        return holding.memory, [holding.revisions[each] for each in sorted(holding.revisions)]
+        return holding.memory, _decisive(
+            state, owner, [holding.revisions[each] for each in sorted(holding.revisions)]
+        )
 
     def forget(self, key: Key) -> None:
         """Keep nothing of a workload that is gone."""
@@ -82,6 +85,14 @@ class Holdings(Generic[Owner, Memory]):
         if holding.spec is not spec and holding.asks == self._asks(owner):
             holding.spec = spec
         return holding if holding.spec is spec else None
+
+
+def _decisive(state: State, owner: WorkloadView, owned: list[Object]) -> list[Object]:
+    """Return its revisions and those of nobody; all of the namespace where a new one's name may be taken."""
+    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
+    if is_kept(owner.template, own):
+        return own
+    return state.list(CONTROLLER_REVISION.resource, owner.namespace)
 
 
 def _sorted_out(revisions: dict[Key, Object], state: State, owner: WorkloadView, keys: Sequence[Key]) -> Pods:

@@ -36,14 +36,12 @@ from services.settings import KUBECONFIG, Durability, Settings, joined, settings
 from services.supervisor import Supervisor
 from services.wiring import (
     CONTROLLERS,
-    STEP_BACK,
+    PROGRAMS,
     edges_of,
     on_sigterm,
     open_log,
     prepare,
     run_api,
-    run_dispatcher,
-    run_projector,
     run_worker,
 )
 
@@ -115,10 +113,11 @@ def programs(shape: Shape) -> tuple[Program, ...]:
     """Return the programs of a cluster of this shape, in the order of their start."""
     worker = _run_traced_worker if shape.is_traced else run_worker
     play = run_nodes_over_api if shape.over_api else run_nodes
+    of_up = {program.name: program for program in PROGRAMS}
     deciding = (
-        Program("projector", run_projector, nice=STEP_BACK),
-        Program("dispatcher", run_dispatcher, nice=STEP_BACK),
-        Program("worker", worker, count=shape.workers, nice=STEP_BACK),
+        of_up["projector"],
+        of_up["dispatcher"],
+        replace(of_up["worker"], run=worker, count=shape.workers),
     )
     api = (Program("api", run_api),) if shape.over_api else ()
     nodes = (Program("nodes", partial(play, shape.nodes)),) if shape.nodes else ()

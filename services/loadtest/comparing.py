@@ -114,7 +114,10 @@ def _play(
 
 @contextmanager
 def _hand(cluster: Running, over_api: bool) -> Iterator[Hand]:
-    """Yield what changes the sets. Over the API nothing of the measuring process follows the log meanwhile."""
+    """Yield what changes the sets. Over the API nothing of the measuring process follows the log meanwhile.
+
+    The 500 nodes that it has loaded are out of its collector's sight: a look at them would be measured, too.
+    """
     log = open_log(cluster.settings, "loadtest")
     watch = Watch(log, GLANCE)
     try:

@@ -29,8 +29,7 @@ _WORKLOADS = tuple(kind.resource for kind in WORKLOADS)
 
 def effects_of(event: Event, old: Object | None, new: Object | None) -> list[Command]:
     """Return the commands that project an event; `old` and `new` are its object before and after."""
-    row = object_effects(event, new) if event.op not in (GENESIS, EPOCH) else []
-    return row + effects_beside(event, old, new)
+    return object_effects(event, new) + effects_beside(event, old, new)
 
 
 def effects_beside(event: Event, old: Object | None, new: Object | None) -> list[Command]:
@@ -49,7 +48,9 @@ def effects_beside(event: Event, old: Object | None, new: Object | None) -> list
 
 
 def object_effects(event: Event, new: Object | None) -> list[Command]:
-    """Return the commands that set or remove the object itself, and nothing else."""
+    """Return the commands that set or remove the object itself, and nothing else. What concerns the log has none."""
+    if event.op in (GENESIS, EPOCH):
+        return []
     resource, field = split_key(event.key)[0], keys.field_of(event.key)
     if new is None:
         return [("HDEL", keys.objects(resource), field)]

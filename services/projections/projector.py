@@ -26,7 +26,7 @@ import structlog
 from events.log import Log
 from events.replica import Applied, Replica
 from events.state import State
-from schemas.envelopes import CREATE, DELETE, EPOCH, GENESIS, Event
+from schemas.envelopes import CREATE, DELETE, Event
 from schemas.errors import LostHistory, Unavailable
 from schemas.objects import Key, Object
 from schemas.positions import Position, stream_id_of
@@ -286,7 +286,8 @@ class Writer:
         left, size = self._unwritten, 0
         self._unwritten = {}
         for key, event in left.items():
-            added = self._row(event, state.get(key))
+            obj = state.get(key)
+            added = self._row(event if obj is None else event._replace(op=CREATE), obj)
             commands += added
             size += _size_of(added)
             if len(commands) >= 2 * EVENTS_AT_ONCE or size >= BYTES_AT_ONCE:
@@ -296,10 +297,11 @@ class Writer:
             self._apply(_Group(0, self._checkpoint.position, 0, commands))
 
     def _row(self, event: Event, obj: Object | None) -> list[Command]:
+        """Return the effects on an object itself; one that is no JSON is parked, and a restart builds anew."""
         try:
-            return object_effects(event if obj is None else event._replace(op=CREATE), obj)
+            return object_effects(event, obj)
         except TypeError as error:
-            return self._park(event, error)
+            return [] if event.key in self._parked else self._park(event, error)
 
     def check(self) -> None:
         """Raise what has gone wrong while writing."""
@@ -355,16 +357,16 @@ class Writer:
         The object itself is still kept up, since a restart makes the State of the objects; by a build, at its end.
         """
         event, old, new = applied.event, applied.old, applied.new
-        if self._building and event.op not in (GENESIS, EPOCH):
+        if self._building:
             self._unwritten[event.key] = event
-        kept_up = _nothing if self._building else _object_kept_up
         if event.key in self._parked:
-            return kept_up(applied)
+            return [] if self._building else self._row(event, new)
         try:
             commands = (effects_beside if self._building else effects_of)(event, old, new)
             check_types(commands)
         except Exception as error:  # noqa: BLE001 - whatever an event does wrong, the others must go on
-            return [*self._park(event, error), *kept_up(applied)]
+            parked = self._park(event, error)
+            return parked if self._building else [*parked, *self._row(event, new)]
         return commands
 
     def _park(self, event: Event, error: Exception) -> list[Command]:
@@ -423,15 +425,3 @@ def _required(found: Checkpoint | None, known: Checkpoint) -> Checkpoint:
 
 def _size_of(commands: Iterable[Command]) -> int:
     return sum(len(command[-1]) for command in commands if isinstance(command[-1], bytes))
-
-
-def _nothing(_applied: Applied) -> list[Command]:
-    return []
-
-
-def _object_kept_up(applied: Applied) -> list[Command]:
-    """Return the effects on a parked object itself; none where even that is no JSON, so that a restart builds anew."""
-    try:
-        return object_effects(applied.event, applied.new)
-    except TypeError:
-        return []

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 from events.state import Failure, State, daemon_place
 from schemas.daemon_pods import target_node_of, with_tolerations
-from schemas.kinds import CONTROLLER_REVISION, NODE, POD
+from schemas.kinds import NODE, POD
 from schemas.objects import Key, Object, key_of
-from schemas.revisions import is_kept
 from schemas.selectors import Selector, selector_of
 from schemas.times import Milliseconds
 from schemas.views import DaemonSetView, PodView
@@ -68,7 +67,7 @@ class Census:
             pods=tuple(memory.pods.values()),
             strangers=tuple(memory.strangers[name] for name in sorted(memory.strangers)),
             orphans=tuple(map(PodView, state.orphans(POD.resource, owner.namespace))),
-            revisions=tuple(_revisions(state, owner, revisions)),
+            revisions=tuple(revisions),
             failures=_failures(state, owner),
         )
 
@@ -203,14 +202,6 @@ def _daemon_of(obj: Object, min_ready_seconds: int) -> Daemon:
         created_at=pod.created_at,
         available_at=available_at(pod, min_ready_seconds),
     )
-
-
-def _revisions(state: State, owner: DaemonSetView, owned: list[Object]) -> list[Object]:
-    """Return the set's revisions and those of nobody; all of the namespace where a new one's name may be taken."""
-    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
-    if is_kept(owner.template, own):
-        return own
-    return state.list(CONTROLLER_REVISION.resource, owner.namespace)
 
 
 def _failures(state: State, owner: DaemonSetView) -> dict[str, Failure]:

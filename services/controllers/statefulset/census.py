@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from operator import is_
 
 from events.state import Failure, State
-from schemas.kinds import CLAIM, CONTROLLER_REVISION, POD, STORAGE_CLASS
+from schemas.kinds import CLAIM, POD, STORAGE_CLASS
 from schemas.objects import Key, Object, key_of, name_of
-from schemas.revisions import is_kept
 from schemas.selectors import Selector, selector_of
 from schemas.views import ClaimView, PodView, StatefulSetView
 from services.controllers.holdings import Holdings, Pods
@@ -85,7 +84,7 @@ class Census:
             ),
             strangers=frozenset(_strangers(memory, state, owner, unsettled)),
             claims=_claims(state, owner, doubtful, unsettled),
-            revisions=tuple(_revisions(state, owner, revisions)),
+            revisions=tuple(revisions),
             ever_ready=frozenset(each.pod.uid for each in doubtful if each.pod.uid in state.ever_ready),
             failures=_failures(state, owner, doubtful),
             classes=tuple(state.list(STORAGE_CLASS.resource)) if owner.claim_templates else (),
@@ -234,14 +233,6 @@ def _claims(
             if claim is not None and not (has_begun and is_kept_as_it_should(owner, claim)):
                 found[name] = ClaimView(claim)
     return found
-
-
-def _revisions(state: State, owner: StatefulSetView, owned: list[Object]) -> list[Object]:
-    """Return the set's revisions and those of nobody; all of the namespace where a new one's name may be taken."""
-    own = [*state.orphans(CONTROLLER_REVISION.resource, owner.namespace), *owned]
-    if is_kept(owner.template, own):
-        return own
-    return state.list(CONTROLLER_REVISION.resource, owner.namespace)
 
 
 def _failures(state: State, owner: StatefulSetView, doubtful: list[Member]) -> dict[str, Failure]:
